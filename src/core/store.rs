@@ -1,0 +1,174 @@
+//! What the server asks of its database, as narrow traits; `rookery-store` answers them for SQLite, PostgreSQL and memory.
+//!
+//! Every write that returns `Ok` is on disk (unless the conf relaxes durability): acknowledgements are built on that.
+//! Callers hand over typed addresses and opaque bytes; nothing here knows SQL.
+
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use rookery_xmpp::error::{Condition, ErrorKind, StanzaError};
+use rookery_xmpp::jid::BareJid;
+use rookery_xmpp::sasl::Credentials;
+
+use crate::roster::RosterItem;
+
+/// Why the database did not do what it was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// Down, unreachable, or slower than the deadline of the call; worth another try.
+    #[error("the database does not answer: {0}")]
+    Unavailable(String),
+    /// No space, read-only, or a quota of the database.
+    #[error("the database takes no more: {0}")]
+    Full(String),
+    /// What came back is not what was written: a bug, or a database changed by hand.
+    #[error("the database holds something unexpected: {0}")]
+    Corrupt(String),
+}
+
+impl From<StoreError> for StanzaError {
+    /// A `wait` error: the sender may try again. The log line is written where the store failed, not here.
+    fn from(error: StoreError) -> Self {
+        let condition = match error {
+            StoreError::Unavailable(_) | StoreError::Full(_) => Condition::ResourceConstraint,
+            StoreError::Corrupt(_) => Condition::InternalServerError,
+        };
+        Self::new(condition)
+            .with_kind(ErrorKind::Wait)
+            .with_text("The server's storage does not answer at the moment; please try again later.")
+    }
+}
+
+/// The result of a call to the database.
+pub type StoreResult<T> = Result<T, StoreError>;
+
+/// An account as `rookery user list` shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountInfo {
+    /// The account's address.
+    pub jid: BareJid,
+    /// When it was made.
+    pub created: SystemTime,
+}
+
+/// Accounts and their salted keys. No password is ever stored (RFC 5802 §2.2: stored key and server key).
+#[async_trait]
+pub trait AccountStore: Send + Sync {
+    /// The keys of an account; `None` when there is no such account.
+    async fn credentials(&self, user: &BareJid) -> StoreResult<Option<Credentials>>;
+    /// Whether the account is there.
+    async fn account_exists(&self, user: &BareJid) -> StoreResult<bool>;
+    /// Makes an account; `false` when it is there already (nothing is changed then).
+    async fn create_account(&self, user: &BareJid, credentials: &Credentials) -> StoreResult<bool>;
+    /// Replaces the keys; `false` when there is no such account.
+    async fn set_credentials(&self, user: &BareJid, credentials: &Credentials) -> StoreResult<bool>;
+    /// Removes an account and all that it owns (roster, requests, tail, values); `false` when there was none.
+    async fn delete_account(&self, user: &BareJid) -> StoreResult<bool>;
+    /// The accounts of a domain, by address.
+    async fn accounts(&self, domain: &BareJid) -> StoreResult<Vec<AccountInfo>>;
+}
+
+/// A roster as it is stored (RFC 6121 §2).
+#[derive(Debug, Clone, Default)]
+pub struct StoredRoster {
+    /// The version of the whole roster: the highest of its changes.
+    pub version: u64,
+    /// The contacts.
+    pub items: Vec<RosterItem>,
+    /// Contacts removed, with the version of the removal, so that RFC 6121 §2.6 can push the difference.
+    pub removed: Vec<(BareJid, u64)>,
+    /// Subscription requests that wait for the user: who asks, and the whole presence stanza (RFC 6121 §3.1.3).
+    pub requests: Vec<(BareJid, Vec<u8>)>,
+}
+
+/// One change of a roster.
+#[derive(Debug, Clone)]
+pub enum RosterChange {
+    /// Adds or replaces the item; its `version` is the roster's new one.
+    Put(RosterItem),
+    /// Removes the item and remembers the removal under this version.
+    Remove(BareJid, u64),
+    /// Keeps a subscription request until it is answered.
+    Request(BareJid, Vec<u8>),
+    /// Forgets a subscription request.
+    Unrequest(BareJid),
+}
+
+/// Rosters and subscription requests.
+#[async_trait]
+pub trait RosterStore: Send + Sync {
+    /// The roster of an account; an empty one when nothing is stored.
+    async fn roster(&self, user: &BareJid) -> StoreResult<StoredRoster>;
+    /// Applies the changes in one transaction. Older removals than the last 1000 may be forgotten.
+    async fn change_roster(&self, user: &BareJid, changes: &[RosterChange]) -> StoreResult<()>;
+}
+
+/// A message that waits in an account's tail: stored, and not delivered to any resource yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TailEntry {
+    /// Whose tail.
+    pub account: BareJid,
+    /// The id assigned under the account's lock: unique in the server, growing; the stanza-id of XEP-0359.
+    pub id: u64,
+    /// The resource a message to a full JID was meant for.
+    pub resource: Option<String>,
+    /// When the server took the message.
+    pub stamp: SystemTime,
+    /// The stanza, whole, with `xmlns='jabber:client'`.
+    pub stanza: bytes::Bytes,
+}
+
+/// A change of the tails, committed in batches.
+#[derive(Debug, Clone)]
+pub enum TailChange {
+    /// Stores a message.
+    Append(TailEntry),
+    /// Forgets a delivered one.
+    Remove {
+        /// Whose tail.
+        account: BareJid,
+        /// The entry's id.
+        id: u64,
+    },
+}
+
+/// How much waits in a tail.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TailSize {
+    /// Messages.
+    pub messages: u64,
+    /// The sum of the stanzas' sizes.
+    pub bytes: u64,
+}
+
+/// The durable queues of the accounts (design: the archive is the queue).
+#[async_trait]
+pub trait TailStore: Send + Sync {
+    /// Applies the changes in their order, in one transaction; on disk when this returns `Ok`.
+    /// An append for an account that has been deleted meanwhile is passed over in silence.
+    async fn commit(&self, changes: &[TailChange]) -> StoreResult<()>;
+    /// Up to `limit` entries of an account with `after < id <= up_to`, by id.
+    async fn tail(&self, user: &BareJid, after: u64, up_to: u64, limit: usize) -> StoreResult<Vec<TailEntry>>;
+    /// How much waits.
+    async fn tail_size(&self, user: &BareJid) -> StoreResult<TailSize>;
+    /// The highest id ever assigned that the database knows (0 when none): ids go on above it after a restart.
+    async fn last_id(&self) -> StoreResult<u64>;
+}
+
+/// Small values of small modules, by account (or domain), module and key.
+#[async_trait]
+pub trait KeyValueStore: Send + Sync {
+    /// One value.
+    async fn value(&self, owner: &BareJid, module: &str, key: &str) -> StoreResult<Option<Vec<u8>>>;
+    /// All values of a module for an owner, by key.
+    async fn values(&self, owner: &BareJid, module: &str) -> StoreResult<Vec<(String, Vec<u8>)>>;
+    /// Sets values (`Some`) and removes them (`None`) in one transaction.
+    async fn set_values(&self, owner: &BareJid, module: &str, changes: &[(String, Option<Vec<u8>>)]) -> StoreResult<()>;
+}
+
+/// The whole database.
+#[async_trait]
+pub trait Store: AccountStore + RosterStore + TailStore + KeyValueStore {
+    /// Ends open work and closes the connections.
+    async fn close(&self);
+}
