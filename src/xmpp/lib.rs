@@ -4,3 +4,4 @@
 pub mod error;
 pub mod jid;
 pub mod ns;
+pub mod sasl;
