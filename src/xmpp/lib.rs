@@ -5,3 +5,4 @@ pub mod error;
 pub mod jid;
 pub mod ns;
 pub mod precis;
+pub mod sasl;
