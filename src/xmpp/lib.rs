@@ -2,7 +2,12 @@
 //! there is no socket, no clock, no database and no task in this crate.
 
 pub mod ack;
+mod chars;
+pub mod element;
 pub mod error;
+mod escape;
 pub mod jid;
+pub mod name;
 pub mod ns;
 pub mod precis;
+mod write;
