@@ -175,10 +175,8 @@ impl Conf {
         if merged.is_empty() {
             return Ok(enabled.then(C::default));
         }
-        let (section, at) = place.map_or_else(
-            || (format!("[modules.{name}]"), 0),
-            |entry| (format!("[{}]", entry.path(name)), entry.at),
-        );
+        let (section, at) = place
+            .map_or_else(|| (format!("[modules.{name}]"), 0), |entry| (format!("[{}]", entry.path(name)), entry.at));
         let read = reader::read::<C>(&self.source, &merged, &section, at)?;
         Ok(enabled.then_some(read))
     }
@@ -261,10 +259,16 @@ impl Conf {
             let listener: Listener = reader::read(&self.source, table, "[[listen]]", item.at)?;
             let place = |key: &str| table.get(key).map_or(item.at, |entry| entry.node.at);
             let fault = |key: &str, why: &str| {
-                Err(ConfigError::at(&self.source, place(key), format!("listen.{key}"), format!("\"{key}\" in [[listen]]: {why}")))
+                Err(ConfigError::at(
+                    &self.source,
+                    place(key),
+                    format!("listen.{key}"),
+                    format!("\"{key}\" in [[listen]]: {why}"),
+                ))
             };
             if !table.contains_key("address") {
-                let why = "the option \"address\" is missing in [[listen]]: write address and port such as \"[::]:5222\"";
+                let why =
+                    "the option \"address\" is missing in [[listen]]: write address and port such as \"[::]:5222\"";
                 return Err(ConfigError::at(&self.source, item.at, "listen.address", why));
             }
             if listener.tls == TlsMode::Plain && !sections::is_private(listener.address.ip()) {
@@ -275,7 +279,10 @@ impl Conf {
                 );
             }
             if listener.tls != TlsMode::Plain && listener.allow_plain_passwords {
-                return fault("allow_plain_passwords", "this is for tls = \"plain\" alone; inside TLS it needs no leave");
+                return fault(
+                    "allow_plain_passwords",
+                    "this is for tls = \"plain\" alone; inside TLS it needs no leave",
+                );
             }
             if listener.address.port() != 0 && !addresses.insert(listener.address) {
                 return fault("address", "another [[listen]] has this address already");

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use serde::de::value::StrDeserializer;
 use serde::de::{
-    DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error as _, Expected, MapAccess, SeqAccess, Unexpected,
-    VariantAccess, Visitor,
+    DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error as _, Expected, MapAccess, SeqAccess,
+    Unexpected, VariantAccess, Visitor,
 };
 
 use super::error::{ConfigError, Source, quoted_list, remedy};
@@ -65,7 +65,7 @@ impl Fault {
         let option = self.option.as_deref().unwrap_or_default();
         let subject = if option.is_empty() { section.to_owned() } else { format!("\"{option}\" in {section}") };
         let why = match &self.reason {
-            Reason::Unknown { name, known } if known.is_empty() => {
+            Reason::Unknown { name, known: [] } => {
                 format!("unknown option \"{name}\" in {section}: it has no options of its own")
             }
             Reason::Unknown { name, known } => {
@@ -75,7 +75,7 @@ impl Fault {
             Reason::Choice { found, known } => {
                 let meant = super::error::nearest(found, known.iter().copied());
                 let meant = meant.map(|near| format!("; did you mean \"{near}\"?")).unwrap_or_default();
-                format!("{subject} is {}, not \"{found}\"{meant}", quoted_list(known.iter().copied()))
+                format!("{subject} takes {}, not \"{found}\"{meant}", quoted_list(known.iter().copied()))
             }
             Reason::Type { expected, found } => format!("{subject} takes {expected}, not {found}"),
             Reason::Other(text) => format!("{subject}: {text}"),

@@ -21,8 +21,8 @@ pub struct ServerConf {
     /// Accounts that may administrate the server.
     #[serde(deserialize_with = "types::accounts")]
     pub admins: Vec<BareJid>,
-    /// How many rounds of PBKDF2 the keys of new passwords take (RFC 7677 §4: at least 4096).
-    pub scram_iterations: Count<4096, 1_000_000>,
+    /// How many rounds of PBKDF2 the keys of new passwords take (RFC 7677 §4 asks for 4096 at least).
+    pub scram_iterations: Count<10_000, 1_000_000>,
 }
 
 impl Default for ServerConf {

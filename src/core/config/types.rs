@@ -89,8 +89,15 @@ impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for Period<MIN, MAX> 
 pub struct Size<const MIN: usize = 0, const MAX: usize = { 1 << 40 }>(usize);
 
 /// The units of sizes, the largest first.
-const UNITS: [(&str, usize); 7] =
-    [("GiB", 1 << 30), ("GB", 1_000_000_000), ("MiB", 1 << 20), ("MB", 1_000_000), ("KiB", 1 << 10), ("kB", 1000), ("B", 1)];
+const UNITS: [(&str, usize); 7] = [
+    ("GiB", 1 << 30),
+    ("GB", 1_000_000_000),
+    ("MiB", 1 << 20),
+    ("MB", 1_000_000),
+    ("KiB", 1 << 10),
+    ("kB", 1000),
+    ("B", 1),
+];
 
 impl<const MIN: usize, const MAX: usize> Size<MIN, MAX> {
     /// So many bytes.
@@ -117,7 +124,7 @@ impl<const MIN: usize, const MAX: usize> Size<MIN, MAX> {
 /// A size in the largest binary unit that needs no fraction.
 fn write_size(bytes: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let binary = UNITS.iter().filter(|(name, _)| *name == "B" || name.ends_with("iB"));
-    match binary.into_iter().find(|(_, unit)| bytes >= *unit && bytes % unit == 0) {
+    match binary.into_iter().find(|(_, unit)| bytes >= *unit && bytes.is_multiple_of(*unit)) {
         Some((name, unit)) => write!(f, "{} {name}", bytes / unit),
         None => write!(f, "{bytes} B"),
     }
@@ -159,9 +166,7 @@ impl<'de, const MIN: usize, const MAX: usize> Deserialize<'de> for Size<MIN, MAX
             fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
                 match parse_size(text) {
                     Some(bytes) if (MIN..=MAX).contains(&bytes) => Ok(Size(bytes)),
-                    Some(bytes) => {
-                        Err(E::invalid_value(Unexpected::Other(&ShowSize(bytes).to_string()), &self))
-                    }
+                    Some(bytes) => Err(E::invalid_value(Unexpected::Other(&ShowSize(bytes).to_string()), &self)),
                     None => Err(E::invalid_value(Unexpected::Str(text), &self)),
                 }
             }
