@@ -1,6 +1,7 @@
 //! The words of the RFCs: addresses, namespaces, errors, counters. Bytes and time come in, events and bytes go out;
 //! there is no socket, no clock, no database and no task in this crate.
 
+pub mod ack;
 mod chars;
 pub mod element;
 pub mod error;
@@ -12,6 +13,7 @@ pub mod limits;
 pub mod name;
 pub mod ns;
 pub mod parser;
+pub mod precis;
 mod reader;
 mod scope;
 pub mod stanza;
