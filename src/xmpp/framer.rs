@@ -297,7 +297,7 @@ impl Framer {
             (Phase::Prolog, State::Declaration(_)) => {
                 header::check_declaration(&whole)?;
                 self.phase = Phase::Declared;
-                return Ok(None);
+                Ok(None)
             }
             (Phase::Prolog | Phase::Declared, _) => {
                 let (header, root) = header::parse(&whole)?;

@@ -1,6 +1,8 @@
 //! How large and how deep XML may be. Counted by the framer while bytes arrive, before anything is kept.
 
+use crate::element::Element;
 use crate::error::{StreamCondition, StreamError};
+use crate::ns;
 
 /// Bounds for what one stream may send. Exceeding one ends the stream with `policy-violation`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +66,7 @@ impl Limits {
 /// XEP-0205 §5.3: the element is larger than `element_bytes`.
 #[cold]
 pub(crate) fn too_big() -> StreamError {
-    StreamError::new(StreamCondition::PolicyViolation).with_text("element is too big")
+    exceeded("element is too big").with_app(Element::new("stanza-too-big", ns::ERRORS))
 }
 
 /// Another limit is exceeded; `text` says which.

@@ -75,7 +75,6 @@ pub(crate) struct Start<'a> {
     pub(crate) local_at: usize,
     /// Where the tag begins, in bytes.
     pub(crate) at: usize,
-    pub(crate) empty: bool,
 }
 
 impl<'a> Reader<'a> {
@@ -191,7 +190,6 @@ impl<'a> Reader<'a> {
             local,
             local_at: at + 1 + name.len() - local.len(),
             at,
-            empty,
         })
     }
 
