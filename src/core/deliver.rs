@@ -9,8 +9,9 @@ use rookery_xmpp::element::Element;
 use rookery_xmpp::error::{Condition, ErrorKind, StanzaError};
 use rookery_xmpp::jid::Jid;
 use rookery_xmpp::ns;
-use rookery_xmpp::stanza::{self, IqType, Kind, MessageType, Parsed, PresenceType, Stanza};
-use tracing::{error, warn};
+use rookery_xmpp::parser::{self, Parsed};
+use rookery_xmpp::stanza::{IqType, Kind, MessageType, PresenceType, Stanza};
+use tracing::error;
 
 use crate::account::{Account, Sessions};
 use crate::host::Host;
@@ -33,6 +34,16 @@ enum Otherwise {
     Refuse,
     /// Nothing.
     Ignore,
+}
+
+/// How the reading of a tail goes on.
+enum Page {
+    /// The page is not to be trusted: read it again.
+    Again,
+    /// There is more, if the session has room.
+    More,
+    /// The session is up to date.
+    Last,
 }
 
 impl Server {
@@ -88,7 +99,7 @@ impl Server {
                     Ok(Passed::Done) if storable => {}
                     Ok(Passed::Done) => return Ok(()),
                     // Chat states and the like are worth nothing later, and an error for each would only be noise.
-                    Ok(Passed::On) if !storable && !stanza.has(ns::CLIENT, "body") => return Ok(()),
+                    Ok(Passed::On) if !storable && !stanza.has("body", ns::CLIENT) => return Ok(()),
                     Ok(Passed::On) => refused = Some(StanzaError::new(Condition::ServiceUnavailable)),
                     Err(error) => refused = Some(error),
                 },
@@ -143,7 +154,7 @@ impl Server {
                     Kind::Iq(IqType::Get | IqType::Set) => {
                         self.bounce(&out.stanza, StanzaError::new(Condition::ServiceUnavailable), None).await;
                     }
-                    Kind::Message(kind @ (MessageType::Normal | MessageType::Chat)) if out.stanza.has(ns::CLIENT, "body") => {
+                    Kind::Message(kind @ (MessageType::Normal | MessageType::Chat)) if out.stanza.has("body", ns::CLIENT) => {
                         let to = Jid::from(account.jid.clone());
                         if let Err((stanza, error)) = self.hand_out(&host, account, &to, kind, Stanza::clone(&out.stanza), None) {
                             self.bounce(&stanza, error, None).await;
@@ -231,49 +242,52 @@ impl Server {
                     continue;
                 }
             };
-            let mut tail = account.tail.lock();
-            if tail.epoch != epoch {
-                // Something went to disk while we read: it may be missing from the page.
-                drop(tail);
-                tokio::task::yield_now().await;
-                continue;
-            }
-            let full = page.len() == PAGE;
-            let last = if full { page.last().map_or(u64::MAX, |entry| entry.id) } else { u64::MAX };
-            let mut waiting: BTreeMap<u64, Arc<Kept>> = tail.live.range(after.saturating_add(1)..=last).map(|(id, kept)| (*id, kept.clone())).collect();
-            for entry in page {
-                if let Some(stanza) = parse(&entry) {
-                    let id = entry.id;
-                    waiting.insert(id, tail.recall(account, entry, Arc::new(stanza)));
-                }
-            }
-            let held: HashSet<u64> = account
-                .sessions()
-                .iter()
-                .filter(|other| Arc::ptr_eq(other, session) || !other.is_detached())
-                .flat_map(|other| other.held())
-                .collect();
-            let mut room = true;
-            for (id, kept) in waiting {
-                let elsewhere = kept
-                    .resource
-                    .as_deref()
-                    .is_some_and(|resource| session.jid.resource() != resource && account.session(resource).is_some());
-                if !room {
-                    tail.release(&kept);
-                } else if !kept.is_waiting() || elsewhere || held.contains(&id) {
-                    session.pass_over(id);
-                    tail.release(&kept);
-                } else if !session.push_caught(Outgoing { stanza: Arc::new(delayed(&kept)), to: None, kept: Some(kept.clone()) }) {
-                    room = false;
-                    tail.release(&kept);
-                }
-            }
-            if room && !full {
-                session.caught_up();
-                return;
+            match self.hand_over_page(session, epoch, page) {
+                Page::Again => tokio::task::yield_now().await,
+                Page::More => {}
+                Page::Last => return,
             }
         }
+    }
+
+    /// Gives a session a page of its tail, with what is not on disk yet in between.
+    fn hand_over_page(self: &Arc<Self>, session: &Arc<Session>, epoch: u64, page: Vec<TailEntry>) -> Page {
+        let account = &session.account;
+        let mut tail = account.tail.lock();
+        let Some(after) = session.catching_up() else { return Page::Last };
+        if tail.epoch != epoch {
+            // Something went to disk while we read: it may be missing from the page.
+            return Page::Again;
+        }
+        let full = page.len() == PAGE;
+        let last = page.last().filter(|_| full).map_or(u64::MAX, |entry| entry.id);
+        let mut waiting: BTreeMap<u64, Arc<Kept>> = tail.live.range(after.saturating_add(1)..=last).map(|(id, kept)| (*id, kept.clone())).collect();
+        for entry in page {
+            if let Some(stanza) = parse(&entry) {
+                waiting.insert(entry.id, tail.recall(account, entry, Arc::new(stanza)));
+            }
+        }
+        // What a living connection is being sent needs no second one; what a detached session holds may be wanted now.
+        let sessions = account.sessions();
+        let holders = sessions.iter().filter(|other| Arc::ptr_eq(other, session) || !other.is_detached());
+        let held: HashSet<u64> = holders.flat_map(|other| other.held()).collect();
+        let mut room = true;
+        for (id, kept) in waiting {
+            let resource = kept.resource.as_deref();
+            let for_other = resource.is_some_and(|resource| session.jid.resource() != resource && account.session(resource).is_some());
+            if !room {
+            } else if !kept.is_waiting() || for_other || held.contains(&id) {
+                session.pass_over(id);
+            } else if !session.push_caught(Outgoing { stanza: Arc::new(delayed(&kept)), to: None, kept: Some(kept.clone()) }) {
+                room = false;
+            }
+            tail.release(&kept);
+        }
+        if full || !room {
+            return Page::More;
+        }
+        session.caught_up();
+        Page::Last
     }
 
     // ---- presence -------------------------------------------------------------------------------------------------
@@ -326,7 +340,7 @@ impl Server {
         let account = match self.accounts.loaded(to.bare_str()) {
             Some(account) => Some(account),
             // Without a session there is nobody behind a full JID.
-            None if to.is_full() => None,
+            None if !to.is_bare() => None,
             None => match self.account(&to.bare()).await {
                 Ok(account) => account,
                 Err(error) => return self.bounce(&stanza, error.into(), session).await,
@@ -378,10 +392,10 @@ pub(crate) fn may_be_kept(kind: MessageType, stanza: &Stanza) -> bool {
         MessageType::Normal | MessageType::Chat => {}
         MessageType::Groupchat | MessageType::Headline | MessageType::Error => return false,
     }
-    if stanza.has(ns::HINTS, "no-store") {
+    if stanza.has("no-store", ns::HINTS) {
         return false;
     }
-    stanza.has(ns::HINTS, "store") || stanza.child_names().any(|(ns, name)| ns != ns::CHATSTATES && ns != ns::HINTS && !(ns == ns::CLIENT && name == "thread"))
+    stanza.has("store", ns::HINTS) || stanza.has_such(|ns, name| ns != ns::CHATSTATES && ns != ns::HINTS && !(ns == ns::CLIENT && name == "thread"))
 }
 
 /// A kept message as it is sent later: with the time at which the server took it (XEP-0203).
@@ -393,7 +407,7 @@ fn delayed(kept: &Kept) -> Stanza {
 }
 
 fn parse(entry: &TailEntry) -> Option<Stanza> {
-    match stanza::parse(entry.stanza.clone(), &Default::default()) {
+    match parser::parse(entry.stanza.clone(), &Default::default()) {
         Ok(Parsed::Stanza(stanza)) => Some(stanza),
         Ok(_) | Err(_) => {
             error!(account = %entry.account, id = entry.id, "a stored message cannot be read; it is left where it is");

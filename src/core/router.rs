@@ -4,7 +4,6 @@
 //! Routing is no task and no hop: it runs in the sender's task, up to the recipients' outboxes. What happens inside an
 //! account is in `deliver.rs`.
 
-use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use rookery_xmpp::error::StanzaError;
 use rookery_xmpp::stanza::Stanza;
 use tokio::sync::Notify;
 
@@ -437,9 +438,12 @@ impl Writer {
             queue.removals = first;
         }
         if let Some(server) = self.server.get().and_then(Weak::upgrade) {
-            for kept in late {
-                server.refuse_kept(&kept, error.clone().into());
-            }
+            let error = StanzaError::from(error.clone());
+            tokio::spawn(async move {
+                for kept in late {
+                    server.refuse_kept(&kept, error.clone()).await;
+                }
+            });
         }
     }
 }

@@ -145,6 +145,11 @@ impl Stanza {
         self.body.position(|n, _| n == ns).is_some()
     }
 
+    /// Whether `wanted` accepts the (namespace, name) of some child element; parses nothing.
+    pub fn has_such(&self, wanted: impl Fn(&str, &str) -> bool) -> bool {
+        self.body.position(wanted).is_some()
+    }
+
     /// The first child element of that name; parses if there is one.
     pub fn find(&self, name: &str, ns: &str) -> Option<&Element> {
         let at = self.body.position(|n, m| m == name && n == ns)?;
