@@ -1,1 +1,10 @@
-//! rookery-modules
+//! The features of the server, one file or folder each. Each lists its doors in its `hooks()`.
+//!
+//! A module meets others only in `rookery-core`: a hook, a store, a slot. It reads no socket and writes no SQL.
+
+pub mod ping;
+
+use rookery_core::module::Entry;
+
+/// All modules, in the order in which they see a stanza inside a stage.
+pub const ALL: &[Entry] = &[Entry::of::<ping::Ping>()];

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker};
 use rookery_xmpp::error::{Condition, StanzaError, StreamCondition, StreamError};
 use rookery_xmpp::ns;
 use rookery_xmpp::stanza::{IqType, Kind, PresenceType, Stanza};
-use tracing::{debug, error};
+use tracing::error;
 
 use crate::account::Account;
 use crate::host::Host;
@@ -85,12 +85,9 @@ impl Server {
     }
 
     /// Sends a stanza on its way that a module, a component or another server made. Its `from` is trusted.
-    pub async fn route(self: &Arc<Self>, stanza: Stanza) {
-        if stanza.head.to.is_some() {
-            Box::pin(self.dispatch(stanza, None, None)).await;
-        } else {
-            debug!(?stanza, "a stanza to nobody");
-        }
+    pub fn route(self: &Arc<Self>, stanza: Stanza) -> BoxFuture<()> {
+        let server = self.clone();
+        Box::pin(async move { server.dispatch(stanza, None, None).await })
     }
 
     /// Brings a stanza to whom it is for.
