@@ -2,9 +2,17 @@
 //!
 //! A module meets others only in `rookery-core`: a hook, a store, a slot. It reads no socket and writes no SQL.
 
+pub mod offline;
 pub mod ping;
+pub mod stanza_id;
+pub mod stream_management;
 
 use rookery_core::module::Entry;
 
 /// All modules, in the order in which they see a stanza inside a stage.
-pub const ALL: &[Entry] = &[Entry::of::<ping::Ping>()];
+pub const ALL: &[Entry] = &[
+    Entry::of::<stanza_id::StanzaId>(),
+    Entry::of::<offline::Offline>(),
+    Entry::of::<stream_management::StreamManagement>(),
+    Entry::of::<ping::Ping>(),
+];

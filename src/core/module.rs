@@ -116,8 +116,10 @@ pub enum Target {
 pub enum SessionEvent {
     /// It has a resource (RFC 6120 §7).
     Bound,
-    /// Its first presence, or the first after it was unavailable, is about to be handled.
+    /// It has sent its first presence, or the first after it was unavailable, and is available now.
     Available,
+    /// Messages to the bare JID reach it from now on: it is available and its priority is not negative any more.
+    Reachable,
     /// It has gone unavailable, by its own word or by ending; `presence` handlers have run.
     Unavailable,
     /// Its connection is gone; it may be resumed (XEP-0198).
@@ -245,18 +247,17 @@ pub struct Nonza<'a> {
     pub user: &'a BareJid,
     /// The stream's session, once it has one.
     pub session: Option<&'a Arc<Session>>,
-    /// Set by a handler that resumes another session on this stream (XEP-0198 §5).
-    pub resume: Option<Arc<Session>>,
     /// What to write back at once, before anything of the session's outbox.
     pub reply: Vec<Element>,
     /// Set by a handler that has to wait before it can answer; the stream reads nothing else meanwhile.
-    pub wait: Option<BoxFuture<NonzaOutcome>>,
+    pub wait: Option<BoxFuture<Result<NonzaOutcome, StreamError>>>,
 }
 
 /// What a nonza's future brings.
+#[derive(Default)]
 pub struct NonzaOutcome {
-    /// The session to go on with (resumption), if any.
-    pub resume: Option<Arc<Session>>,
+    /// The session to go on with, and the number of this connection on it.
+    pub resume: Option<(Arc<Session>, u64)>,
     /// What to write back.
     pub reply: Vec<Element>,
 }

@@ -2,29 +2,35 @@
 //!
 //! Where stanzas go is in `router.rs` and `deliver.rs`; how they are kept in `tail.rs`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
+use rookery_xmpp::ack::BadResume;
 use rookery_xmpp::element::Element;
-use rookery_xmpp::error::{Condition, StanzaError, StreamCondition, StreamError};
+use rookery_xmpp::error::{Condition, ErrorKind, StanzaError, StreamCondition, StreamError};
 use rookery_xmpp::jid::{BareJid, Jid};
 use rookery_xmpp::sasl::Credentials;
+use rookery_xmpp::stanza::{Kind, Stanza};
 use tracing::{debug, error, info, warn};
 
 use crate::account::{Account, Accounts};
 use crate::config::{Conf, ConfigError};
+use crate::deliver::may_be_kept;
 use crate::host::Host;
 use crate::module::{Entry, Flow, IqResult, Nonza, PreAuthCall, SessionEvent, Table, When};
-use crate::session::{Detached, Session, SessionLimits, StreamInfo};
+use crate::session::{Detached, Outgoing, Session, SessionLimits, StreamInfo};
 use crate::slots::SlotNames;
 use crate::store::{Store, StoreError};
 use crate::tail::{Ids, Tail, Writer};
 
 /// How often accounts that nobody uses are let go.
 const SWEEP: Duration = Duration::from_secs(60);
+
+/// How many ended sessions are remembered.
+const ENDED: usize = 4096;
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +93,8 @@ pub struct Server {
     pub(crate) session_slots: SlotNames,
     pub(crate) account_slots: SlotNames,
     resumable: Mutex<HashMap<Box<str>, Weak<Session>>>,
+    /// Sessions that have ended, to tell a client that comes too late what was handled.
+    ended: Mutex<VecDeque<(Box<str>, Arc<Session>)>>,
     streams: std::sync::atomic::AtomicU64,
     secret: Box<[u8]>,
     started: (Instant, SystemTime),
@@ -110,6 +118,7 @@ impl Server {
             session_slots: SlotNames::default(),
             account_slots: SlotNames::default(),
             resumable: Mutex::default(),
+            ended: Mutex::default(),
             streams: std::sync::atomic::AtomicU64::new(1),
             secret,
             started: (Instant::now(), SystemTime::now()),
@@ -291,6 +300,45 @@ impl Server {
         (session.account.jid == *user && !session.is_closed()).then_some(session)
     }
 
+    /// How much a session that has ended had handled: what its client need not send again (XEP-0198 §5, `<failed h=''/>`).
+    pub fn handled_before(&self, user: &BareJid, id: &str) -> Option<u32> {
+        let ended = self.ended.lock();
+        let (_, session) = ended.iter().find(|(of, session)| **of == *id && session.account.jid == *user)?;
+        session.handled()
+    }
+
+    /// A new connection takes a session over: gives its number, or `None` when the session has just ended. `answer` makes
+    /// the first thing that the new connection writes from the count of what was handled.
+    pub async fn resume(self: &Arc<Self>, session: &Arc<Session>, h: u32, answer: impl FnOnce(u32) -> bytes::Bytes) -> Result<Option<u64>, BadResume> {
+        let Some(resumed) = session.resume(h, answer)? else { return Ok(None) };
+        if let Some(parked) = resumed.parked {
+            warn!(session = %session.jid, "a stanza is given up, since the client ends whenever it gets it");
+            self.give_up(parked).await;
+        }
+        self.tell(session, SessionEvent::Resumed).await;
+        Ok(Some(resumed.connection))
+    }
+
+    /// Waits for a future, but not for ever. `false` when the time is over.
+    pub async fn within(&self, time: Duration, future: impl Future<Output = ()>) -> bool {
+        tokio::time::timeout(time, future).await.is_ok()
+    }
+
+    /// Whether a message is worth storing until it is delivered.
+    pub fn is_storable(&self, message: &Stanza) -> bool {
+        matches!(message.head.kind, Kind::Message(kind) if may_be_kept(kind, message))
+    }
+
+    /// Gives up a stanza that a client cannot bear, and tells its sender.
+    pub async fn give_up(self: &Arc<Self>, out: Outgoing) {
+        let error = StanzaError::new(Condition::UndefinedCondition).with_kind(ErrorKind::Cancel);
+        let error = error.with_text("The recipient's client could not process this.");
+        match out.kept {
+            Some(kept) => self.refuse_kept(&kept, error).await,
+            None => self.bounce(&out.stanza, error, None).await,
+        }
+    }
+
     /// A connection of a session has gone. A session that can be resumed waits for its client; others end. `goodbye`:
     /// the client has closed the stream itself, which ends the session in any case (XEP-0198 §5).
     pub async fn disconnected(self: &Arc<Self>, session: &Arc<Session>, connection: u64, goodbye: bool) {
@@ -320,6 +368,11 @@ impl Server {
         session.account.remove_session(session);
         if let Some(id) = session.resumption_id() {
             self.resumable.lock().remove(&id);
+            let mut ended = self.ended.lock();
+            ended.push_back((id, session.clone()));
+            if ended.len() > ENDED {
+                ended.pop_front();
+            }
         }
         if session.is_available() {
             session.set_presence(None);

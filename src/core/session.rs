@@ -25,6 +25,9 @@ use crate::tail::Kept;
 /// The priority of a session that is not available.
 const UNAVAILABLE: i16 = i16::MIN;
 
+/// Resumptions in a row that find the same stanza first and unhandled, until it is given up.
+const POISONED: u32 = 3;
+
 /// A stanza on its way to a client.
 #[derive(Clone)]
 pub struct Outgoing {
@@ -134,6 +137,14 @@ pub enum Pushed {
     Taken,
     /// The session has ended, or cannot take what nobody keeps.
     Refused,
+}
+
+/// What [`Session::resume`] did.
+pub(crate) struct Resumed {
+    /// The number of the new connection.
+    pub(crate) connection: u64,
+    /// A stanza that the client has died of again and again: it is not sent any more, and its sender is to be told.
+    pub(crate) parked: Option<Outgoing>,
 }
 
 /// What [`Session::drain`] did.
@@ -408,36 +419,24 @@ impl Session {
         }
     }
 
-    /// Checks `h` of a resumption without changing anything.
-    pub fn check_resumption(&self, h: u32) -> Result<(), ack::HandledTooHigh> {
-        match self.state.lock().acks.as_ref() {
-            Some(acks) => acks.unacked.check(h),
-            None => Ok(()),
-        }
-    }
-
     /// A new connection takes the session over: what the client has handled is settled, the rest goes out again after
-    /// `resumed`. Gives the connection's number.
-    pub fn resume(&self, h: u32, resumed: Bytes) -> Result<u64, ack::HandledTooHigh> {
-        let mut settled = Vec::new();
+    /// the answer that `resumed` makes of the count of handled stanzas. An error leaves the session as it was; `None`
+    /// says that it has ended.
+    pub(crate) fn resume(&self, h: u32, resumed: impl FnOnce(u32) -> Bytes) -> Result<Option<Resumed>, ack::BadResume> {
         let mut state = self.state.lock();
-        let Some(acks) = state.acks.as_mut() else { return Err(ack::HandledTooHigh { h, sent: 0 }) };
-        for out in acks.unacked.ack(h)? {
-            settled.extend(out.kept);
-        }
+        let State { acks: Some(acks), phase: Phase::Attached | Phase::Detached, .. } = &mut *state else { return Ok(None) };
+        let settled: Vec<_> = acks.unacked.resume(h)?.filter_map(|out| out.kept).collect();
+        let parked = if acks.unacked.stuck() >= POISONED { acks.unacked.park() } else { None };
         let again = acks.unacked.take_all();
         acks.unacked_bytes = 0;
         acks.asked = None;
         acks.answer_due = false;
         acks.answer_now = false;
         acks.counting = true;
-        for out in again.into_iter().rev() {
-            state.bytes += out.size();
-            state.outbox.push_front(Out::Stanza(out));
-        }
+        let answer = resumed(acks.incoming.h());
         // Nonzas of the old connection (answers, requests) mean nothing on the new one.
-        state.outbox.retain(|out| matches!(out, Out::Stanza(_)));
-        state.outbox.push_front(Out::Nonza(resumed));
+        let waiting = std::mem::take(&mut state.outbox).into_iter().filter(|out| matches!(out, Out::Stanza(_)));
+        state.outbox = std::iter::once(Out::Nonza(answer)).chain(again.into_iter().map(Out::Stanza)).chain(waiting).collect();
         state.bytes = state.outbox.iter().map(Out::size).sum();
         state.phase = Phase::Attached;
         state.closing = None;
@@ -448,7 +447,7 @@ impl Session {
         for kept in settled {
             kept.delivered();
         }
-        Ok(connection)
+        Ok(Some(Resumed { connection, parked }))
     }
 
     // ---- for the connection ---------------------------------------------------------------------------------------
