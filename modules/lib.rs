@@ -4,6 +4,7 @@
 
 pub mod offline;
 pub mod ping;
+pub mod presence;
 pub mod stanza_id;
 pub mod stream_management;
 
@@ -14,5 +15,6 @@ pub const ALL: &[Entry] = &[
     Entry::of::<stanza_id::StanzaId>(),
     Entry::of::<offline::Offline>(),
     Entry::of::<stream_management::StreamManagement>(),
+    Entry::of::<presence::Presence>(),
     Entry::of::<ping::Ping>(),
 ];

@@ -301,8 +301,14 @@ impl Server {
             None if plain => return,
             None => match self.account(&to.bare()).await {
                 Ok(Some(account)) => account,
-                // As for an account that does not answer: nobody learns which names exist (RFC 6121 §3.1.3).
-                Ok(None) => return,
+                // As for an account that has not approved the sender: nobody learns which names exist (RFC 6121 §4.3.2).
+                Ok(None) => {
+                    if let (PresenceType::Probe, Some(from)) = (kind, stanza.head.from) {
+                        let answer = Stanza::presence(PresenceType::Unsubscribed).from(to.bare()).to(from.bare());
+                        self.route(answer).await;
+                    }
+                    return;
+                }
                 Err(error) => return self.bounce(&stanza, error.into(), session).await,
             },
         };

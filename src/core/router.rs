@@ -90,6 +90,18 @@ impl Server {
         Box::pin(async move { server.dispatch(stanza, None, None).await })
     }
 
+    /// Sends a stanza that the server makes in an account's name: past the account's own guards (whom it blocks gets
+    /// nothing), and otherwise as [`Self::route`]. A refusal is told to nobody.
+    pub fn route_from(self: &Arc<Self>, account: &Arc<Account>, mut stanza: Stanza) -> BoxFuture<()> {
+        let (server, account) = (self.clone(), account.clone());
+        Box::pin(async move {
+            let Some(host) = server.host(account.jid.domainpart()) else { return };
+            if let Ok(Passed::On) = server.pass(&host, &account, None, &mut stanza, Way::Outgoing, &[Stage::Guard]).await {
+                server.dispatch(stanza, None, None).await;
+            }
+        })
+    }
+
     /// Brings a stanza to whom it is for.
     pub(crate) async fn dispatch(self: &Arc<Self>, stanza: Stanza, waiting: Waiting, session: Option<&Arc<Session>>) {
         let Some(to) = stanza.head.to.clone() else { return };
