@@ -3,6 +3,7 @@
 
 pub mod ack;
 mod chars;
+pub mod dataform;
 pub mod datetime;
 pub mod element;
 pub mod error;
