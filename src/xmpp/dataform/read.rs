@@ -175,3 +175,130 @@ pub fn unacceptable(var: &str, why: impl Display) -> StanzaError {
 fn malformed(why: impl Into<String>) -> StanzaError {
     StanzaError::new(Condition::BadRequest).with_text(why.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn form(fields: &str) -> Form {
+        let query = format!(
+            "<query xmlns='urn:q'><x xmlns='jabber:x:data' type='submit'>\
+             <field var='FORM_TYPE'><value>urn:f</value></field>{fields}</x></query>"
+        );
+        Form::submission(&query.parse().unwrap(), "urn:f")
+            .unwrap()
+            .unwrap()
+    }
+
+    fn error(condition: Condition, text: &'static str) -> StanzaError {
+        StanzaError::new(condition).with_text(text)
+    }
+
+    #[test]
+    fn values_by_their_types() {
+        let form = form(
+            "<field var='name'><value>Terra</value></field><field var='empty'><value/></field><field var='unset'/>\
+             <field var='yes'><value>true</value></field><field var='no'><value>0</value></field>\
+             <field var='number'><value>20</value></field><field var='who'><value>Romeo@Montague.lit</value></field>\
+             <field var='all'><value>b@c</value><value>A@c</value><value>B@c</value><value/></field>\
+             <field var='text'><value>one</value><value>two</value></field>\
+             <unknown xmlns='urn:u'/><field var='ignored'><value>x</value></field>",
+        );
+        assert_eq!(form.named(), Some("urn:f"));
+        assert_eq!(form.text("name"), Ok(Some("Terra")));
+        assert_eq!(form.text("empty"), Ok(None));
+        assert_eq!(form.text("unset"), Ok(None));
+        assert_eq!(form.text("absent"), Ok(None));
+        assert!(form.get("unset").is_some() && form.get("absent").is_none());
+        assert_eq!(
+            (form.boolean("yes"), form.boolean("no")),
+            (Ok(Some(true)), Ok(Some(false)))
+        );
+        assert_eq!(form.boolean("absent"), Ok(None));
+        assert_eq!(form.parsed::<u32>("number"), Ok(Some(20)));
+        assert_eq!(
+            form.parsed::<Jid>("who"),
+            Ok(Jid::new("romeo@montague.lit").ok())
+        );
+        assert_eq!(
+            form.jids("all").unwrap(),
+            [Jid::new("b@c").unwrap(), Jid::new("a@c").unwrap()]
+        );
+        assert_eq!(form.lines("text").as_deref(), Some("one\ntwo"));
+        assert_eq!(
+            form.choice("number", &[("10", 'x'), ("20", 'y')]),
+            Ok(Some('y'))
+        );
+    }
+
+    #[test]
+    fn values_that_cannot_be_are_named() {
+        let form = form(
+            "<field var='two'><value>a</value><value>b</value></field><field var='perhaps'><value>perhaps</value></field>",
+        );
+        let not_acceptable = |text| error(Condition::NotAcceptable, text);
+        assert_eq!(
+            form.text("two"),
+            Err(not_acceptable("field 'two': may have only one value"))
+        );
+        assert_eq!(
+            form.boolean("perhaps"),
+            Err(not_acceptable("field 'perhaps': must be true or false"))
+        );
+        assert_eq!(
+            form.parsed::<u8>("perhaps"),
+            Err(not_acceptable(
+                "field 'perhaps': invalid digit found in string"
+            ))
+        );
+        assert_eq!(
+            form.choice("perhaps", &[("no", 0)]),
+            Err(not_acceptable("field 'perhaps': is none of the options"))
+        );
+        assert_eq!(
+            missing("absent"),
+            not_acceptable("field 'absent': is required")
+        );
+        assert!(form.parsed::<Jid>("perhaps").is_ok());
+        assert!(form.jids("two").is_ok());
+    }
+
+    #[test]
+    fn what_is_no_submission() {
+        let submission = |x: &str| {
+            let query = format!("<query xmlns='urn:q'>{x}</query>");
+            Form::submission(&query.parse().unwrap(), "urn:f")
+        };
+        let bad_request = |text| Err(error(Condition::BadRequest, text));
+        assert_eq!(submission(""), Ok(None));
+        assert_eq!(
+            submission("<x xmlns='jabber:x:data' type='cancel'/>"),
+            Ok(None)
+        );
+        assert!(
+            submission("<x xmlns='jabber:x:data' type='submit'/>")
+                .unwrap()
+                .is_some()
+        );
+        assert_eq!(
+            submission("<x xmlns='jabber:x:data'/>"),
+            bad_request("the data form has no known type")
+        );
+        assert_eq!(
+            submission("<x xmlns='jabber:x:data' type='result'/>"),
+            bad_request("a form of type 'submit' is needed")
+        );
+        assert_eq!(
+            submission(
+                "<x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE'><value>urn:g</value></field></x>"
+            ),
+            bad_request("FORM_TYPE must be 'urn:f'")
+        );
+        assert_eq!(
+            submission(
+                "<x xmlns='jabber:x:data' type='submit'><field var='a'/><field var='a'/></x>"
+            ),
+            bad_request("field 'a' is there twice")
+        );
+    }
+}
