@@ -2,7 +2,9 @@
 //! there is no socket, no clock, no database and no task in this crate.
 
 pub mod ack;
+pub mod caps;
 mod chars;
+pub mod dataform;
 pub mod datetime;
 pub mod element;
 pub mod error;
@@ -17,6 +19,7 @@ pub mod parser;
 pub mod precis;
 pub mod sasl;
 mod reader;
+pub mod rsm;
 mod scope;
 pub mod stanza;
 mod tag;
