@@ -14,7 +14,9 @@ const ROUNDS: u32 = 200_000;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut framer = Framer::new(Limits::c2s());
-    let Some(Frame::Header(header)) = framer.next(&mut &*HEADER)? else { return Err("no header".into()) };
+    let Some(Frame::Header(header)) = framer.next(&mut &*HEADER)? else {
+        return Err("no header".into());
+    };
     for (name, text) in [("short", SHORT), ("usual", USUAL)] {
         // The second time counts: the first fills caches and the allocator.
         let (mut frame, mut parse, mut write, mut size) = (0, 0, 0, 0);
@@ -27,12 +29,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
             let start = Instant::now();
             for _ in 0..ROUNDS {
-                let Some(Frame::Element(bytes)) = framer.next(&mut black_box(text.as_bytes()))? else { continue };
+                let Some(Frame::Element(bytes)) = framer.next(&mut black_box(text.as_bytes()))?
+                else {
+                    continue;
+                };
                 black_box(parser::parse(bytes, &header.namespaces)?);
             }
             parse = start.elapsed().as_nanos() / u128::from(ROUNDS);
 
-            let Parsed::Stanza(stanza) = parser::parse(text.as_bytes().to_vec().into(), &header.namespaces)? else { continue };
+            let Parsed::Stanza(stanza) =
+                parser::parse(text.as_bytes().to_vec().into(), &header.namespaces)?
+            else {
+                continue;
+            };
             let mut out = Vec::new();
             let start = Instant::now();
             for _ in 0..ROUNDS {
@@ -42,7 +51,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             write = start.elapsed().as_nanos() / u128::from(ROUNDS);
             size = out.len();
         }
-        println!("{name}: {} bytes, frame {frame} ns, frame+parse {parse} ns, write {write} ns ({size} bytes)", text.len());
+        println!(
+            "{name}: {} bytes, frame {frame} ns, frame+parse {parse} ns, write {write} ns ({size} bytes)",
+            text.len()
+        );
     }
     Ok(())
 }
