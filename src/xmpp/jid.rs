@@ -5,6 +5,8 @@
 //! clones without copying. XEP-0106 escaping is a matter of clients; `\40` is four characters here.
 
 mod prep;
+#[cfg(test)]
+mod tests;
 
 use std::borrow::{Borrow, Cow};
 use std::cmp::Ordering;
@@ -103,7 +105,7 @@ impl Jid {
             Some((local, domain)) => (Some(local), domain),
             None => (None, bare),
         };
-        Self::from_parts(local, domain, resource)
+        Self::from_parts_of(Some(text), local, domain, resource)
     }
 
     /// Prepares the parts and joins them to an address. A part that is there may not be empty.
@@ -112,36 +114,58 @@ impl Jid {
         domain: &str,
         resource: Option<&str>,
     ) -> Result<Self, JidError> {
+        Self::from_parts_of(None, local, domain, resource)
+    }
+
+    /// `whole` is the text that the parts were cut from: where it is prepared already it becomes the address, one copy.
+    fn from_parts_of(
+        whole: Option<&str>,
+        local: Option<&str>,
+        domain: &str,
+        resource: Option<&str>,
+    ) -> Result<Self, JidError> {
         let local = local.map(prep::local).transpose()?;
         let domain = prep::domain(domain)?;
         let resource = resource.map(prep::resource).transpose()?;
-        Ok(Self::join(local, &domain, resource))
-    }
-
-    fn join(local: Option<Cow<'_, str>>, domain: &str, resource: Option<Cow<'_, str>>) -> Self {
-        let mut text = String::with_capacity(
-            local.as_ref().map_or(0, |local| local.len() + 1)
-                + domain.len()
-                + resource.as_ref().map_or(0, |resource| resource.len() + 1),
-        );
         // Each part has been measured by `prep`; three of them and two separators fit in 16 bits.
-        let mut local_len = 0;
-        if let Some(local) = local {
-            text.push_str(&local);
-            local_len = text.len() as u16;
-            text.push('@');
-        }
-        text.push_str(domain);
-        let bare = text.len() as u16;
-        if let Some(resource) = resource {
-            text.push('/');
-            text.push_str(&resource);
-        }
-        Self {
-            text: text.into(),
-            local: local_len,
-            bare,
-        }
+        let local_len = local.as_ref().map_or(0, |local| local.len());
+        let bare = if local_len == 0 {
+            domain.len()
+        } else {
+            local_len + 1 + domain.len()
+        };
+        let len = resource
+            .as_ref()
+            .map_or(bare, |resource| bare + 1 + resource.len());
+        let borrowed = |part: &Option<Cow<'_, str>>| !matches!(part, Some(Cow::Owned(_)));
+        let text = match whole {
+            Some(whole)
+                if whole.len() == len
+                    && borrowed(&local)
+                    && matches!(domain, Cow::Borrowed(_))
+                    && borrowed(&resource) =>
+            {
+                Arc::from(whole)
+            }
+            _ => {
+                let mut text = String::with_capacity(len);
+                if let Some(local) = local {
+                    text.push_str(&local);
+                    text.push('@');
+                }
+                text.push_str(&domain);
+                if let Some(resource) = resource {
+                    text.push('/');
+                    text.push_str(&resource);
+                }
+                text.into()
+            }
+        };
+        Ok(Self {
+            text,
+            local: local_len as u16,
+            bare: bare as u16,
+        })
     }
 
     /// The whole address.

@@ -33,8 +33,9 @@ use crate::{
     header::{Namespaces, StreamHeader},
     jid::{FullJid, Jid},
     ns,
+    parser::{self, Parsed},
     sasl::Credentials,
-    stanza::{self, IqType, Kind as StanzaKind, Parsed, Stanza},
+    stanza::{IqType, Kind as StanzaKind, Stanza},
 };
 use config::Role;
 use negotiation::Negotiation;
@@ -104,7 +105,10 @@ enum Step {
 impl Step {
     /// Whether the driver owes an answer.
     const fn is_question(self) -> bool {
-        matches!(self, Self::Host | Self::Handshake | Self::Keys | Self::Resource)
+        matches!(
+            self,
+            Self::Host | Self::Handshake | Self::Keys | Self::Resource
+        )
     }
 }
 
@@ -125,10 +129,15 @@ impl Stream {
     }
 
     fn new(config: Arc<Config>, role: Role, now: Instant) -> Self {
+        // Whom we chose to reach may offer more features than a stranger may send elements.
+        let limits = match role {
+            Role::Receiving => config.pre_auth,
+            Role::Initiating(_) => config.limits,
+        };
         let negotiation = Negotiation::new(&config, role, now);
         Self {
             state: State::AwaitingHeader,
-            framer: Framer::new(config.pre_auth.clone()),
+            framer: Framer::new(limits),
             context: Namespaces::content_only(config.kind.content_ns()),
             out: Vec::new(),
             event: None,
@@ -158,7 +167,10 @@ impl Stream {
             }
         }
         // Bytes that come between our <proceed/> and the handshake were not read from TLS.
-        if self.state == State::Negotiating(Step::Handshake) && !rest.is_empty() && self.event.is_none() {
+        if self.state == State::Negotiating(Step::Handshake)
+            && !rest.is_empty()
+            && self.event.is_none()
+        {
             self.end(Ending::ByUs(Some(StreamCondition::PolicyViolation.into())));
             return input.len();
         }
@@ -184,7 +196,9 @@ impl Stream {
 
     /// The next thing for the driver to act on.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.event.take().or_else(|| self.ending.take().map(Event::Closed))
+        self.event
+            .take()
+            .or_else(|| self.ending.take().map(Event::Closed))
     }
 
     /// Bytes to write to the peer, in order, before anything else the driver has for it.
@@ -194,7 +208,10 @@ impl Stream {
 
     /// When to call [`Stream::handle_timeout`], if nothing happens before.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let total = self.negotiation.as_ref().map(|negotiation| negotiation.deadline);
+        let total = self
+            .negotiation
+            .as_ref()
+            .map(|negotiation| negotiation.deadline);
         match (self.deadline, total) {
             (Some(step), Some(total)) => Some(step.min(total)),
             (step, total) => step.or(total),
@@ -204,7 +221,9 @@ impl Stream {
     /// The TLS handshake is done: the answer to [`Event::StartTls`]. For direct TLS, call it before
     /// the first byte of input.
     pub fn handle_tls(&mut self, now: Instant, info: TlsInfo) {
-        let Some(negotiation) = &mut self.negotiation else { return };
+        let Some(negotiation) = &mut self.negotiation else {
+            return;
+        };
         negotiation.secured = true;
         negotiation.bindings = info.bindings;
         if self.state == State::Negotiating(Step::Handshake) {
@@ -248,7 +267,7 @@ impl Stream {
     /// an open stream's stanzas are the driver's own.
     pub fn send(&mut self, element: &Element) {
         if self.header_sent && !matches!(self.state, State::Closing | State::Closed) {
-            element.write_in_stream(&mut self.out, self.config.kind.content_ns());
+            self.write(element);
         }
     }
 
@@ -280,7 +299,9 @@ impl Stream {
     /// Whether the bytes are protected by TLS, or by what the configuration says is as good.
     /// Meaningless once the stream is open.
     pub fn is_secured(&self) -> bool {
-        self.negotiation.as_ref().is_none_or(|negotiation| negotiation.secured)
+        self.negotiation
+            .as_ref()
+            .is_none_or(|negotiation| negotiation.secured)
     }
 
     /// The id of the stream: ours when we received it, the peer's when we opened it. Forgotten
@@ -296,17 +317,22 @@ impl Stream {
                 self.handle_end();
                 Ok(())
             }
-            Frame::Header(header) if self.state == State::AwaitingHeader => self.handle_header(now, *header),
-            Frame::Header(_) => Err(StreamCondition::BadFormat.into()),
-            Frame::Element(bytes) => {
-                stanza::parse(bytes, &self.context).and_then(|parsed| self.handle_element(now, parsed, more))
+            Frame::Header(header) if self.state == State::AwaitingHeader => {
+                self.handle_header(now, *header)
             }
+            Frame::Header(_) => Err(StreamCondition::BadFormat.into()),
+            Frame::Element(bytes) => parser::parse(bytes, &self.context)
+                .and_then(|parsed| self.handle_element(now, parsed, more)),
         };
         self.settle(outcome);
     }
 
     fn handle_header(&mut self, now: Instant, header: StreamHeader) -> Outcome {
-        match self.negotiation.as_ref().map(|negotiation| negotiation.role.clone()) {
+        match self
+            .negotiation
+            .as_ref()
+            .map(|negotiation| negotiation.role.clone())
+        {
             Some(Role::Initiating(_)) => self.check_response_header(header),
             _ => self.check_initial_header(now, header),
         }
@@ -321,12 +347,11 @@ impl Stream {
     /// What is legal in which state, in one place.
     fn handle_element(&mut self, now: Instant, parsed: Parsed, more: bool) -> Outcome {
         if let Parsed::Nonza(element) = &parsed {
-            if element.is("error", ns::STREAMS) {
-                let error = read_stream_error(element);
+            if let Some(error) = StreamError::from_element(element) {
                 self.end_by_peer(Some(error));
                 return Ok(());
             }
-            if element.is("compress", ns::COMPRESS_PROTOCOL) {
+            if element.is("compress", COMPRESS) {
                 return self.refuse_compression();
             }
         }
@@ -339,9 +364,11 @@ impl Stream {
                 Step::Features => self.handle_before_auth(now, parsed, more),
                 Step::Response => self.handle_sasl_response(now, parsed),
                 Step::Bind => self.handle_before_bind(parsed),
-                Step::AwaitFeatures | Step::AwaitProceed | Step::AwaitSasl | Step::AwaitBound | Step::Choose => {
-                    self.handle_reply(now, step, parsed, more)
-                }
+                Step::AwaitFeatures
+                | Step::AwaitProceed
+                | Step::AwaitSasl
+                | Step::AwaitBound
+                | Step::Choose => self.handle_reply(now, step, parsed, more),
                 // Unreachable while a question is open, since no input is taken then.
                 Step::Host | Step::Handshake | Step::Keys | Step::Resource => {
                     Err(StreamCondition::PolicyViolation.into())
@@ -359,9 +386,10 @@ impl Stream {
                 None => Event::Stanza(stanza),
             },
             Parsed::Nonza(element) => Event::Nonza(element),
-            Parsed::Invalid { head_for_reply, error } => {
-                Event::Answered(head_for_reply.and_then(|stanza| stanza.error_reply(&error)))
-            }
+            Parsed::Invalid {
+                head_for_reply,
+                error,
+            } => Event::Answered(head_for_reply.and_then(|stanza| stanza.error_reply(&error))),
         });
     }
 
@@ -380,10 +408,13 @@ impl Stream {
     }
 
     fn refuse_compression(&mut self) -> Outcome {
-        Element::new("failure", ns::COMPRESS_PROTOCOL)
-            .child(Element::new("unsupported-method", ns::COMPRESS_PROTOCOL))
-            .write_in_stream(&mut self.out, self.config.kind.content_ns());
+        let refusal = Element::new("unsupported-method", COMPRESS);
+        self.write(&Element::new("failure", COMPRESS).child(refusal));
         Ok(())
+    }
+
+    fn write(&mut self, element: &Element) {
+        element.write_in_stream(&mut self.out, self.config.kind.content_ns());
     }
 
     /// The negotiation is over: drops what it needed.
@@ -394,7 +425,7 @@ impl Stream {
         if self.config.kind == Kind::C2s {
             self.id = None;
         }
-        self.framer.set_limits(self.config.limits.clone());
+        self.framer.set_limits(self.config.limits);
     }
 
     /// A new stream over the same connection, after TLS or SASL (RFC 6120, section 4.3.3).
@@ -425,7 +456,7 @@ impl Stream {
             if !self.header_sent {
                 self.send_response_header();
             }
-            error.write(&mut self.out);
+            self.write(&error.to_element());
             self.out.extend_from_slice(END);
         }
         self.end(Ending::ByUs(Some(error)));
@@ -443,6 +474,8 @@ impl Stream {
 }
 
 const END: &[u8] = b"</stream:stream>";
+/// XEP-0138, which is refused for good: it lets a stranger spend our memory.
+const COMPRESS: &str = "http://jabber.org/protocol/compress";
 
 /// Answers what concerns the stream alone: sessions of RFC 3921, which mean nothing any more, and
 /// a second resource, which a stream cannot have.
@@ -454,18 +487,6 @@ fn answer_itself(stanza: &Stanza) -> Option<Stanza> {
         Some((ns::SESSION, "session")) => Some(stanza.result(None)),
         Some((ns::BIND, "bind")) => stanza.error_reply(&StanzaError::new(Condition::NotAllowed)),
         _ => None,
-    }
-}
-
-fn read_stream_error(element: &Element) -> StreamError {
-    let condition = element
-        .elements()
-        .filter(|child| child.ns() == ns::STREAM_ERRORS)
-        .find_map(|child| StreamCondition::from_name(child.name()));
-    let error = StreamError::new(condition.unwrap_or(StreamCondition::UndefinedCondition));
-    match element.find("text", ns::STREAM_ERRORS) {
-        Some(text) => error.with_text(text.content()),
-        None => error,
     }
 }
 

@@ -9,9 +9,16 @@ use crate::sasl::{ClientExchange, Server};
 #[derive(Clone, Debug)]
 enum Move {
     Raw(&'static str),
-    Plain { user: &'static str, password: &'static str, authzid: &'static str },
+    Plain {
+        user: &'static str,
+        password: &'static str,
+        authzid: &'static str,
+    },
     /// Begins SCRAM; with the right password or a wrong one.
-    Scram { mechanism: Mechanism, right: bool },
+    Scram {
+        mechanism: Mechanism,
+        right: bool,
+    },
     /// Answers the last challenge as the client that began would.
     Answer,
     /// Answers it with a proof that is off by one bit.
@@ -44,11 +51,25 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
     let plain = (
         prop::sample::select(vec!["user", "USER", "other", "nobody", "", "user\0x"]),
         prop::sample::select(vec!["pencil", "pencil", "wrong", "", "pencil\0"]),
-        prop::sample::select(vec!["", "", "user@localhost", "other@localhost", "user@localhost/r"]),
+        prop::sample::select(vec![
+            "",
+            "",
+            "user@localhost",
+            "other@localhost",
+            "user@localhost/r",
+        ]),
     )
-        .prop_map(|(user, password, authzid)| Move::Plain { user, password, authzid });
+        .prop_map(|(user, password, authzid)| Move::Plain {
+            user,
+            password,
+            authzid,
+        });
     let scram = (
-        prop::sample::select(vec![Mechanism::ScramSha1, Mechanism::ScramSha256, Mechanism::ScramSha256Plus]),
+        prop::sample::select(vec![
+            Mechanism::ScramSha1,
+            Mechanism::ScramSha256,
+            Mechanism::ScramSha256Plus,
+        ]),
         any::<bool>(),
     )
         .prop_map(|(mechanism, right)| Move::Scram { mechanism, right });
@@ -83,7 +104,11 @@ impl Attacker {
     fn make(&mut self, step: &Move) -> Option<&'static str> {
         let (xml, proves) = match step {
             Move::Raw(xml) => ((*xml).to_owned(), None),
-            Move::Plain { user, password, authzid } => (
+            Move::Plain {
+                user,
+                password,
+                authzid,
+            } => (
                 auth("PLAIN", &format!("{authzid}\0{user}\0{password}")),
                 plain_is_valid(user, password, authzid),
             ),
@@ -96,10 +121,18 @@ impl Attacker {
                     only: Some(*mechanism),
                 };
                 let server = Server {
-                    mechanisms: ["SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"]
+                    mechanisms: [
+                        "SCRAM-SHA-256-PLUS",
+                        "SCRAM-SHA-1-PLUS",
+                        "SCRAM-SHA-256",
+                        "SCRAM-SHA-1",
+                        "PLAIN",
+                    ]
+                    .map(str::to_owned)
+                    .to_vec(),
+                    binding_types: ["tls-exporter", "tls-server-end-point"]
                         .map(str::to_owned)
                         .to_vec(),
-                    binding_types: ["tls-exporter", "tls-server-end-point"].map(str::to_owned).to_vec(),
                 };
                 let mut client = ClientExchange::new(login, server, true, &bindings()).unwrap();
                 let initial = String::from_utf8(client.initial()).unwrap();
@@ -109,7 +142,10 @@ impl Attacker {
             Move::Answer | Move::Forge => {
                 let challenge = self.challenge.take().unwrap_or_default();
                 let answer = self.client.as_mut().and_then(|(client, right)| {
-                    client.challenge(&challenge).ok().map(|answer| (answer, *right))
+                    client
+                        .challenge(&challenge)
+                        .ok()
+                        .map(|answer| (answer, *right))
                 });
                 let (mut answer, right) = answer.unwrap_or_default();
                 let forge = matches!(step, Move::Forge);
@@ -117,12 +153,15 @@ impl Attacker {
                     answer[at] = if answer[at] == b'A' { b'B' } else { b'A' };
                 }
                 let text = crate::sasl::encode(&answer);
-                let xml = format!("<response xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>{text}</response>");
+                let xml =
+                    format!("<response xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>{text}</response>");
                 (xml, (right && !forge).then_some("user@localhost"))
             }
         };
         let answer = self.side.feed(&xml);
-        if let Some((_, text)) = answer.split_once("<challenge xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>") {
+        if let Some((_, text)) =
+            answer.split_once("<challenge xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>")
+        {
             let text = text.split('<').next().unwrap_or_default();
             self.challenge = crate::sasl::decode(text).ok();
         }
