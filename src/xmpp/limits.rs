@@ -63,7 +63,7 @@ impl Limits {
     }
 }
 
-/// XEP-0205 §5.3: the element is larger than `element_bytes`.
+/// XEP-0205 has a condition for this: the element is larger than `element_bytes`.
 #[cold]
 pub(crate) fn too_big() -> StreamError {
     exceeded("element is too big").with_app(Element::new("stanza-too-big", ns::ERRORS))
