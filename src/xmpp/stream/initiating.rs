@@ -59,7 +59,7 @@ impl Stream {
         }
     }
 
-    pub(super) fn send_initial_header(&mut self, _now: Instant) {
+    pub(super) fn send_initial_header(&mut self) {
         let Some(negotiation) = &self.negotiation else {
             return;
         };

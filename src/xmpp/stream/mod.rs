@@ -19,7 +19,7 @@ mod receiving;
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::Instant};
+use std::{fmt, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 
@@ -31,7 +31,7 @@ use crate::{
     error::{Condition, StanzaError, StreamCondition, StreamError},
     framer::{Frame, Framer},
     header::{Namespaces, StreamHeader},
-    jid::{FullJid, Jid},
+    jid::{BareJid, FullJid, Jid},
     ns,
     parser::{self, Parsed},
     sasl::Credentials,
@@ -41,7 +41,6 @@ use config::Role;
 use negotiation::Negotiation;
 
 /// One XML stream, from its first byte to its last.
-#[derive(Debug)]
 pub struct Stream {
     config: Arc<Config>,
     state: State,
@@ -59,6 +58,8 @@ pub struct Stream {
     negotiation: Option<Box<Negotiation>>,
     /// The stream's id; kept between servers, where dialback needs it.
     id: Option<Box<str>>,
+    /// The host a client's stream is open at.
+    host: Option<BareJid>,
     header_sent: bool,
 }
 
@@ -124,7 +125,7 @@ impl Stream {
     /// A stream that we open: the header is ready for [`Stream::poll_transmit`].
     pub fn initiating(config: Arc<Config>, peer: Arc<Peer>, now: Instant) -> Self {
         let mut stream = Self::new(config, Role::Initiating(peer), now);
-        stream.send_initial_header(now);
+        stream.send_initial_header();
         stream
     }
 
@@ -145,6 +146,7 @@ impl Stream {
             deadline: Some(now + config.deadlines.header),
             negotiation: Some(Box::new(negotiation)),
             id: None,
+            host: None,
             header_sent: false,
             config,
         }
@@ -318,7 +320,7 @@ impl Stream {
                 Ok(())
             }
             Frame::Header(header) if self.state == State::AwaitingHeader => {
-                self.handle_header(now, *header)
+                self.handle_header(*header)
             }
             Frame::Header(_) => Err(StreamCondition::BadFormat.into()),
             Frame::Element(bytes) => parser::parse(bytes, &self.context)
@@ -327,14 +329,14 @@ impl Stream {
         self.settle(outcome);
     }
 
-    fn handle_header(&mut self, now: Instant, header: StreamHeader) -> Outcome {
+    fn handle_header(&mut self, header: StreamHeader) -> Outcome {
         match self
             .negotiation
             .as_ref()
             .map(|negotiation| negotiation.role.clone())
         {
             Some(Role::Initiating(_)) => self.check_response_header(header),
-            _ => self.check_initial_header(now, header),
+            _ => self.check_initial_header(header),
         }
     }
 
@@ -356,10 +358,7 @@ impl Stream {
             }
         }
         match self.state {
-            State::Open | State::Closing => {
-                self.pass_on(parsed);
-                Ok(())
-            }
+            State::Open | State::Closing => self.pass_on(parsed),
             State::Negotiating(step) => match step {
                 Step::Features => self.handle_before_auth(now, parsed, more),
                 Step::Response => self.handle_sasl_response(now, parsed),
@@ -379,18 +378,45 @@ impl Stream {
     }
 
     /// An element of a stream that is open.
-    fn pass_on(&mut self, parsed: Parsed) {
+    fn pass_on(&mut self, parsed: Parsed) -> Outcome {
         self.event = Some(match parsed {
-            Parsed::Stanza(stanza) => match answer_itself(&stanza) {
+            Parsed::Stanza(stanza) => match self.answer_itself(&stanza) {
                 Some(reply) => Event::Answered(Some(reply)),
                 None => Event::Stanza(stanza),
             },
+            // Stanzas of no known kind or of the other kind of stream, and what was due earlier.
+            Parsed::Nonza(element)
+                if matches!(
+                    element.ns(),
+                    "" | ns::CLIENT | ns::SERVER | ns::STREAMS | ns::TLS | ns::SASL
+                ) =>
+            {
+                return Err(StreamCondition::UnsupportedStanzaType.into());
+            }
             Parsed::Nonza(element) => Event::Nonza(element),
             Parsed::Invalid {
                 head_for_reply,
                 error,
             } => Event::Answered(head_for_reply.and_then(|stanza| stanza.error_reply(&error))),
         });
+        Ok(())
+    }
+
+    /// Answers what concerns a client's stream alone: sessions of RFC 3921, which mean nothing any
+    /// more, and a second resource, which a stream cannot have.
+    fn answer_itself(&self, stanza: &Stanza) -> Option<Stanza> {
+        let host = self.host.as_ref()?;
+        let to_us = stanza.head.to.as_ref().is_none_or(|to| to == host);
+        if stanza.head.kind != StanzaKind::Iq(IqType::Set) || !to_us {
+            return None;
+        }
+        match stanza.payload_name() {
+            Some((ns::SESSION, "session")) => Some(stanza.result(None)),
+            Some((ns::BIND, "bind")) => {
+                stanza.error_reply(&StanzaError::new(Condition::NotAllowed))
+            }
+            _ => None,
+        }
     }
 
     fn handle_end(&mut self) {
@@ -420,10 +446,11 @@ impl Stream {
     /// The negotiation is over: drops what it needed.
     fn open(&mut self) {
         self.state = State::Open;
-        self.negotiation = None;
         self.deadline = None;
+        let negotiation = self.negotiation.take();
         if self.config.kind == Kind::C2s {
             self.id = None;
+            self.host = negotiation.and_then(|negotiation| negotiation.host);
         }
         self.framer.set_limits(self.config.limits);
     }
@@ -434,7 +461,7 @@ impl Stream {
         self.state = State::AwaitingHeader;
         self.deadline = Some(now + self.config.deadlines.header);
         self.header_sent = false;
-        self.send_initial_header(now);
+        self.send_initial_header();
     }
 
     /// Waits for the peer or the driver, until the negotiation as a whole is too late.
@@ -473,22 +500,19 @@ impl Stream {
     }
 }
 
+impl fmt::Debug for Stream {
+    /// Says nothing of what was sent: it may be a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stream")
+            .field("kind", &self.config.kind)
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
+}
+
 const END: &[u8] = b"</stream:stream>";
 /// XEP-0138, which is refused for good: it lets a stranger spend our memory.
 const COMPRESS: &str = "http://jabber.org/protocol/compress";
-
-/// Answers what concerns the stream alone: sessions of RFC 3921, which mean nothing any more, and
-/// a second resource, which a stream cannot have.
-fn answer_itself(stanza: &Stanza) -> Option<Stanza> {
-    if stanza.head.kind != StanzaKind::Iq(IqType::Set) {
-        return None;
-    }
-    match stanza.payload_name() {
-        Some((ns::SESSION, "session")) => Some(stanza.result(None)),
-        Some((ns::BIND, "bind")) => stanza.error_reply(&StanzaError::new(Condition::NotAllowed)),
-        _ => None,
-    }
-}
 
 fn same_bare(one: &Jid, other: &Jid) -> bool {
     one.bare_str() == other.bare_str()

@@ -22,7 +22,7 @@ use super::{
 };
 
 impl Stream {
-    pub(super) fn check_initial_header(&mut self, _now: Instant, header: StreamHeader) -> Outcome {
+    pub(super) fn check_initial_header(&mut self, header: StreamHeader) -> Outcome {
         self.id = random_id();
         if self.id.is_none() {
             return Err(StreamCondition::InternalServerError.into());

@@ -191,7 +191,12 @@ fn features_are_those_of_the_phase() {
     assert!(!third.contains("mechanism"));
     let ids: std::collections::HashSet<_> = [first, second, third]
         .iter()
-        .map(|header| header.split(" id='").nth(1).unwrap()[..24].to_owned())
+        .map(|header| {
+            header
+                .split(" id='")
+                .nth(1)
+                .and_then(|rest| rest.split('\'').next())
+        })
         .collect();
     assert_eq!(ids.len(), 3);
 }
@@ -266,6 +271,11 @@ fn an_open_stream_answers_for_itself_alone() {
         "{}",
         side.last()
     );
+    // To somebody else it is theirs to answer.
+    side.feed("<iq type='set' id='s' to='x@example.org'><session xmlns='urn:ietf:params:xml:ns:xmpp-session'/></iq>");
+    assert!(side.last().starts_with("stanza "), "{}", side.last());
+    side.feed("<iq type='set' id='s' to='localhost'><session xmlns='urn:ietf:params:xml:ns:xmpp-session'/></iq>");
+    assert!(side.last().starts_with("answered "), "{}", side.last());
     side.feed("<iq type='get'><ping xmlns='urn:xmpp:ping'/></iq>");
     assert!(side.last().starts_with("answered"), "{}", side.last());
     side.feed("<r xmlns='urn:xmpp:sm:3'/>");
@@ -279,6 +289,26 @@ fn an_open_stream_answers_for_itself_alone() {
         "closed by peer: conflict",
         "the prefix is the header's"
     );
+}
+
+#[test]
+fn what_is_no_stanza_of_this_stream_ends_it() {
+    for element in [
+        "<letter/>",
+        "<message xmlns='jabber:server'/>",
+        "<message xmlns=''/>",
+        STARTTLS,
+        "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'/>",
+        "<stream:features/>",
+    ] {
+        let mut side = Side::open();
+        side.feed(element);
+        assert_eq!(
+            side.last(),
+            "closed by us: unsupported-stanza-type",
+            "{element}"
+        );
+    }
 }
 
 #[test]

@@ -347,7 +347,7 @@ fn phases_are_told_apart() {
 
 #[test]
 fn an_open_stream_is_small() {
-    assert!(size_of::<Stream>() <= 640, "{}", size_of::<Stream>());
+    assert!(size_of::<Stream>() <= 512, "{}", size_of::<Stream>());
     let side = Side::open();
     assert!(side.stream.negotiation.is_none());
     assert_eq!(side.stream.out.capacity(), 0);

@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::sasl::{ClientExchange, Server};
+use crate::sasl::{ClientExchange, Mechanism, Server};
 
 #[derive(Clone, Debug)]
 enum Move {
@@ -25,10 +25,7 @@ enum Move {
     Forge,
 }
 
-use crate::sasl::Mechanism;
-
 fn moves() -> impl Strategy<Value = Vec<Move>> {
-    let sasl = "urn:ietf:params:xml:ns:xmpp-sasl";
     let raw = prop::sample::select(vec![
         HEADER,
         STARTTLS,
@@ -47,7 +44,6 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         "<resume xmlns='urn:xmpp:sm:3' h='0' previd='1'/>",
         "<compress xmlns='http://jabber.org/protocol/compress'/>",
     ]);
-    assert!(sasl.ends_with("sasl"));
     let plain = (
         prop::sample::select(vec!["user", "USER", "other", "nobody", "", "user\0x"]),
         prop::sample::select(vec!["pencil", "pencil", "wrong", "", "pencil\0"]),
@@ -202,5 +198,33 @@ proptest! {
                 prop_assert!(matches!(identity.as_str(), "user@localhost" | "other@localhost"));
             }
         }
+    }
+
+    #[test]
+    fn f1_chunking_changes_nothing(
+        moves in moves(),
+        noise in prop::collection::vec(any::<u8>(), 0..40),
+        at in any::<prop::sample::Index>(),
+        seed in 1..u64::MAX,
+    ) {
+        let mut bytes = HEADER.as_bytes().to_vec();
+        for step in &moves {
+            match step {
+                Move::Raw(xml) => bytes.extend_from_slice(xml.as_bytes()),
+                Move::Plain { user, password, .. } => {
+                    bytes.extend_from_slice(plain(user, password).as_bytes());
+                    bytes.extend_from_slice(HEADER.as_bytes());
+                }
+                Move::Scram { .. } | Move::Answer => bytes.extend_from_slice(BIND.as_bytes()),
+                Move::Forge => bytes.splice(at.index(bytes.len()).., noise.clone()).for_each(drop),
+            }
+        }
+        let log = |seed| {
+            let mut side = Side::receiving(direct());
+            side.seed = seed;
+            side.feed_bytes(&bytes);
+            side.log
+        };
+        prop_assert_eq!(log(0), log(seed));
     }
 }
