@@ -2,5 +2,7 @@
 //!
 //! Core knows stanzas and addresses (`rookery-xmpp`) and nothing of sockets, SQL or single XEPs' features.
 
+pub mod config;
+pub mod control;
 pub mod roster;
 pub mod store;

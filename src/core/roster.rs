@@ -88,7 +88,15 @@ pub struct RosterItem {
 impl RosterItem {
     /// An item without name, groups or subscription.
     pub fn new(jid: BareJid) -> Self {
-        Self { jid, name: None, groups: Vec::new(), subscription: Subscription::None, ask: false, approved: false, version: 0 }
+        Self {
+            jid,
+            name: None,
+            groups: Vec::new(),
+            subscription: Subscription::None,
+            ask: false,
+            approved: false,
+            version: 0,
+        }
     }
 }
 

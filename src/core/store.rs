@@ -163,7 +163,8 @@ pub trait KeyValueStore: Send + Sync {
     /// All values of a module for an owner, by key.
     async fn values(&self, owner: &BareJid, module: &str) -> StoreResult<Vec<(String, Vec<u8>)>>;
     /// Sets values (`Some`) and removes them (`None`) in one transaction.
-    async fn set_values(&self, owner: &BareJid, module: &str, changes: &[(String, Option<Vec<u8>>)]) -> StoreResult<()>;
+    async fn set_values(&self, owner: &BareJid, module: &str, changes: &[(String, Option<Vec<u8>>)])
+    -> StoreResult<()>;
 }
 
 /// The whole database.

@@ -1,0 +1,229 @@
+//! The commands on accounts, carried out on the database. A running server ends sessions besides.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use rookery_xmpp::jid::BareJid;
+use rookery_xmpp::sasl::{Credentials, PasswordError};
+
+use super::{CommandCondition, CommandError, Commands, ListedAccount, Reply, Request};
+use crate::config::{Conf, Secret};
+use crate::store::{AccountStore, StoreError};
+
+/// `user.add`, `user.list`, `user.passwd` and `user.del` on a database.
+pub struct AccountCommands<S: ?Sized> {
+    hosts: Vec<BareJid>,
+    iterations: u32,
+    store: Arc<S>,
+}
+
+impl<S: AccountStore + ?Sized> AccountCommands<S> {
+    /// Commands on the accounts of the conf's hosts.
+    pub fn new(conf: &Conf, store: Arc<S>) -> Self {
+        Self {
+            hosts: conf.hosts().iter().map(|host| host.domain.clone()).collect(),
+            iterations: conf.server().scram_iterations.get(),
+            store,
+        }
+    }
+
+    /// Reads the address of an account on one of the hosts.
+    pub fn account(&self, text: &str) -> Result<BareJid, CommandError> {
+        let jid = BareJid::new(text).map_err(|error| {
+            bad(format!("\"{text}\" is no account's address, such as alice@{}: {error}", self.example()))
+        })?;
+        if jid.localpart().is_none() {
+            return Err(bad(format!("\"{jid}\" has no user name: write one such as alice@{}", self.example())));
+        }
+        self.host(jid.domainpart())?;
+        Ok(jid)
+    }
+
+    fn host(&self, text: &str) -> Result<BareJid, CommandError> {
+        let domain = BareJid::new(text).map_err(|error| bad(format!("\"{text}\" is no domain: {error}")))?;
+        if self.hosts.contains(&domain) {
+            return Ok(domain);
+        }
+        let hosts: Vec<&str> = self.hosts.iter().map(|host| host.as_str()).collect();
+        let hosts = hosts.join(", ");
+        Err(bad(format!(
+            "the server does not serve {domain}; its hosts are {hosts} (the conf's [host.\"...\"] sections)"
+        )))
+    }
+
+    fn example(&self) -> &str {
+        self.hosts.first().map_or("localhost", |host| host.as_str())
+    }
+
+    /// The keys of a password. They take a while to compute, elsewhere than on the caller's thread.
+    async fn credentials(&self, password: Secret) -> Result<Credentials, CommandError> {
+        let iterations = self.iterations;
+        let computed = tokio::task::spawn_blocking(move || Credentials::from_password(password.expose(), iterations));
+        match computed.await {
+            Ok(Ok(credentials)) => Ok(credentials),
+            Ok(Err(error @ PasswordError::NoRandomness)) => {
+                Err(CommandError::new(CommandCondition::InternalServerError, error.to_string()))
+            }
+            Ok(Err(error)) => Err(bad(format!("this password cannot be used: {error}"))),
+            Err(_) => Err(CommandError::new(CommandCondition::InternalServerError, "computing the keys failed")),
+        }
+    }
+
+    async fn list(&self, host: Option<&str>) -> Result<Reply, CommandError> {
+        let hosts = match host {
+            Some(host) => vec![self.host(host)?],
+            None => self.hosts.clone(),
+        };
+        let mut accounts = Vec::new();
+        for host in hosts {
+            accounts.extend(self.store.accounts(&host).await?.into_iter().map(|account| ListedAccount {
+                jid: account.jid.to_string(),
+                created: humantime::format_rfc3339_seconds(account.created).to_string(),
+            }));
+        }
+        Ok(Reply::Accounts { accounts })
+    }
+}
+
+#[async_trait]
+impl<S: AccountStore + ?Sized> Commands for AccountCommands<S> {
+    async fn run(&self, request: Request) -> Result<Reply, CommandError> {
+        let jid = match request {
+            Request::UserList { host } => return self.list(host.as_deref()).await,
+            Request::UserAdd { jid, password } => {
+                let jid = self.account(&jid)?;
+                let credentials = self.credentials(password).await?;
+                if !self.store.create_account(&jid, &credentials).await? {
+                    let text =
+                        format!("the account {jid} is there already; `rookery user passwd {jid}` changes its password");
+                    return Err(CommandError::new(CommandCondition::Conflict, text));
+                }
+                jid
+            }
+            Request::UserPasswd { jid, password } => {
+                let jid = self.account(&jid)?;
+                let credentials = self.credentials(password).await?;
+                if !self.store.set_credentials(&jid, &credentials).await? {
+                    return Err(missing(&jid));
+                }
+                jid
+            }
+            Request::UserDel { jid } => {
+                let jid = self.account(&jid)?;
+                if !self.store.delete_account(&jid).await? {
+                    return Err(missing(&jid));
+                }
+                jid
+            }
+        };
+        Ok(Reply::Account { jid: jid.to_string() })
+    }
+}
+
+fn bad(text: String) -> CommandError {
+    CommandError::new(CommandCondition::BadRequest, text)
+}
+
+fn missing(jid: &BareJid) -> CommandError {
+    CommandError::new(CommandCondition::ItemNotFound, format!("there is no account {jid}"))
+}
+
+impl From<StoreError> for CommandError {
+    fn from(error: StoreError) -> Self {
+        let condition = match error {
+            StoreError::Unavailable(_) | StoreError::Full(_) => CommandCondition::ServiceUnavailable,
+            StoreError::Corrupt(_) => CommandCondition::InternalServerError,
+        };
+        Self::new(condition, error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::{Duration, SystemTime};
+
+    use parking_lot::Mutex;
+
+    use super::*;
+    use crate::store::{AccountInfo, StoreResult};
+
+    #[derive(Default)]
+    struct Memory(Mutex<BTreeMap<BareJid, Credentials>>);
+
+    #[async_trait]
+    impl AccountStore for Memory {
+        async fn credentials(&self, user: &BareJid) -> StoreResult<Option<Credentials>> {
+            Ok(self.0.lock().get(user).cloned())
+        }
+        async fn account_exists(&self, user: &BareJid) -> StoreResult<bool> {
+            Ok(self.0.lock().contains_key(user))
+        }
+        async fn create_account(&self, user: &BareJid, credentials: &Credentials) -> StoreResult<bool> {
+            let mut accounts = self.0.lock();
+            let is_new = !accounts.contains_key(user);
+            accounts.entry(user.clone()).or_insert_with(|| credentials.clone());
+            Ok(is_new)
+        }
+        async fn set_credentials(&self, user: &BareJid, credentials: &Credentials) -> StoreResult<bool> {
+            Ok(self.0.lock().get_mut(user).map(|stored| *stored = credentials.clone()).is_some())
+        }
+        async fn delete_account(&self, user: &BareJid) -> StoreResult<bool> {
+            Ok(self.0.lock().remove(user).is_some())
+        }
+        async fn accounts(&self, domain: &BareJid) -> StoreResult<Vec<AccountInfo>> {
+            let created = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
+            let accounts = self.0.lock();
+            let of_domain = accounts.keys().filter(|jid| jid.domainpart() == domain.as_str());
+            Ok(of_domain.map(|jid| AccountInfo { jid: jid.clone(), created }).collect())
+        }
+    }
+
+    #[tokio::test]
+    async fn accounts_come_change_and_go() {
+        let conf = Conf::parse("[host.\"localhost\"]\n[host.\"example.org\"]", "test").unwrap();
+        let store = Arc::new(Memory::default());
+        let commands = AccountCommands::new(&conf, store.clone());
+        for (line, expected) in [
+            (r#"user.add","args":{"jid":"Alice@LOCALHOST","password":"p"}"#, r#"{"ok":{"jid":"alice@localhost"}}"#),
+            (
+                r#"user.add","args":{"jid":"alice@localhost","password":"p"}"#,
+                r#"{"error":{"condition":"conflict","text":"the account alice@localhost is there already; `rookery user passwd alice@localhost` changes its password"}}"#,
+            ),
+            (r#"user.add","args":{"jid":"bob@example.org","password":"p"}"#, r#"{"ok":{"jid":"bob@example.org"}}"#),
+            (
+                r#"user.list","args":{}"#,
+                r#"{"ok":{"accounts":[{"jid":"alice@localhost","created":"1970-01-01T00:00:01Z"},{"jid":"bob@example.org","created":"1970-01-01T00:00:01Z"}]}}"#,
+            ),
+            (
+                r#"user.list","args":{"host":"localhost"}"#,
+                r#"{"ok":{"accounts":[{"jid":"alice@localhost","created":"1970-01-01T00:00:01Z"}]}}"#,
+            ),
+            (r#"user.passwd","args":{"jid":"alice@localhost","password":"q"}"#, r#"{"ok":{"jid":"alice@localhost"}}"#),
+            (r#"user.del","args":{"jid":"alice@localhost"}"#, r#"{"ok":{"jid":"alice@localhost"}}"#),
+            (
+                r#"user.del","args":{"jid":"alice@localhost"}"#,
+                r#"{"error":{"condition":"item-not-found","text":"there is no account alice@localhost"}}"#,
+            ),
+            (
+                r#"user.passwd","args":{"jid":"alice@localhost","password":"q"}"#,
+                r#"{"error":{"condition":"item-not-found","text":"there is no account alice@localhost"}}"#,
+            ),
+            (
+                r#"user.add","args":{"jid":"localhost","password":"p"}"#,
+                r#"{"error":{"condition":"bad-request","text":"\"localhost\" has no user name: write one such as alice@localhost"}}"#,
+            ),
+            (
+                r#"user.add","args":{"jid":"a@example.com","password":"p"}"#,
+                r#"{"error":{"condition":"bad-request","text":"the server does not serve example.com; its hosts are localhost, example.org (the conf's [host.\"...\"] sections)"}}"#,
+            ),
+        ] {
+            let line = format!(r#"{{"command":"{line}}}"#);
+            assert_eq!(crate::control::answer(line.as_bytes(), &commands).await, expected, "for {line}");
+        }
+        let empty = Request::UserAdd { jid: "eve@localhost".into(), password: Secret::default() };
+        assert_eq!(commands.run(empty).await.unwrap_err().condition, CommandCondition::BadRequest);
+        let bob = BareJid::new("bob@example.org").unwrap();
+        assert_eq!(store.credentials(&bob).await.unwrap().unwrap().sha256.iterations, 10_000);
+    }
+}
