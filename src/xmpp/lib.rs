@@ -1,6 +1,7 @@
 //! The words of the RFCs: addresses, namespaces, errors, counters. Bytes and time come in, events and bytes go out;
 //! there is no socket, no clock, no database and no task in this crate.
 
+pub mod ack;
 mod chars;
 pub mod element;
 pub mod error;

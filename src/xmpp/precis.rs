@@ -140,3 +140,132 @@ fn is_space(c: char) -> bool {
 fn category(c: char) -> GeneralCategory {
     CodePointMapData::<GeneralCategory>::new().get(c)
 }
+
+#[cfg(test)]
+mod tests {
+    use precis_profiles::precis_core::{
+        DerivedPropertyValue, FreeformClass, IdentifierClass, StringClass,
+    };
+
+    use super::property::{Property, derive};
+    use super::*;
+
+    /// The table of IANA, as far as it goes.
+    #[test]
+    fn a22_properties_agree_with_the_iana_table() {
+        let identifier = IdentifierClass::default();
+        let freeform = FreeformClass::default();
+        let mut differences = Vec::new();
+        for c in (0..=0x10_ffff).filter_map(char::from_u32) {
+            use DerivedPropertyValue as Iana;
+            let expected = match (
+                identifier.get_value_from_char(c),
+                freeform.get_value_from_char(c),
+            ) {
+                (Iana::Unassigned, _) => continue,
+                (Iana::PValid, _) => Property::Valid,
+                (Iana::ContextJ | Iana::ContextO, _) => Property::Context,
+                (Iana::Disallowed, _) => Property::Disallowed,
+                (_, Iana::SpecClassPval) => Property::Freeform,
+                (_, _) => Property::Disallowed,
+            };
+            if derive(c) != expected {
+                differences.push((c, derive(c), expected));
+            }
+        }
+        assert_eq!(differences, []);
+    }
+
+    fn username(text: &str, prepared: Option<&str>) {
+        assert_eq!(
+            username_case_mapped(text).ok().as_deref(),
+            prepared,
+            "{text:?}"
+        );
+    }
+
+    fn opaque(text: &str, prepared: Option<&str>) {
+        assert_eq!(opaque_string(text).ok().as_deref(), prepared, "{text:?}");
+    }
+
+    #[test]
+    fn examples_of_rfc_8265() {
+        // §3.5
+        username("juliet@example.com", Some("juliet@example.com"));
+        username("fussball", Some("fussball"));
+        username("fu\u{df}ball", Some("fu\u{df}ball"));
+        username("\u{3c0}", Some("\u{3c0}"));
+        username("\u{3a3}", Some("\u{3c3}"));
+        username("\u{3c2}", Some("\u{3c2}"));
+        username("foo bar", None);
+        username("", None);
+        username("henry\u{2163}", None);
+        username("\u{221e}", None);
+        // §4.3
+        opaque(
+            "correct horse battery staple",
+            Some("correct horse battery staple"),
+        );
+        opaque(
+            "Correct Horse Battery Staple",
+            Some("Correct Horse Battery Staple"),
+        );
+        opaque("\u{3c0}\u{df}\u{e5}", Some("\u{3c0}\u{df}\u{e5}"));
+        opaque("Jack of \u{2666}s", Some("Jack of \u{2666}s"));
+        opaque("foo\u{1680}bar", Some("foo bar"));
+        opaque("", None);
+        opaque("my cat is a \u{9}by", None);
+    }
+
+    #[test]
+    fn joiners_and_digits_in_context() {
+        username(
+            "\u{915}\u{94d}\u{200d}\u{937}",
+            Some("\u{915}\u{94d}\u{200d}\u{937}"),
+        );
+        username("a\u{200d}b", None);
+        username("\u{628}\u{200c}\u{628}", Some("\u{628}\u{200c}\u{628}"));
+        username(
+            "\u{628}\u{64e}\u{200c}\u{64e}\u{628}",
+            Some("\u{628}\u{64e}\u{200c}\u{64e}\u{628}"),
+        );
+        username("a\u{200c}b", None);
+        username("l\u{b7}l", Some("l\u{b7}l"));
+        username("l\u{b7}a", None);
+        username("\u{375}\u{3b1}", Some("\u{375}\u{3b1}"));
+        username("\u{375}a", None);
+        username("\u{5d0}\u{5f3}", Some("\u{5d0}\u{5f3}"));
+        username("a\u{5f4}", None);
+        username("\u{30ab}\u{30fb}", Some("\u{30ab}\u{30fb}"));
+        username("a\u{30fb}", None);
+        opaque("\u{661}\u{662}", Some("\u{661}\u{662}"));
+        opaque("\u{661}\u{6f1}", None);
+    }
+
+    #[test]
+    fn bidi_rule() {
+        username("\u{5d0}\u{5d1}1", Some("\u{5d0}\u{5d1}1"));
+        username("\u{5d0}a", None);
+        username("a\u{5d0}", None);
+        username("\u{5d0}-", None);
+        username("\u{5d0}\u{5b0}", Some("\u{5d0}\u{5b0}"));
+        username("\u{627}1\u{661}", None);
+        username("\u{661}\u{627}", None);
+        // Resources are free of it.
+        opaque("a\u{5d0}", Some("a\u{5d0}"));
+    }
+
+    #[test]
+    fn widths_and_marks() {
+        username("\u{ff76}\u{ff9e}", Some("\u{30ac}"));
+        opaque("\u{ff76}\u{ff9e}", Some("\u{ff76}\u{ff9e}"));
+        username("\u{130}", Some("i\u{307}"));
+        // Kelvin and Angstrom sign are letters in disguise.
+        username("\u{212a}", None);
+        username("\u{212b}", None);
+        opaque("\u{212b}", Some("\u{c5}"));
+        // Variation selectors and zero-width spaces show nothing.
+        opaque("\u{2764}\u{fe0f}", None);
+        opaque("a\u{200b}", None);
+    }
+}

@@ -25,15 +25,20 @@ const MAX_RAW: usize = 4 * MAX;
 const MAX_LABEL: usize = 63;
 
 pub(super) fn local(text: &str) -> Result<Cow<'_, str>, JidError> {
+    if text.bytes().all(is_plain) && (1..=MAX).contains(&text.len()) {
+        return Ok(Cow::Borrowed(text));
+    }
     let text = enforce(text, Part::Local, precis::username_case_mapped)?;
     // Only now: the width mapping makes an '@' of a fullwidth one.
-    if text
-        .bytes()
-        .any(|byte| matches!(byte, b'"' | b'&' | b'\'' | b'/' | b':' | b'<' | b'>' | b'@'))
-    {
+    if text.contains(['"', '&', '\'', '/', ':', '<', '>', '@']) {
         return Err(JidError::Forbidden(Part::Local));
     }
     Ok(text)
+}
+
+/// Visible ASCII that a localpart may have as it is.
+fn is_plain(byte: u8) -> bool {
+    matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_' | b'+' | b'=' | b'~' | b'!' | b'#' | b'$' | b'%')
 }
 
 pub(super) fn resource(text: &str) -> Result<Cow<'_, str>, JidError> {
@@ -60,6 +65,9 @@ fn measure(text: &str, part: Part, max: usize) -> Result<(), JidError> {
 }
 
 pub(super) fn domain(text: &str) -> Result<Cow<'_, str>, JidError> {
+    if text.is_ascii() && text.len() <= MAX && check_labels(text).is_ok() {
+        return Ok(Cow::Borrowed(text));
+    }
     measure(text, Part::Domain, MAX_RAW)?;
     if let Some(address) = text
         .strip_prefix('[')
@@ -68,25 +76,18 @@ pub(super) fn domain(text: &str) -> Result<Cow<'_, str>, JidError> {
         let address: Ipv6Addr = address
             .parse()
             .map_err(|_| JidError::Forbidden(Part::Domain))?;
-        let canonical = format!("[{address}]");
-        return Ok(if canonical == text {
-            Cow::Borrowed(text)
-        } else {
-            Cow::Owned(canonical)
-        });
+        return Ok(Cow::Owned(format!("[{address}]")));
     }
     // RFC 7622 §3.2: a final dot is stripped before anything else.
     let text = text.strip_suffix('.').unwrap_or(text);
-    let prepared = if !text.is_ascii() || text.split('.').any(is_ace) {
-        Cow::Owned(unicode_domain(text)?)
-    } else if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        Cow::Owned(text.to_ascii_lowercase())
+    let prepared = if text.is_ascii() && !text.split('.').any(is_ace) {
+        text.to_ascii_lowercase()
     } else {
-        Cow::Borrowed(text)
+        unicode_domain(text)?
     };
     measure(&prepared, Part::Domain, MAX)?;
     check_labels(&prepared)?;
-    Ok(prepared)
+    Ok(Cow::Owned(prepared))
 }
 
 /// Whether the label begins like an A-label, in any case.
@@ -131,27 +132,32 @@ fn unicode_domain(text: &str) -> Result<String, JidError> {
 /// What every domain must satisfy at the end: labels that are not empty, LDH where they are ASCII (RFC 5890 §2.3.1), and
 /// no number at the end unless the whole is an IPv4 address in its usual form.
 fn check_labels(domain: &str) -> Result<(), JidError> {
-    let mut numeric = false;
-    for label in domain.split('.') {
-        if label.is_empty() {
-            return Err(JidError::Empty(Part::Domain));
+    let (mut len, mut ascii, mut numeric, mut last) = (0, true, true, b'.');
+    for byte in domain.bytes().chain([b'.']) {
+        match byte {
+            b'0'..=b'9' => {}
+            b'a'..=b'z' => numeric = false,
+            b'-' if len != 0 && (len != 3 || last != b'-' || !ascii) => numeric = false,
+            b'.' if len == 0 => return Err(JidError::Empty(Part::Domain)),
+            b'.' if last != b'-' => {
+                // The length of a U-label is that of its A-label, measured where that is known.
+                if ascii && len > MAX_LABEL {
+                    return Err(JidError::TooLong(Part::Domain));
+                }
+                (len, ascii, last) = (0, true, byte);
+                continue;
+            }
+            0x80.. => (ascii, numeric) = (false, false),
+            _ => return Err(JidError::Forbidden(Part::Domain)),
         }
-        let hyphens =
-            label.starts_with('-') || label.ends_with('-') || label.get(2..4) == Some("--");
-        if hyphens || !label.bytes().all(is_label_byte) {
-            return Err(JidError::Forbidden(Part::Domain));
+        if len == 0 {
+            numeric = byte.is_ascii_digit();
         }
-        if label.is_ascii() && label.len() > MAX_LABEL {
-            return Err(JidError::TooLong(Part::Domain));
-        }
-        numeric = label.bytes().all(|byte| byte.is_ascii_digit());
+        len += 1;
+        last = byte;
     }
     if numeric && domain.parse::<Ipv4Addr>().is_err() {
         return Err(JidError::Forbidden(Part::Domain));
     }
     Ok(())
-}
-
-fn is_label_byte(byte: u8) -> bool {
-    matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | 0x80..)
 }

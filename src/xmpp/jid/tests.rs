@@ -250,6 +250,7 @@ fn a22_labels_are_ldh() {
     }
     check("a-b.c0.org", None, "a-b.c0.org", None);
     check("localhost", None, "localhost", None);
+    check("\u{fc}--a.example", None, "\u{fc}--a.example", None);
 }
 
 #[test]

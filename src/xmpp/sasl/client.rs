@@ -77,8 +77,16 @@ pub struct ClientExchange {
     /// The gs2-header and the binding data.
     binding: Vec<u8>,
     gs2_header: String,
-    nonce: String,
+    pub(super) nonce: String,
     state: State,
+}
+
+impl std::fmt::Debug for ClientExchange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClientExchange")
+            .field("mechanism", &self.mechanism)
+            .finish_non_exhaustive()
+    }
 }
 
 enum State {

@@ -11,6 +11,8 @@ mod keys;
 mod mechanism;
 mod message;
 mod server;
+#[cfg(test)]
+mod tests;
 
 pub use client::{ClientError, ClientExchange, Login, Server};
 pub use keys::{Credentials, Hash, MIN_ITERATIONS, PasswordError, SALT_BYTES, ScramKeys, Secret};
@@ -52,7 +54,7 @@ pub fn encode(data: &[u8]) -> String {
 }
 
 /// 144 random bits, as printable characters without a comma.
-fn random_nonce() -> Option<String> {
+pub(crate) fn random_nonce() -> Option<String> {
     let mut bytes = [0; 18];
     getrandom::fill(&mut bytes).ok()?;
     Some(BASE64.encode(bytes))

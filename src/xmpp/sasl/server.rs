@@ -49,8 +49,8 @@ pub struct Exchange {
     mechanism: Mechanism,
     offer: Offer,
     host: BareJid,
-    nonce: String,
-    announces_hash: bool,
+    pub(super) nonce: String,
+    pub(super) announces_hash: bool,
     state: State,
 }
 
