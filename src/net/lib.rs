@@ -1,1 +1,16 @@
-//! rookery-net
+//! Bytes between Rookery and the world: listeners, TLS, certificates and the limits on who may connect.
+//!
+//! Read it in the order a connection passes: `listen` accepts, `limits` admits, `transport` carries the bytes and `tls`
+//! secures them with a certificate of `certs`. What the bytes say is `rookery-xmpp`'s, what they do `rookery-core`'s.
+
+pub mod certificate;
+pub mod certs;
+pub mod limits;
+pub mod listen;
+pub mod rate;
+mod selfsigned;
+pub mod server;
+pub mod tls;
+mod tls_session;
+pub mod transport;
+mod worker;
