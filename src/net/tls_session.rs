@@ -218,11 +218,9 @@ impl TlsSession {
     /// The handshake is done: keep what it settled, drop what it needed.
     fn settle(&mut self) -> Result<(), TlsError> {
         let handshake = self.handshake.take();
-        let (Some(handshake), Some(version), Some(suite)) = (
-            handshake,
-            self.connection.protocol_version(),
-            self.connection.negotiated_cipher_suite(),
-        ) else {
+        let (Some(handshake), Some(version), Some(suite)) =
+            (handshake, self.connection.protocol_version(), self.connection.negotiated_cipher_suite())
+        else {
             return Err(TlsError::NotOpen);
         };
         let Some(certificate) = handshake.chosen().cloned() else {
@@ -234,9 +232,7 @@ impl TlsSession {
             suite: suite.suite(),
             group: self.connection.negotiated_key_exchange_group().map(|group| group.name()),
             resumed: self.connection.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
-            exporter: (version == ProtocolVersion::TLSv1_3)
-                .then(|| handshake.exporter())
-                .flatten(),
+            exporter: (version == ProtocolVersion::TLSv1_3).then(|| handshake.exporter()).flatten(),
         });
         Ok(())
     }
