@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -347,8 +347,8 @@ impl HostCertificate {
     }
 }
 
-fn exists(path: &PathBuf) -> Result<bool, CertificateError> {
-    path.try_exists().map_err(|error: io::Error| CertificateError::Read { path: path.clone(), error })
+fn exists(path: &Path) -> Result<bool, CertificateError> {
+    path.try_exists().map_err(|error: io::Error| CertificateError::Read { path: path.to_owned(), error })
 }
 
 /// The domain as certificates and SNI write it: ASCII, small letters.
