@@ -8,12 +8,13 @@ use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
+use rookery_core::config::{Conf, Host};
 use rustls::crypto::CryptoProvider;
 use tracing::{error, info, warn};
 
@@ -36,6 +37,22 @@ pub struct HostFiles {
     pub key: PathBuf,
     /// When neither file exists, make a self-signed certificate there (not for paths that the conf names).
     pub generate: bool,
+}
+
+impl HostFiles {
+    /// What the conf says, for each of its hosts: the files it names, else `<host>.crt` and `<host>.key` in the folder
+    /// of certificates.
+    pub fn of_conf(conf: &Conf) -> Vec<Self> {
+        let folder = &conf.server().certs;
+        let of_host = |host: &Host| {
+            let name = host.domain.as_str();
+            let (named, generate) = (host.certificate.clone().zip(host.key.clone()), host.certificate.is_none());
+            let (certificate, key) =
+                named.unwrap_or_else(|| (folder.join(format!("{name}.crt")), folder.join(format!("{name}.key"))));
+            Self { host: name.to_owned(), certificate, key, generate }
+        };
+        conf.hosts().iter().map(of_host).collect()
+    }
 }
 
 /// All domains' certificates.
@@ -189,11 +206,8 @@ impl Certificates {
             }
             source.warned = Some(mark);
             warned.push((source.files.host.clone(), days));
-            let (host, file, until) = (
-                &source.files.host,
-                source.files.certificate.display(),
-                certificate.not_after_text(),
-            );
+            let (host, file, until) =
+                (&source.files.host, source.files.certificate.display(), certificate.not_after_text());
             if mark == 0 {
                 error!(host, %file, until, "the certificate has expired: clients and servers refuse it; renew it, Rookery takes the new file by itself");
             } else {
@@ -303,26 +317,16 @@ impl Source {
                     );
                 }
                 (true, false) => {
-                    return Err(CertificateError::HalfAPair {
-                        present: certificate.clone(),
-                        missing: key.clone(),
-                    });
+                    return Err(CertificateError::HalfAPair { present: certificate.clone(), missing: key.clone() });
                 }
                 (false, true) => {
-                    return Err(CertificateError::HalfAPair {
-                        present: key.clone(),
-                        missing: certificate.clone(),
-                    });
+                    return Err(CertificateError::HalfAPair { present: key.clone(), missing: certificate.clone() });
                 }
                 (true, true) => {}
             }
         }
-        let read = |path: &PathBuf| {
-            fs::read(path).map_err(|error| CertificateError::Read {
-                path: path.clone(),
-                error,
-            })
-        };
+        let read =
+            |path: &PathBuf| fs::read(path).map_err(|error| CertificateError::Read { path: path.clone(), error });
         let (chain_pem, key_pem) = (read(certificate)?, read(key)?);
         if fs::metadata(key).is_ok_and(|meta| meta.mode() & 0o007 != 0) {
             warn!(host, key = %key.display(), "everyone on this machine can read the key; make it mode 0600");
@@ -343,11 +347,8 @@ impl HostCertificate {
     }
 }
 
-fn exists(path: &PathBuf) -> Result<bool, CertificateError> {
-    path.try_exists().map_err(|error: io::Error| CertificateError::Read {
-        path: path.clone(),
-        error,
-    })
+fn exists(path: &Path) -> Result<bool, CertificateError> {
+    path.try_exists().map_err(|error: io::Error| CertificateError::Read { path: path.to_owned(), error })
 }
 
 /// The domain as certificates and SNI write it: ASCII, small letters.
@@ -357,13 +358,7 @@ pub(crate) fn ascii_host(host: &str) -> Result<Box<str>, CertificateError> {
     }
     match idna::domain_to_ascii(host) {
         Ok(ascii) if !ascii.is_empty() => Ok(ascii.into()),
-        Ok(_) => Err(CertificateError::Host {
-            host: host.to_owned(),
-            why: "it is empty".to_owned(),
-        }),
-        Err(error) => Err(CertificateError::Host {
-            host: host.to_owned(),
-            why: error.to_string(),
-        }),
+        Ok(_) => Err(CertificateError::Host { host: host.to_owned(), why: "it is empty".to_owned() }),
+        Err(error) => Err(CertificateError::Host { host: host.to_owned(), why: error.to_string() }),
     }
 }
