@@ -17,7 +17,6 @@ pub mod name;
 pub mod ns;
 pub mod parser;
 pub mod precis;
-pub mod sasl;
 mod reader;
 pub mod rsm;
 pub mod sasl;
