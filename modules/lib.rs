@@ -2,6 +2,7 @@
 //!
 //! A module meets others only in `rookery-core`: a hook, a store, a slot. It reads no socket and writes no SQL.
 
+pub mod disco;
 pub mod offline;
 pub mod ping;
 pub mod presence;
@@ -16,5 +17,6 @@ pub const ALL: &[Entry] = &[
     Entry::of::<offline::Offline>(),
     Entry::of::<stream_management::StreamManagement>(),
     Entry::of::<presence::Presence>(),
+    Entry::of::<disco::Disco>(),
     Entry::of::<ping::Ping>(),
 ];

@@ -140,7 +140,7 @@ impl Server {
             for module in modules {
                 module.install(&conf, self, &host.domain, &mut table)?;
             }
-            let host = Arc::new(Host { domain: host.domain.clone(), table });
+            let host = Host::new(host.domain.clone(), table);
             for (place, (domain, _)) in host.table.components.iter().enumerate() {
                 hosts.components.insert(domain.clone(), (host.clone(), place));
             }
