@@ -89,8 +89,8 @@ impl StreamError {
         })
     }
 
-    /// Writes `<stream:error/>`; the prefix is the one of the stream header. COMPAT: libstrophe (2026) knows the element
-    /// by its prefix.
+    /// Writes `<stream:error/>`; the prefix is the one of the stream header, and the one that
+    /// every implementation understands (RFC 6120 §4.8.5).
     pub fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"<stream:error>");
         for child in self.children() {

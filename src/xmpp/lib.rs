@@ -2,7 +2,10 @@
 //! there is no socket, no clock, no database and no task in this crate.
 
 pub mod ack;
+pub mod caps;
 mod chars;
+pub mod dataform;
+pub mod datetime;
 pub mod element;
 pub mod error;
 mod escape;
@@ -15,6 +18,7 @@ pub mod ns;
 pub mod parser;
 pub mod precis;
 mod reader;
+pub mod rsm;
 mod scope;
 pub mod stanza;
 mod tag;
