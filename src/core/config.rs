@@ -23,7 +23,8 @@ use serde::de::DeserializeOwned;
 pub use error::{ConfigError, nearest};
 pub use limits::Limits;
 pub use sections::{
-    Backend, Durability, Host, Listener, ListenerKind, LogConf, LogFormat, LogLevel, ServerConf, StoreConf, TlsMode,
+    Backend, CertificateFiles, Durability, Host, Listener, ListenerKind, LogConf, LogFormat, LogLevel, ServerConf,
+    StoreConf, TlsMode,
 };
 pub use types::{Count, Period, Secret, Size};
 

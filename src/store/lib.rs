@@ -1,1 +1,30 @@
-//! rookery-store
+//! The database of Rookery: SQLite for one machine, PostgreSQL for larger ones, memory for tests.
+//!
+//! It answers the traits of `rookery_core::store` and knows nothing of stanzas. Three promises hold for every backend:
+//!
+//! * what `Ok` was said to is on disk (design: ack after commit), unless the conf relaxes it, which the log then says;
+//! * every call ends within [`DEADLINE`], whatever the disk or the network does;
+//! * a failing database is logged once per kind of failure and ten seconds, and once when it answers again.
+//!
+//! SQL is written as literals with bound parameters only; no statement is ever put together from text.
+
+mod batch;
+mod codec;
+mod conf;
+mod health;
+mod memory;
+mod migrations;
+mod open;
+mod postgres;
+mod rows;
+mod sqlite;
+
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use conf::{Backend, Durability, StoreConf};
+pub use health::DEADLINE;
+pub use memory::MemoryStore;
+pub use open::{OpenError, open, open_within};

@@ -48,6 +48,8 @@ pub struct Limits {
     pub connections_burst: Count<1, 1_000_000>,
     /// Connections of one address that are not authenticated yet.
     pub unauthenticated: Count<1, 1_000_000>,
+    /// Connections of all addresses that are not authenticated yet.
+    pub unauthenticated_total: Count<1, 10_000_000>,
     /// Addresses for which the limits per address do not count: a proxy, a test bench. An IPv6 address counts as its /64.
     #[serde(deserialize_with = "types::ranges")]
     pub exempt: Vec<IpNet>,
@@ -102,6 +104,7 @@ impl Default for Limits {
             connections_per_second: Count::new(20),
             connections_burst: Count::new(50),
             unauthenticated: Count::new(200),
+            unauthenticated_total: Count::new(20_000),
             exempt: vec![IpNet::from(LOOPBACK_V4), IpNet::from(LOOPBACK_V6)],
             connection_rate: Size::kib(256),
             connection_burst: Size::mib(1),

@@ -228,6 +228,33 @@ pub struct Host {
     pub key: Option<PathBuf>,
 }
 
+/// Where a host's certificate is to be found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// The certificate and its chain, PEM.
+    pub certificate: PathBuf,
+    /// The key, PEM.
+    pub key: PathBuf,
+    /// The conf names the files, so none is to be made there.
+    pub is_named: bool,
+}
+
+impl Host {
+    /// The files that the conf names, or those of the host in the folder of certificates.
+    pub fn certificate_files(&self, server: &ServerConf) -> CertificateFiles {
+        match (&self.certificate, &self.key) {
+            (Some(certificate), Some(key)) => {
+                CertificateFiles { certificate: certificate.clone(), key: key.clone(), is_named: true }
+            }
+            _ => CertificateFiles {
+                certificate: server.certs.join(format!("{}.crt", self.domain)),
+                key: server.certs.join(format!("{}.key", self.domain)),
+                is_named: false,
+            },
+        }
+    }
+}
+
 /// A host's section as it is written; its modules are read one by one.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -374,3 +374,51 @@ fn sizes_and_periods_are_read_and_shown() {
     }
     assert_eq!(Period::<0, 9>::seconds(9).to_string(), "9s");
 }
+
+/// The conf as shipped, with every option that stands behind a `#` in force.
+fn shipped_in_force() -> String {
+    let shipped = include_str!("../../../conf/rookery.toml");
+    let is_option = |line: &str| {
+        line.starts_with('[')
+            || line.split_once(" = ").is_some_and(|(key, _)| key.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
+    };
+    let lines = shipped.lines().map(|line| line.strip_prefix('#').filter(|rest| is_option(rest)).unwrap_or(line));
+    lines.fold(String::new(), |text, line| text + line + "\n")
+}
+
+#[test]
+fn the_conf_as_shipped_is_the_defaults() {
+    let shipped = Conf::parse(include_str!("../../../conf/rookery.toml"), FILE).unwrap();
+    let in_force = parse(&shipped_in_force());
+    let defaults = parse("");
+    assert_eq!(shipped.hosts(), defaults.hosts());
+    for conf in [&shipped, &in_force] {
+        assert_eq!(conf.server(), defaults.server());
+        assert_eq!(conf.log(), defaults.log());
+        assert_eq!(conf.limits(), defaults.limits());
+        assert_eq!(conf.listeners(), defaults.listeners());
+        let store = StoreConf { url: defaults.store().url.clone(), ..conf.store().clone() };
+        assert_eq!(&store, defaults.store());
+    }
+}
+
+#[test]
+fn the_conf_as_shipped_names_every_option() {
+    let text = shipped_in_force();
+    for (section, ending) in [
+        ("[server]", "zzzz = 1"),
+        ("[log]", "zzzz = 1"),
+        ("[store]", "zzzz = 1"),
+        ("[limits]", "zzzz = 1"),
+        ("[[listen]]", "zzzz = 1"),
+        ("[host.\"localhost\"]", "zzzz = 1"),
+    ] {
+        let why = Conf::parse(&format!("{section}\n{ending}"), FILE).unwrap_err().why;
+        let (_, options) = why.split_once("the options are ").unwrap();
+        let after = text.split_once(&format!("\n{section}\n")).unwrap().1;
+        let inside = after.split("\n[").next().unwrap();
+        for option in options.split(", ").filter(|option| *option != "modules") {
+            assert!(inside.lines().any(|line| line.starts_with(&format!("{option} = "))), "{option} in {section}");
+        }
+    }
+}

@@ -1,0 +1,392 @@
+//! A database in memory, for tests: it behaves as the others do, and can be told to fail, to be slow, and to hold commits
+//! back, so that a test decides when a message is on disk.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use rookery_core::roster::RosterItem;
+use rookery_core::store::{
+    AccountInfo, AccountStore, KeyValueStore, RosterChange, RosterStore, Store, StoreError,
+    StoreResult, StoredRoster, TailChange, TailEntry, TailSize, TailStore,
+};
+use rookery_xmpp::jid::BareJid;
+use rookery_xmpp::sasl::Credentials;
+use tokio::sync::watch;
+
+use crate::batch::Batch;
+use crate::health::{DEADLINE, Fault, Health, Outcome};
+use crate::rows::REMOVALS;
+
+/// A database that is gone with the process.
+pub struct MemoryStore {
+    health: Health,
+    state: Mutex<State>,
+    failing: Mutex<Option<StoreError>>,
+    slow: Mutex<Duration>,
+    paused: watch::Sender<bool>,
+    /// Commits that wait for the pause to end.
+    held: watch::Sender<usize>,
+    commits: AtomicU64,
+}
+
+#[derive(Default)]
+struct State {
+    accounts: BTreeMap<BareJid, Account>,
+    values: BTreeMap<(BareJid, String, String), Vec<u8>>,
+    last_id: u64,
+}
+
+struct Account {
+    created: SystemTime,
+    credentials: Credentials,
+    items: BTreeMap<BareJid, RosterItem>,
+    removed: BTreeMap<BareJid, u64>,
+    requests: BTreeMap<BareJid, Vec<u8>>,
+    tail: BTreeMap<u64, TailEntry>,
+}
+
+/// What a call does to the data.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Read,
+    Write,
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl MemoryStore {
+    /// An empty database that works.
+    pub fn new() -> Self {
+        Self {
+            health: Health::new("memory".into(), DEADLINE, |_| Fault::Corrupt),
+            state: Mutex::default(),
+            failing: Mutex::default(),
+            slow: Mutex::default(),
+            paused: watch::Sender::new(false),
+            held: watch::Sender::new(0),
+            commits: AtomicU64::new(0),
+        }
+    }
+
+    /// From now on every call fails with this error (`Full`: every call that writes); `None` ends that.
+    pub fn fail(&self, error: Option<StoreError>) {
+        *self.failing.lock() = error;
+    }
+
+    /// From now on every call takes this long on tokio's clock, and fails as `Unavailable` where that is beyond
+    /// [`DEADLINE`]; zero ends that.
+    pub fn slow(&self, by: Duration) {
+        *self.slow.lock() = by;
+    }
+
+    /// From now on [`TailStore::commit`] waits for [`MemoryStore::resume_commits`]: nothing is stored before, and the
+    /// deadline does not run, so that a paused clock does not end the wait.
+    pub fn pause_commits(&self) {
+        self.paused.send_replace(true);
+    }
+
+    /// Lets the commits that wait, and all later ones, go through.
+    pub fn resume_commits(&self) {
+        self.paused.send_replace(false);
+    }
+
+    /// Waits until at least so many commits are held by [`MemoryStore::pause_commits`].
+    pub async fn commits_held(&self, at_least: usize) {
+        // The sender lives in self, so the channel cannot close meanwhile.
+        let _ = self.held.subscribe().wait_for(|held| *held >= at_least).await;
+    }
+
+    /// How many calls of [`TailStore::commit`] have succeeded.
+    pub fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Relaxed)
+    }
+
+    async fn call<T>(
+        &self,
+        access: Access,
+        work: impl FnOnce(&mut State) -> Outcome<T> + Send,
+    ) -> StoreResult<T> {
+        let call = async {
+            let slow = *self.slow.lock();
+            if !slow.is_zero() {
+                tokio::time::sleep(slow).await;
+            }
+            match &*self.failing.lock() {
+                Some(StoreError::Full(_)) if access == Access::Read => {}
+                Some(error) => return Err(error.clone().into()),
+                None => {}
+            }
+            work(&mut self.state.lock())
+        };
+        match access {
+            Access::Read => self.health.read(call).await,
+            Access::Write => self.health.write(call).await,
+        }
+    }
+
+    async fn wait_while_paused(&self) {
+        let mut paused = self.paused.subscribe();
+        if *paused.borrow_and_update() {
+            let _held = Held::new(&self.held);
+            let _ = paused.wait_for(|paused| !paused).await;
+        }
+    }
+}
+
+/// Counts a commit that waits, until it is dropped.
+struct Held<'a>(&'a watch::Sender<usize>);
+
+impl<'a> Held<'a> {
+    fn new(count: &'a watch::Sender<usize>) -> Self {
+        count.send_modify(|held| *held += 1);
+        Self(count)
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|held| *held -= 1);
+    }
+}
+
+#[async_trait]
+impl AccountStore for MemoryStore {
+    async fn credentials(&self, user: &BareJid) -> StoreResult<Option<Credentials>> {
+        self.call(Access::Read, |state| {
+            Ok(state.accounts.get(user).map(|account| account.credentials.clone()))
+        })
+        .await
+    }
+
+    async fn account_exists(&self, user: &BareJid) -> StoreResult<bool> {
+        self.call(Access::Read, |state| Ok(state.accounts.contains_key(user))).await
+    }
+
+    async fn create_account(
+        &self,
+        user: &BareJid,
+        credentials: &Credentials,
+    ) -> StoreResult<bool> {
+        self.call(Access::Write, |state| {
+            if state.accounts.contains_key(user) {
+                return Ok(false);
+            }
+            let account = Account {
+                created: SystemTime::now(),
+                credentials: credentials.clone(),
+                items: BTreeMap::new(),
+                removed: BTreeMap::new(),
+                requests: BTreeMap::new(),
+                tail: BTreeMap::new(),
+            };
+            state.accounts.insert(user.clone(), account);
+            Ok(true)
+        })
+        .await
+    }
+
+    async fn set_credentials(
+        &self,
+        user: &BareJid,
+        credentials: &Credentials,
+    ) -> StoreResult<bool> {
+        self.call(Access::Write, |state| {
+            Ok(state.accounts.get_mut(user).map(|account| {
+                account.credentials = credentials.clone();
+            }).is_some())
+        })
+        .await
+    }
+
+    async fn delete_account(&self, user: &BareJid) -> StoreResult<bool> {
+        self.call(Access::Write, |state| {
+            state.values.retain(|(owner, _, _), _| owner != user);
+            Ok(state.accounts.remove(user).is_some())
+        })
+        .await
+    }
+
+    async fn accounts(&self, domain: &BareJid) -> StoreResult<Vec<AccountInfo>> {
+        self.call(Access::Read, |state| {
+            let accounts = state.accounts.iter();
+            Ok(accounts
+                .filter(|(jid, _)| jid.domainpart() == domain.as_str())
+                .map(|(jid, account)| AccountInfo {
+                    jid: jid.clone(),
+                    created: account.created,
+                })
+                .collect())
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl RosterStore for MemoryStore {
+    async fn roster(&self, user: &BareJid) -> StoreResult<StoredRoster> {
+        self.call(Access::Read, |state| {
+            let Some(account) = state.accounts.get(user) else {
+                return Ok(StoredRoster::default());
+            };
+            let mut removed: Vec<_> = account.removed.clone().into_iter().collect();
+            removed.sort_by_key(|(_, version)| *version);
+            let of_items = account.items.values().map(|item| item.version);
+            let of_removed = account.removed.values().copied();
+            Ok(StoredRoster {
+                version: of_items.chain(of_removed).max().unwrap_or(0),
+                items: account.items.values().cloned().collect(),
+                removed,
+                requests: account.requests.clone().into_iter().collect(),
+            })
+        })
+        .await
+    }
+
+    async fn change_roster(&self, user: &BareJid, changes: &[RosterChange]) -> StoreResult<()> {
+        self.call(Access::Write, |state| {
+            let Some(account) = state.accounts.get_mut(user) else {
+                return Ok(());
+            };
+            for change in changes {
+                match change {
+                    RosterChange::Put(item) => {
+                        account.removed.remove(&item.jid);
+                        account.items.insert(item.jid.clone(), item.clone());
+                    }
+                    RosterChange::Remove(jid, version) => {
+                        account.items.remove(jid);
+                        account.removed.insert(jid.clone(), *version);
+                    }
+                    RosterChange::Request(jid, stanza) => {
+                        account.requests.insert(jid.clone(), stanza.clone());
+                    }
+                    RosterChange::Unrequest(jid) => {
+                        account.requests.remove(jid);
+                    }
+                }
+            }
+            let mut versions: Vec<u64> = account.removed.values().copied().collect();
+            versions.sort_unstable_by(|a, b| b.cmp(a));
+            if let Some(oldest) = usize::try_from(REMOVALS).ok().and_then(|n| versions.get(n)) {
+                account.removed.retain(|_, version| *version > *oldest);
+            }
+            Ok(())
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl TailStore for MemoryStore {
+    async fn commit(&self, changes: &[TailChange]) -> StoreResult<()> {
+        self.wait_while_paused().await;
+        let batch = Batch::new(changes)?;
+        self.call(Access::Write, |state| {
+            for removal in &batch.removals {
+                if let Some(account) = state.accounts.get_mut(removal.account) {
+                    account.tail.remove(&crate::codec::from_column(removal.id)?);
+                }
+            }
+            for put in &batch.puts {
+                if let Some(account) = state.accounts.get_mut(&put.entry.account) {
+                    account.tail.insert(put.entry.id, put.entry.clone());
+                }
+            }
+            state.last_id = state.last_id.max(crate::codec::from_column(batch.highest)?);
+            Ok(())
+        })
+        .await?;
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    async fn tail(
+        &self,
+        user: &BareJid,
+        after: u64,
+        up_to: u64,
+        limit: usize,
+    ) -> StoreResult<Vec<TailEntry>> {
+        self.call(Access::Read, |state| {
+            let Some(account) = state.accounts.get(user).filter(|_| after < up_to) else {
+                return Ok(Vec::new());
+            };
+            let entries = account.tail.range(after + 1..=up_to);
+            Ok(entries.take(limit).map(|(_, entry)| entry.clone()).collect())
+        })
+        .await
+    }
+
+    async fn tail_size(&self, user: &BareJid) -> StoreResult<TailSize> {
+        self.call(Access::Read, |state| {
+            let entries = state.accounts.get(user).into_iter();
+            let mut size = TailSize::default();
+            for entry in entries.flat_map(|account| account.tail.values()) {
+                size.messages += 1;
+                size.bytes += entry.stanza.len() as u64;
+            }
+            Ok(size)
+        })
+        .await
+    }
+
+    async fn last_id(&self) -> StoreResult<u64> {
+        self.call(Access::Read, |state| Ok(state.last_id)).await
+    }
+}
+
+#[async_trait]
+impl KeyValueStore for MemoryStore {
+    async fn value(
+        &self,
+        owner: &BareJid,
+        module: &str,
+        key: &str,
+    ) -> StoreResult<Option<Vec<u8>>> {
+        let place = (owner.clone(), module.to_owned(), key.to_owned());
+        self.call(Access::Read, |state| Ok(state.values.get(&place).cloned())).await
+    }
+
+    async fn values(&self, owner: &BareJid, module: &str) -> StoreResult<Vec<(String, Vec<u8>)>> {
+        let first = (owner.clone(), module.to_owned(), String::new());
+        self.call(Access::Read, |state| {
+            let values = state.values.range(first..);
+            Ok(values
+                .take_while(|((of, by, _), _)| of == owner && by == module)
+                .map(|((_, _, key), value)| (key.clone(), value.clone()))
+                .collect())
+        })
+        .await
+    }
+
+    async fn set_values(
+        &self,
+        owner: &BareJid,
+        module: &str,
+        changes: &[(String, Option<Vec<u8>>)],
+    ) -> StoreResult<()> {
+        self.call(Access::Write, |state| {
+            for (key, value) in changes {
+                let place = (owner.clone(), module.to_owned(), key.clone());
+                match value {
+                    Some(value) => state.values.insert(place, value.clone()),
+                    None => state.values.remove(&place),
+                };
+            }
+            Ok(())
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn close(&self) {}
+}

@@ -1,0 +1,169 @@
+//! Opening the pool: the URL, a first connection that can say what is wrong, schema, settings of each connection.
+
+use std::sync::atomic::AtomicI64;
+use std::time::Duration;
+
+use sqlx::migrate::MigrateError;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions, Connection, PgConnection, query, query_scalar};
+use tokio::time::timeout;
+
+use super::{PostgresStore, judge};
+use crate::conf::Durability;
+use crate::health::Health;
+use crate::migrations;
+use crate::open::{OpenError, warn_relaxed};
+
+/// A connection that has rested longer than this is asked whether it is still there before it is used.
+const RESTED: Duration = Duration::from_secs(1);
+
+/// How long that answer may take.
+const PING: Duration = Duration::from_secs(2);
+
+impl PostgresStore {
+    pub(crate) async fn open(
+        url: &str,
+        connections: u32,
+        durability: Durability,
+        deadline: Duration,
+    ) -> Result<Self, OpenError> {
+        let options = options(url)?;
+        let name = name(&options);
+        let mut first = match timeout(deadline, options.connect()).await {
+            Ok(Ok(connection)) => connection,
+            Ok(Err(error)) => return Err(refusal(name, error)),
+            Err(_) => {
+                return Err(OpenError::Unreachable {
+                    name,
+                    why: format!("no answer within {deadline:?}"),
+                });
+            }
+        };
+        migrate(&name, &mut first).await?;
+        let commit = synchronous_commit(&name, &mut first, durability)
+            .await
+            .map_err(|error| refusal(name.clone(), error))?;
+        let _ = first.close().await;
+        let pool = PgPoolOptions::new()
+            .max_connections(connections.max(1))
+            // A little earlier than the call, which can then say that it got no connection.
+            .acquire_timeout(deadline * 9 / 10)
+            .acquire_slow_threshold(deadline)
+            .test_before_acquire(false)
+            .before_acquire(|connection, meta| {
+                Box::pin(async move {
+                    if meta.idle_for < RESTED {
+                        return Ok(true);
+                    }
+                    timeout(PING, connection.ping())
+                        .await
+                        .map_err(|_| sqlx::Error::PoolTimedOut)??;
+                    Ok(true)
+                })
+            })
+            .after_connect(move |connection, _| {
+                Box::pin(async move { settle(connection, commit, deadline).await })
+            })
+            .connect_lazy_with(options);
+        Ok(Self {
+            health: Health::new(name, deadline, judge),
+            pool,
+            marked: AtomicI64::new(0),
+        })
+    }
+}
+
+fn options(url: &str) -> Result<PgConnectOptions, OpenError> {
+    if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+        return Err(OpenError::Url {
+            why: "it does not begin with postgres://".into(),
+        });
+    }
+    let options: PgConnectOptions = url.parse().map_err(|error: sqlx::Error| OpenError::Url {
+        why: error.to_string(),
+    })?;
+    Ok(options
+        .application_name("rookery")
+        .disable_statement_logging())
+}
+
+/// Server and database for people; the password is not in it.
+fn name(options: &PgConnectOptions) -> String {
+    let user = options.get_username();
+    let database = options.get_database().unwrap_or(user);
+    match options.get_socket() {
+        Some(socket) => format!("{database} at {} (user {user})", socket.display()),
+        None => format!(
+            "{database} at {}:{} (user {user})",
+            options.get_host(),
+            options.get_port()
+        ),
+    }
+}
+
+async fn migrate(name: &str, on: &mut PgConnection) -> Result<(), OpenError> {
+    let migrator = migrations::postgres();
+    let known = migrator.iter().map(|step| step.version).max().unwrap_or(0);
+    migrator
+        .run_direct(None, on, false)
+        .await
+        .map_err(|error| match error {
+            MigrateError::VersionMissing(found) => OpenError::Newer {
+                name: name.to_owned(),
+                found,
+                known,
+            },
+            error => OpenError::Schema {
+                name: name.to_owned(),
+                why: error.to_string(),
+            },
+        })
+}
+
+/// What `synchronous_commit` is to be: an admin's stricter setting (a standby that confirms) is left alone.
+async fn synchronous_commit(
+    name: &str,
+    on: &mut PgConnection,
+    durability: Durability,
+) -> Result<Option<&'static str>, sqlx::Error> {
+    if durability == Durability::Relaxed {
+        warn_relaxed(name);
+        return Ok(Some("off"));
+    }
+    let fsync: String = query_scalar("SHOW fsync").fetch_one(&mut *on).await?;
+    if fsync == "off" {
+        tracing::warn!(
+            database = name,
+            "the server runs with fsync=off: a power cut may lose messages that were acknowledged"
+        );
+    }
+    let commit: String = query_scalar("SHOW synchronous_commit").fetch_one(on).await?;
+    Ok((commit == "off").then_some("on"))
+}
+
+/// The settings of a new connection: the server gives up on a statement when we do.
+async fn settle(
+    on: &mut PgConnection,
+    commit: Option<&'static str>,
+    deadline: Duration,
+) -> Result<(), sqlx::Error> {
+    query(
+        "SELECT set_config('statement_timeout', $1, false), \
+         set_config('idle_in_transaction_session_timeout', $1, false), \
+         set_config('synchronous_commit', coalesce($2, current_setting('synchronous_commit')), false)",
+    )
+    .persistent(false)
+    .bind(deadline.as_millis().to_string())
+    .bind(commit)
+    .execute(on)
+    .await?;
+    Ok(())
+}
+
+fn refusal(name: String, error: sqlx::Error) -> OpenError {
+    let why = error.to_string();
+    match error {
+        sqlx::Error::Database(_) => OpenError::Refused { name, why },
+        _ => OpenError::Unreachable { name, why },
+    }
+}

@@ -1,0 +1,185 @@
+//! Opening the file: directory, rights, what is in it, schema, connections.
+
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+use std::sync::atomic::AtomicI64;
+use std::time::Duration;
+
+use sqlx::migrate::MigrateError;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{ConnectOptions, query_scalar};
+use tokio::sync::Mutex;
+
+use super::{SqliteStore, code, empty_log, judge, patience, primary};
+use crate::conf::Durability;
+use crate::health::Health;
+use crate::migrations;
+use crate::open::{OpenError, warn_relaxed};
+
+/// Connections that read. SQLite reads from memory most of the time; more would only wait for the same CPUs.
+const READERS: u32 = 4;
+
+/// "Rook", as the schema writes it into the file.
+const APPLICATION: i64 = 0x526F_6F6B;
+
+impl SqliteStore {
+    pub(crate) async fn open(
+        path: &Path,
+        durability: Durability,
+        deadline: Duration,
+    ) -> Result<Self, OpenError> {
+        make_file(path)?;
+        let options = options(path, durability, deadline);
+        let fail = |error| failure(path, &error);
+        let mut writer = options.connect().await.map_err(fail)?;
+        inspect(path, &mut writer).await?;
+        migrate(path, &mut writer).await?;
+        // Another process may hold the log; it has then opened it this way itself.
+        empty_log(&mut writer).await.map_err(fail)?;
+        let name = path.display().to_string();
+        if durability == Durability::Relaxed {
+            warn_relaxed(&name);
+        }
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .acquire_timeout(deadline)
+            .acquire_slow_threshold(deadline)
+            .test_before_acquire(false)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_lazy_with(
+                options
+                    .clone()
+                    .pragma("query_only", "ON")
+                    .pragma("cache_size", "-4096"),
+            );
+        Ok(Self {
+            health: Health::new(name, deadline, judge),
+            path: path.to_owned(),
+            options,
+            writer: Mutex::new(Some(writer)),
+            readers,
+            marked: AtomicI64::new(0),
+        })
+    }
+}
+
+fn options(path: &Path, durability: Durability, deadline: Duration) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(match durability {
+            Durability::Full => SqliteSynchronous::Full,
+            Durability::Relaxed => SqliteSynchronous::Normal,
+        })
+        .foreign_keys(true)
+        .busy_timeout(patience(deadline))
+        // 16 MiB of pages; the log is copied back every 4000 pages (16 MiB) and cut to 64 MiB after a burst.
+        .pragma("cache_size", "-16384")
+        .pragma("wal_autocheckpoint", "4000")
+        .pragma("journal_size_limit", "67108864")
+        .pragma("temp_store", "MEMORY")
+        .optimize_on_close(true, 400)
+        .disable_statement_logging()
+}
+
+/// Makes directory and file for us alone, and sees that we may write them. SQLite would open a read-only file without a
+/// word, and make a missing one with the rights of the umask.
+fn make_file(path: &Path) -> Result<(), OpenError> {
+    if let Some(directory) = path.parent().filter(|path| !path.as_os_str().is_empty()) {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .map_err(|why| OpenError::Directory {
+                path: directory.to_owned(),
+                why,
+            })?;
+    }
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map_err(|error| match error.kind() {
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => OpenError::ReadOnly {
+                path: path.to_owned(),
+                why: error.to_string(),
+            },
+            _ => OpenError::File {
+                path: path.to_owned(),
+                why: error.to_string(),
+            },
+        })?;
+    let mode = file.metadata().map_or(0, |data| data.permissions().mode());
+    if mode & 0o007 != 0 {
+        tracing::warn!(path = %path.display(), "the database can be read by every user of this machine; chmod o-rwx is advised");
+    }
+    Ok(())
+}
+
+/// Sees that the file is a database, and ours or empty.
+async fn inspect(path: &Path, on: &mut SqliteConnection) -> Result<(), OpenError> {
+    let fail = |error| failure(path, &error);
+    let application: i64 = query_scalar("PRAGMA application_id")
+        .fetch_one(&mut *on)
+        .await
+        .map_err(fail)?;
+    let tables: i64 = query_scalar(
+        "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name <> '_sqlx_migrations' \
+         AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'",
+    )
+    .fetch_one(on)
+    .await
+    .map_err(fail)?;
+    if application == APPLICATION || (application == 0 && tables == 0) {
+        return Ok(());
+    }
+    Err(OpenError::Foreign {
+        path: path.to_owned(),
+        why: "it is a database of another program".into(),
+    })
+}
+
+async fn migrate(path: &Path, on: &mut SqliteConnection) -> Result<(), OpenError> {
+    let migrator = migrations::sqlite();
+    let known = migrator.iter().map(|step| step.version).max().unwrap_or(0);
+    let mut result = migrator.run_direct(None, on, false).await;
+    if let Err(MigrateError::ExecuteMigration(..)) = result {
+        // Another process may have taken the same step at the same time; if so, there is nothing left to do.
+        result = migrator.run_direct(None, on, false).await;
+    }
+    result.map_err(|error| match error {
+        MigrateError::VersionMissing(found) => OpenError::Newer {
+            name: path.display().to_string(),
+            found,
+            known,
+        },
+        error => OpenError::Schema {
+            name: path.display().to_string(),
+            why: error.to_string(),
+        },
+    })
+}
+
+fn failure(path: &Path, error: &sqlx::Error) -> OpenError {
+    let (path, why) = (path.to_owned(), error.to_string());
+    let code = match error {
+        sqlx::Error::Database(error) => error.code().as_deref().and_then(primary),
+        _ => None,
+    };
+    match code {
+        Some(code::NOTADB) => OpenError::Foreign {
+            path,
+            why: "it is no SQLite database, or a damaged one".into(),
+        },
+        Some(code::READONLY | code::PERM) => OpenError::ReadOnly { path, why },
+        _ => OpenError::File { path, why },
+    }
+}
