@@ -43,13 +43,10 @@ impl HostFiles {
     /// What the conf says, for each of its hosts: the files it names, else `<host>.crt` and `<host>.key` in the folder
     /// of certificates.
     pub fn of_conf(conf: &Conf) -> Vec<Self> {
-        let folder = &conf.server().certs;
         let of_host = |host: &Host| {
-            let name = host.domain.as_str();
-            let (named, generate) = (host.certificate.clone().zip(host.key.clone()), host.certificate.is_none());
-            let (certificate, key) =
-                named.unwrap_or_else(|| (folder.join(format!("{name}.crt")), folder.join(format!("{name}.key"))));
-            Self { host: name.to_owned(), certificate, key, generate }
+            let files = host.certificate_files(conf.server());
+            let generate = !files.is_named;
+            Self { host: host.domain.to_string(), certificate: files.certificate, key: files.key, generate }
         };
         conf.hosts().iter().map(of_host).collect()
     }
