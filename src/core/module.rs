@@ -148,7 +148,7 @@ pub enum Flow {
     /// Refused: the sender is told, unless the stanza is an error or a result itself.
     Reject(StanzaError),
     /// Ask again when the future is done. Only before [`Stage::Archive`] for messages, anywhere for presence and IQ.
-    Wait(BoxFuture<Flow>),
+    Wait(BoxFuture<Self>),
 }
 
 impl From<Result<(), StanzaError>> for Flow {
@@ -215,6 +215,9 @@ pub(crate) enum Answer {
 pub(crate) type IqFn = Box<dyn Fn(Call) -> BoxFuture<Result<Answer, StanzaError>> + Send + Sync>;
 pub(crate) type InterceptFn = Box<dyn Fn(&Cx<'_>, &mut Stanza) -> Flow + Send + Sync>;
 pub(crate) type SessionFn = Box<dyn Fn(&Arc<Server>, &Arc<Session>) -> Flow + Send + Sync>;
+/// A module's handler of a nonza.
+pub type NonzaHook<M> = fn(&Arc<M>, &Arc<Server>, &mut Nonza<'_>, &Element) -> Result<(), StreamError>;
+
 pub(crate) type NonzaFn = Box<dyn Fn(&Arc<Server>, &mut Nonza<'_>, &Element) -> Result<(), StreamError> + Send + Sync>;
 pub(crate) type FeatureFn = Box<dyn Fn(&Offer<'_>) -> Option<Element> + Send + Sync>;
 pub(crate) type ComponentFn = Box<dyn Fn(&Arc<Server>, Stanza) -> BoxFuture<()> + Send + Sync>;
@@ -381,7 +384,7 @@ impl<M: Module> Hooks<'_, M> {
         &mut self,
         ns: &'static str,
         name: &'static str,
-        f: fn(&Arc<M>, &Arc<Server>, &mut Nonza<'_>, &Element) -> Result<(), StreamError>,
+        f: NonzaHook<M>,
     ) -> &mut Self {
         let module = self.module.clone();
         self.table.nonzas.push((ns, name, Box::new(move |server, nonza, element| f(&module, server, nonza, element))));
