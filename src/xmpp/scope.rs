@@ -24,9 +24,9 @@ pub(crate) enum NsRef {
 
 /// The declarations in force.
 pub(crate) struct Scope<'a> {
-    declarations: SmallVec<[Declaration<'a>; 6]>,
+    declarations: SmallVec<[Declaration<'a>; 4]>,
     /// For each open element, what holds around it.
-    outside: SmallVec<[Level; 12]>,
+    outside: SmallVec<[Level; 8]>,
     default: NsRef,
 }
 
