@@ -59,16 +59,15 @@ async fn people(store: &Arc<dyn Store>) {
     }
 }
 
-fn told(keys: &Credentials) -> Vec<(Vec<u8>, u32, Vec<u8>, Vec<u8>)> {
-    let told = [&keys.sha256, &keys.sha1].map(|keys| {
+fn told(keys: &Credentials) -> impl PartialEq + std::fmt::Debug {
+    [&keys.sha256, &keys.sha1].map(|keys| {
         (
             keys.salt.clone(),
             keys.iterations,
             keys.stored_key.expose().to_vec(),
             keys.server_key.expose().to_vec(),
         )
-    });
-    told.to_vec()
+    })
 }
 
 pub(crate) async fn accounts_are_made_once_and_listed_by_domain(store: &Arc<dyn Store>) {
