@@ -9,7 +9,7 @@ mod suite;
 use std::any::Any;
 use std::cell::RefCell;
 use std::io;
-use std::sync::{Arc, Once};
+use std::sync::{Arc, Once, OnceLock};
 use std::time::{Duration, UNIX_EPOCH};
 
 use rookery_core::store::{Store, TailChange, TailEntry};
@@ -26,7 +26,14 @@ pub(crate) fn jid(text: &str) -> BareJid {
     BareJid::new(text).unwrap()
 }
 
+/// The keys of "canary-password"; always the same, because making them is slow.
 pub(crate) fn keys() -> Credentials {
+    static KEYS: OnceLock<Credentials> = OnceLock::new();
+    KEYS.get_or_init(other_keys).clone()
+}
+
+/// The keys of the same password with new salts.
+pub(crate) fn other_keys() -> Credentials {
     Credentials::from_password("canary-password", 10_000).unwrap()
 }
 
