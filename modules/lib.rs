@@ -1,1 +1,22 @@
-//! rookery-modules
+//! The features of the server, one file or folder each. Each lists its doors in its `hooks()`.
+//!
+//! A module meets others only in `rookery-core`: a hook, a store, a slot. It reads no socket and writes no SQL.
+
+pub mod disco;
+pub mod offline;
+pub mod ping;
+pub mod presence;
+pub mod stanza_id;
+pub mod stream_management;
+
+use rookery_core::module::Entry;
+
+/// All modules, in the order in which they see a stanza inside a stage.
+pub const ALL: &[Entry] = &[
+    Entry::of::<stanza_id::StanzaId>(),
+    Entry::of::<offline::Offline>(),
+    Entry::of::<stream_management::StreamManagement>(),
+    Entry::of::<presence::Presence>(),
+    Entry::of::<disco::Disco>(),
+    Entry::of::<ping::Ping>(),
+];

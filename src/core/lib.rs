@@ -2,7 +2,16 @@
 //!
 //! Core knows stanzas and addresses (`rookery-xmpp`) and nothing of sockets, SQL or single XEPs' features.
 
+pub mod account;
 pub mod config;
 pub mod control;
+mod deliver;
+pub mod host;
+pub mod module;
 pub mod roster;
+mod router;
+pub mod server;
+pub mod session;
+pub mod slots;
 pub mod store;
+pub mod tail;

@@ -33,11 +33,7 @@ pub enum CertificateError {
     )]
     HalfAPair { present: PathBuf, missing: PathBuf },
     #[error("{} is not a PEM file ({why}); it must hold -----BEGIN {wanted}-----", path.display())]
-    Pem {
-        path: PathBuf,
-        why: String,
-        wanted: &'static str,
-    },
+    Pem { path: PathBuf, why: String, wanted: &'static str },
     #[error("the certificate in {} cannot be used: {why}; ask its issuer for a new one", path.display())]
     Unusable { path: PathBuf, why: String },
     #[error("the key in {} does not belong to the certificate in {}; install both from the same renewal", key.display(), certificate.display())]
@@ -80,25 +76,18 @@ impl HostCertificate {
             },
             wanted,
         };
-        let unusable = |why: String| CertificateError::Unusable {
-            path: certificate_path.to_owned(),
-            why,
-        };
+        let unusable = |why: String| CertificateError::Unusable { path: certificate_path.to_owned(), why };
 
         let chain = CertificateDer::pem_slice_iter(certificate_pem)
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| bad_pem(certificate_path, "CERTIFICATE", error))?;
-        let leaf = chain
-            .first()
-            .ok_or_else(|| bad_pem(certificate_path, "CERTIFICATE", pem::Error::NoItemsFound))?
-            .clone();
-        let key = PrivateKeyDer::from_pem_slice(key_pem)
-            .map_err(|error| bad_pem(key_path, "PRIVATE KEY", error))?;
+        let leaf =
+            chain.first().ok_or_else(|| bad_pem(certificate_path, "CERTIFICATE", pem::Error::NoItemsFound))?.clone();
+        let key = PrivateKeyDer::from_pem_slice(key_pem).map_err(|error| bad_pem(key_path, "PRIVATE KEY", error))?;
         let key = CertifiedKey::from_der(chain, key, provider).map_err(|error| match error {
-            rustls::Error::InconsistentKeys(_) => CertificateError::Mismatch {
-                certificate: certificate_path.to_owned(),
-                key: key_path.to_owned(),
-            },
+            rustls::Error::InconsistentKeys(_) => {
+                CertificateError::Mismatch { certificate: certificate_path.to_owned(), key: key_path.to_owned() }
+            }
             other => unusable(other.to_string()),
         })?;
 
@@ -182,9 +171,11 @@ fn signature_hash(signature: &AlgorithmIdentifier<'_>) -> Option<&'static digest
     };
     match oid.as_str() {
         // md5, sha1 as hashes and with RSA, ECDSA and RSA: replaced by SHA-256.
-        "1.2.840.113549.2.5" | "1.3.14.3.2.26" | "1.2.840.113549.1.1.4" | "1.2.840.113549.1.1.5" | "1.2.840.10045.4.1" => {
-            Some(&digest::SHA256)
-        }
+        "1.2.840.113549.2.5"
+        | "1.3.14.3.2.26"
+        | "1.2.840.113549.1.1.4"
+        | "1.2.840.113549.1.1.5"
+        | "1.2.840.10045.4.1" => Some(&digest::SHA256),
         "2.16.840.1.101.3.4.2.1" | "1.2.840.113549.1.1.11" | "1.2.840.10045.4.3.2" => Some(&digest::SHA256),
         "2.16.840.1.101.3.4.2.2" | "1.2.840.113549.1.1.12" | "1.2.840.10045.4.3.3" => Some(&digest::SHA384),
         "2.16.840.1.101.3.4.2.3" | "1.2.840.113549.1.1.13" | "1.2.840.10045.4.3.4" => Some(&digest::SHA512),
@@ -220,9 +211,7 @@ impl Name<'_> {
     fn covers(&self, host: &str) -> bool {
         match self {
             Self::Dns(dns) => {
-                let wildcard = dns
-                    .strip_prefix("*.")
-                    .and_then(|parent| Some((parent, host.split_once('.')?.1)));
+                let wildcard = dns.strip_prefix("*.").and_then(|parent| Some((parent, host.split_once('.')?.1)));
                 dns.eq_ignore_ascii_case(host)
                     || wildcard.is_some_and(|(parent, rest)| parent.eq_ignore_ascii_case(rest))
             }

@@ -13,6 +13,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use parking_lot::Mutex;
+use rookery_core::config::Limits;
 
 /// More addresses than this are not remembered at once.
 const MAX_ADDRESSES: usize = 65_536;
@@ -34,12 +35,18 @@ pub struct ConnectionLimits {
 
 impl Default for ConnectionLimits {
     fn default() -> Self {
+        Self { per_second: 20, burst: 50, unauthenticated: 200, unauthenticated_total: 20_000, exempt: Vec::new() }
+    }
+}
+
+impl From<&Limits> for ConnectionLimits {
+    fn from(conf: &Limits) -> Self {
         Self {
-            per_second: 20,
-            burst: 50,
-            unauthenticated: 200,
-            unauthenticated_total: 20_000,
-            exempt: Vec::new(),
+            per_second: conf.connections_per_second.get(),
+            burst: conf.connections_burst.get(),
+            unauthenticated: conf.unauthenticated.get(),
+            unauthenticated_total: conf.unauthenticated_total.len(),
+            exempt: conf.exempt.clone(),
         }
     }
 }
@@ -157,11 +164,8 @@ impl Admission {
         if addresses.len() >= MAX_ADDRESSES && !addresses.contains_key(&address) {
             make_room(&mut addresses, &limits, now);
         }
-        let entry = addresses.entry(address).or_insert(Entry {
-            free: limits.burst as f32,
-            filled_at: now,
-            unauthenticated: 0,
-        });
+        let entry =
+            addresses.entry(address).or_insert(Entry { free: limits.burst as f32, filled_at: now, unauthenticated: 0 });
         entry.fill(&limits, now);
         if entry.free < 1.0 {
             return Err(self.refuse(Refusal::Rate));
@@ -177,10 +181,7 @@ impl Admission {
     fn count(self: &Arc<Self>, address: Option<Address>) -> Unauthenticated {
         self.unauthenticated.fetch_add(1, Ordering::Relaxed);
         self.counters.accepted.fetch_add(1, Ordering::Relaxed);
-        Unauthenticated {
-            door: self.clone(),
-            address,
-        }
+        Unauthenticated { door: self.clone(), address }
     }
 
     fn refuse(&self, refusal: Refusal) -> Refusal {
@@ -252,12 +253,8 @@ mod tests {
 
     #[test]
     fn unauthenticated_connections_are_counted_until_the_guard_goes() {
-        let door = door(ConnectionLimits {
-            per_second: 1000,
-            burst: 1000,
-            unauthenticated: 3,
-            ..ConnectionLimits::default()
-        });
+        let door =
+            door(ConnectionLimits { per_second: 1000, burst: 1000, unauthenticated: 3, ..ConnectionLimits::default() });
         let now = Instant::now();
         let mut guards: Vec<_> = (0..3).map(|_| door.admit(ip("192.0.2.1"), now).expect("room")).collect();
         assert_eq!(door.admit(ip("192.0.2.1"), now).err(), Some(Refusal::Address));
@@ -285,9 +282,7 @@ mod tests {
     fn a_v6_customer_is_one_address() {
         let door = door(ConnectionLimits::default());
         let now = Instant::now();
-        let admitted = (0..100)
-            .filter(|host| door.admit(ip(&format!("2001:db8:1:2::{host:x}")), now).is_ok())
-            .count();
+        let admitted = (0..100).filter(|host| door.admit(ip(&format!("2001:db8:1:2::{host:x}")), now).is_ok()).count();
         assert_eq!(admitted, 50);
         assert!(door.admit(ip("2001:db8:1:3::1"), now).is_ok());
         assert!(door.admit(ip("::ffff:192.0.2.1"), now).is_ok());

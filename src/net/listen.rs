@@ -29,7 +29,9 @@ pub struct ListenError {
 
 fn remedy(error: &io::Error, address: SocketAddr) -> &'static str {
     match error.kind() {
-        io::ErrorKind::AddrInUse => "; another program has the port (perhaps another Rookery): stop it or change the conf",
+        io::ErrorKind::AddrInUse => {
+            "; another program has the port (perhaps another Rookery): stop it or change the conf"
+        }
         io::ErrorKind::AddrNotAvailable => "; no interface of this machine has the address",
         io::ErrorKind::PermissionDenied if address.port() < 1024 => {
             "; ports below 1024 need the capability CAP_NET_BIND_SERVICE"
@@ -45,11 +47,7 @@ pub fn bind(address: SocketAddr) -> Result<TcpListener, ListenError> {
         let no_ipv6 = address.is_ipv6()
             && address.ip().is_unspecified()
             && (error.raw_os_error() == Some(EAFNOSUPPORT) || error.kind() == io::ErrorKind::AddrNotAvailable);
-        if no_ipv6 {
-            open((Ipv4Addr::UNSPECIFIED, address.port()).into())
-        } else {
-            Err(error)
-        }
+        if no_ipv6 { open((Ipv4Addr::UNSPECIFIED, address.port()).into()) } else { Err(error) }
     });
     bound.map_err(|error| ListenError { address, error })
 }
@@ -133,10 +131,7 @@ impl Hush {
 
     /// `Some(how many were kept back)` if a line may be written now.
     pub(crate) fn speak(&mut self, now: Instant) -> Option<u64> {
-        if self
-            .spoke_at
-            .is_some_and(|at| now.saturating_duration_since(at) < Self::EVERY)
-        {
+        if self.spoke_at.is_some_and(|at| now.saturating_duration_since(at) < Self::EVERY) {
             self.silent += 1;
             return None;
         }

@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use rookery_core::config::Limits;
+
 /// How fast a connection may send, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
@@ -17,6 +19,15 @@ impl Rate {
     pub const UNLIMITED: Self = Self { per_second: 0, burst: 0 };
 }
 
+impl From<&Limits> for Rate {
+    /// The rate of one connection.
+    fn from(conf: &Limits) -> Self {
+        // Sizes that a conf can name fit.
+        let whole = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
+        Self { per_second: whole(conf.connection_rate.get()), burst: whole(conf.connection_burst.get()) }
+    }
+}
+
 /// The state of one connection's [`Rate`].
 #[derive(Debug, Clone, Copy)]
 pub struct Bucket {
@@ -29,11 +40,7 @@ pub struct Bucket {
 impl Bucket {
     /// A full bucket.
     pub fn new(rate: Rate, now: Instant) -> Self {
-        Self {
-            rate,
-            free: f64::from(rate.burst),
-            filled_at: now,
-        }
+        Self { rate, free: f64::from(rate.burst), filled_at: now }
     }
 
     /// Changes the rate (an authenticated client may send more); what was free stays, up to the new burst.
@@ -72,13 +79,7 @@ mod tests {
     #[test]
     fn a_burst_passes_and_then_the_rate_holds() {
         let start = Instant::now();
-        let mut bucket = Bucket::new(
-            Rate {
-                per_second: 1000,
-                burst: 5000,
-            },
-            start,
-        );
+        let mut bucket = Bucket::new(Rate { per_second: 1000, burst: 5000 }, start);
         assert_eq!(bucket.take(5000, start), None);
         let wait = bucket.take(500, start).expect("in debt");
         assert_eq!(wait - start, Duration::from_millis(500));

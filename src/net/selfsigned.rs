@@ -32,10 +32,7 @@ pub(crate) fn generate(
     key: &Path,
     now: SystemTime,
 ) -> Result<(), CertificateError> {
-    let failed = |error: rcgen::Error| CertificateError::Generate {
-        host: host.to_owned(),
-        why: error.to_string(),
-    };
+    let failed = |error: rcgen::Error| CertificateError::Generate { host: host.to_owned(), why: error.to_string() };
     let pair = KeyPair::generate().map_err(failed)?;
     let mut params = CertificateParams::default();
     params.not_before = (now - BACKDATED).into();
@@ -57,14 +54,9 @@ pub(crate) fn generate(
     ];
     let signed = params.self_signed(&pair).map_err(failed)?;
 
-    for (path, pem, mode) in [
-        (key, pair.serialize_pem(), 0o600),
-        (certificate, signed.pem(), 0o644),
-    ] {
-        write_new(path, pem.as_bytes(), mode).map_err(|error| CertificateError::Write {
-            path: path.to_owned(),
-            error,
-        })?;
+    for (path, pem, mode) in [(key, pair.serialize_pem(), 0o600), (certificate, signed.pem(), 0o644)] {
+        write_new(path, pem.as_bytes(), mode)
+            .map_err(|error| CertificateError::Write { path: path.to_owned(), error })?;
     }
     Ok(())
 }
@@ -74,11 +66,7 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     if let Some(directory) = path.parent() {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     }
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(path)?;
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }

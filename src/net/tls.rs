@@ -60,11 +60,7 @@ impl Tls {
         let starttls = config(certificates.provider())?;
         let mut direct = starttls.clone();
         direct.alpn_protocols = vec![ALPN_CLIENT.to_vec()];
-        Ok(Self {
-            certificates,
-            direct: Arc::new(direct),
-            starttls: Arc::new(starttls),
-        })
+        Ok(Self { certificates, direct: Arc::new(direct), starttls: Arc::new(starttls) })
     }
 
     /// The certificates that handshakes choose from.
@@ -229,10 +225,7 @@ fn expand_label(algorithm: hkdf::Algorithm, secret: &[u8], label: &[u8], context
     let label_length = [u8::try_from(PREFIX.len() + label.len()).ok()?];
     let context_length = [u8::try_from(context.len()).ok()?];
     let info = [&length[..], &label_length, PREFIX, label, &context_length, context];
-    hkdf::Prk::new_less_safe(algorithm, secret)
-        .expand(&info, Length(out.len()))
-        .and_then(|okm| okm.fill(out))
-        .ok()
+    hkdf::Prk::new_less_safe(algorithm, secret).expand(&info, Length(out.len())).and_then(|okm| okm.fill(out)).ok()
 }
 
 /// What a handshake settled.

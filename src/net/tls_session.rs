@@ -3,6 +3,9 @@
 //! rustls' buffered connection would keep 4 KiB for the next read; its unbuffered one works on our slices and keeps
 //! nothing but keys and counters. What is left here between calls is the tail of an unfinished record.
 
+#[cfg(test)]
+mod tests;
+
 use std::mem;
 use std::sync::Arc;
 
@@ -48,6 +51,8 @@ pub(crate) struct TlsSession {
     /// Input is left that the next read must look at before it asks the socket.
     more: bool,
     peer_closed: bool,
+    /// An error ended it. rustls must then not be called again: it takes that for a bug, and panics.
+    dead: bool,
 }
 
 impl TlsSession {
@@ -61,6 +66,7 @@ impl TlsSession {
             info: None,
             more: false,
             peer_closed: false,
+            dead: false,
         })
     }
 
@@ -97,16 +103,10 @@ impl TlsSession {
         deliver: &mut dyn FnMut(&[u8]),
     ) -> Result<bool, TlsError> {
         self.more = false;
-        let result = self.advance(input, wire, deliver, None);
-        let (used, secured) = match result {
-            Ok(done) => done,
-            Err(error) => {
-                self.unfinished = Vec::new();
-                return Err(error);
-            }
-        };
+        let (used, secured) = self.advance(input, wire, deliver, None)?;
         let rest = input.get(used..).unwrap_or_default();
         if !secured && rest.len() > MAX_UNFINISHED {
+            self.die();
             return Err(TlsError::TooLong);
         }
         if rest.is_empty() {
@@ -151,9 +151,30 @@ impl TlsSession {
         Ok(())
     }
 
+    /// Nothing more goes in or out.
+    fn die(&mut self) {
+        self.dead = true;
+        self.unfinished = Vec::new();
+        self.early = Vec::new();
+        self.handshake = None;
+    }
+
     /// Lets rustls work until it wants more input. Returns how much of `input` it is done with, and whether the
     /// handshake was completed in this call. With `act`, the connection must be open and `act` is called once.
     fn advance(
+        &mut self,
+        input: &mut [u8],
+        wire: &mut Vec<u8>,
+        deliver: &mut dyn FnMut(&[u8]),
+        act: Option<Act<'_>>,
+    ) -> Result<(usize, bool), TlsError> {
+        if self.dead {
+            return Err(TlsError::NotOpen);
+        }
+        self.advance_living(input, wire, deliver, act).inspect_err(|_| self.die())
+    }
+
+    fn advance_living(
         &mut self,
         input: &mut [u8],
         wire: &mut Vec<u8>,
@@ -218,11 +239,9 @@ impl TlsSession {
     /// The handshake is done: keep what it settled, drop what it needed.
     fn settle(&mut self) -> Result<(), TlsError> {
         let handshake = self.handshake.take();
-        let (Some(handshake), Some(version), Some(suite)) = (
-            handshake,
-            self.connection.protocol_version(),
-            self.connection.negotiated_cipher_suite(),
-        ) else {
+        let (Some(handshake), Some(version), Some(suite)) =
+            (handshake, self.connection.protocol_version(), self.connection.negotiated_cipher_suite())
+        else {
             return Err(TlsError::NotOpen);
         };
         let Some(certificate) = handshake.chosen().cloned() else {
@@ -234,9 +253,7 @@ impl TlsSession {
             suite: suite.suite(),
             group: self.connection.negotiated_key_exchange_group().map(|group| group.name()),
             resumed: self.connection.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
-            exporter: (version == ProtocolVersion::TLSv1_3)
-                .then(|| handshake.exporter())
-                .flatten(),
+            exporter: (version == ProtocolVersion::TLSv1_3).then(|| handshake.exporter()).flatten(),
         });
         Ok(())
     }

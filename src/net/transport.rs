@@ -62,20 +62,10 @@ impl Transport {
     pub fn plain(tcp: TcpStream) -> io::Result<Self> {
         let socket = SockRef::from(&tcp);
         socket.set_tcp_nodelay(true)?;
-        socket.set_tcp_keepalive(
-            &TcpKeepalive::new()
-                .with_time(KEEPALIVE_AFTER)
-                .with_interval(KEEPALIVE_EVERY),
-        )?;
+        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_EVERY))?;
         #[cfg(target_os = "linux")]
         socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
-        Ok(Self {
-            tcp,
-            tls: None,
-            unwritten: Vec::new(),
-            taken: 0,
-            written: 0,
-        })
+        Ok(Self { tcp, tls: None, unwritten: Vec::new(), taken: 0, written: 0 })
     }
 
     /// A connection that begins with TLS (XEP-0368). Call [`Self::secure`] next.

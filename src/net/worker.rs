@@ -27,13 +27,9 @@ pub(crate) struct Buffers {
 
 /// Runs `use_them` with this worker's buffers; `wire` and `plain` start empty.
 pub(crate) fn with_buffers<T>(use_them: impl FnOnce(&mut Buffers) -> T) -> T {
-    let mut buffers = BUFFERS.take().unwrap_or_else(|| {
-        Box::new(Buffers {
-            input: vec![0; INPUT],
-            wire: Vec::new(),
-            plain: Vec::new(),
-        })
-    });
+    let mut buffers = BUFFERS
+        .take()
+        .unwrap_or_else(|| Box::new(Buffers { input: vec![0; INPUT], wire: Vec::new(), plain: Vec::new() }));
     buffers.wire.clear();
     buffers.plain.clear();
     let result = use_them(&mut buffers);

@@ -139,6 +139,16 @@ impl<T> Outgoing<T> {
         self.queue.pop_front()
     }
 
+    /// Takes out all that is not acknowledged, oldest first, to be [pushed](Self::push) again when it is sent again.
+    pub fn take_all(&mut self) -> VecDeque<T> {
+        std::mem::take(&mut self.queue)
+    }
+
+    /// What [`ack`](Self::ack) would say to this `h`.
+    pub fn check(&self, h: u32) -> Result<(), HandledTooHigh> {
+        self.ahead(h).map(|_| ())
+    }
+
     /// Gives back the memory that the queue had use for once. For a session that falls idle.
     pub fn shrink(&mut self) {
         self.queue.shrink_to_fit();

@@ -241,6 +241,17 @@ impl Element {
         &self.nodes
     }
 
+    /// The text that stands last, made if there is none; whoever asks adds to it.
+    pub(crate) fn last_text(&mut self) -> &mut String {
+        if !matches!(self.nodes.last(), Some(Node::Text(_))) {
+            self.nodes.push(Node::Text(String::new()));
+        }
+        match self.nodes.last_mut() {
+            Some(Node::Text(text)) => text,
+            _ => unreachable!("a text has just been pushed"),
+        }
+    }
+
     /// The element without what is inside.
     fn shell(&self) -> Self {
         Self {

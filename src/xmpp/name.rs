@@ -71,6 +71,20 @@ impl Namespace {
     /// The namespace of `xml:lang`; its prefix needs no declaration.
     pub const XML: Self = Self(Uri::Static(ns::XML));
 
+    /// A namespace the parser has read; those of streams and stanzas are not allocated.
+    pub(crate) fn checked(uri: &str) -> Self {
+        macro_rules! table {
+            ($($known:ident)*) => { match uri { $(ns::$known => Self(Uri::Static(ns::$known)),)* _ => Self(Uri::Shared(uri.into())) } };
+        }
+        match uri {
+            "" => Self::NONE,
+            _ => {
+                table!(CLIENT SERVER STREAMS XML STANZAS SASL SASL2 BIND BIND2 TLS SM CSI DIALBACK COMPONENT ROSTER DISCO_INFO
+                DISCO_ITEMS PING CAPS DELAY SID CARBONS FORWARD HINTS MAM CHATSTATES RECEIPTS MUC MUC_USER OCCUPANT_ID X_DATA RSM)
+            }
+        }
+    }
+
     /// The namespace name as text.
     pub fn as_str(&self) -> &str {
         match &self.0 {
@@ -149,10 +163,10 @@ fn well_known(name: &str) -> Option<&'static str> {
     macro_rules! table {
         ($($known:literal)*) => { match name { $($known => Some($known),)* _ => None } };
     }
-    table!("a" "active" "affiliation" "autojoin" "body" "by" "c" "command" "delay" "display-name" "error" "feature" "field"
+    table!("a" "active" "affiliation" "autojoin" "body" "by" "c" "command" "db" "delay" "display-name" "error" "feature" "field"
         "forwarded" "from" "group" "hash" "hashes" "id" "identity" "item" "items" "iq" "jid" "lang" "max" "message"
         "name" "node" "nick" "origin-id" "photo" "presence" "priority" "pubsub" "query" "r" "received" "request"
-        "resume" "role" "set" "show" "stamp" "stanza-id" "status" "store" "subject" "subscription" "text" "thread"
+        "resume" "role" "set" "show" "stamp" "stanza-id" "status" "store" "stream" "subject" "subscription" "text" "thread"
         "to" "type" "value" "var" "ver" "x" "xmlns")
 }
 

@@ -3,14 +3,15 @@
 //! No password can be computed back from these, and neither can a login: whoever reads the
 //! database still has to guess. Where keys are stored is the caller's matter.
 
-use std::{borrow::Cow, fmt};
+use std::fmt;
 
 use hmac::{Hmac, KeyInit, Mac};
-use precis_profiles::{OpaqueString, precis_core::profile::PrecisFastInvocation};
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::{Zeroize, Zeroizing};
+
+use crate::precis::opaque_string;
 
 /// The fewest PBKDF2 iterations new keys are made with, whatever the caller asks for.
 /// RFC 7677, section 4, asks for no fewer than 4096; RFC 5802 leaves it open.
@@ -235,7 +236,7 @@ pub enum PasswordError {
 pub(super) fn prepare_password(password: &str) -> Result<Zeroizing<String>, PasswordError> {
     // COMPAT: clients still speak the SASLprep of RFC 5802. The two agree wherever NFC and NFKC
     // do, which is all but compatibility characters such as ligatures.
-    OpaqueString::enforce(Cow::Borrowed(password))
+    opaque_string(password)
         .map(|prepared| Zeroizing::new(prepared.into_owned()))
         .map_err(|_| PasswordError::Forbidden)
 }

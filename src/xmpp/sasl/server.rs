@@ -286,7 +286,7 @@ impl Exchange {
 }
 
 impl WantProof {
-    fn check(self: Box<Self>, text: &str) -> Result<Step, SaslError> {
+    fn check(self, text: &str) -> Result<Step, SaslError> {
         let last = ClientFinal::parse(text).ok_or(SaslCondition::MalformedRequest)?;
         let auth_message = [
             self.client_first_bare.as_bytes(),

@@ -276,7 +276,8 @@ fn a1_authzid_of_another_user_is_refused() {
         "admin",
         " user@localhost",
     ];
-    let messages: [fn(&str) -> (&'static str, String); 3] = [
+    type Message = fn(&str) -> (&'static str, String);
+    let messages: [Message; 3] = [
         |authzid| ("PLAIN", format!("{authzid}\0user\0pencil")),
         |authzid| ("SCRAM-SHA-256", format!("n,a={authzid},n=user,r=x")),
         |authzid| {

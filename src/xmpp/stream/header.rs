@@ -48,9 +48,14 @@ pub(super) struct Checked {
 /// said about it: its language first, then whether it is XMPP 1.0, then whom it addresses.
 pub(super) fn check_initial(header: &StreamHeader, kind: Kind) -> Result<Checked, StreamError> {
     check_response(header, kind)?;
-    let to = header.to.as_deref().filter(|to| !to.is_empty()).ok_or_else(|| {
-        StreamError::new(StreamCondition::ImproperAddressing).with_text("The stream header has no 'to'.")
-    })?;
+    let to = header
+        .to
+        .as_deref()
+        .filter(|to| !to.is_empty())
+        .ok_or_else(|| {
+            StreamError::new(StreamCondition::ImproperAddressing)
+                .with_text("The stream header has no 'to'.")
+        })?;
     let to = BareJid::new(to)
         .ok()
         .filter(|to| to.localpart().is_none())
@@ -69,12 +74,18 @@ pub(super) fn check_initial(header: &StreamHeader, kind: Kind) -> Result<Checked
 pub(super) fn check_response(header: &StreamHeader, kind: Kind) -> Result<(), StreamError> {
     match header.namespaces.default_ns() {
         declared if declared == kind.content_ns() => {}
-        ns::CLIENT | ns::SERVER | ns::COMPONENT => return Err(StreamCondition::InvalidNamespace.into()),
+        ns::CLIENT | ns::SERVER | ns::COMPONENT => {
+            return Err(StreamCondition::InvalidNamespace.into());
+        }
         // Stanzas may declare their namespace one by one (RFC 6120, section 4.8.3).
         _ => {}
     }
-    let major = header.version.as_deref().and_then(|version| version.split_once('.'));
-    match major.and_then(|(major, minor)| minor.parse::<u32>().ok().and(major.parse::<u32>().ok())) {
+    let major = header
+        .version
+        .as_deref()
+        .and_then(|version| version.split_once('.'));
+    match major.and_then(|(major, minor)| minor.parse::<u32>().ok().and(major.parse::<u32>().ok()))
+    {
         Some(1..) => Ok(()),
         _ => Err(StreamCondition::UnsupportedVersion.into()),
     }

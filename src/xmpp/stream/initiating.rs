@@ -5,16 +5,17 @@ use std::{sync::Arc, time::Instant};
 
 use crate::{
     element::Element,
-    error::{SaslCondition, StreamCondition, StreamError},
+    error::{SaslError, StreamCondition, StreamError},
     header::StreamHeader,
-    jid::FullJid,
+    jid::{FullJid, Jid},
     ns,
+    parser::Parsed,
     sasl::{self, ClientError, ClientExchange, Login, Mechanism, Server},
-    stanza::{IqType, Kind as StanzaKind, Parsed, Stanza},
+    stanza::{IqType, Kind as StanzaKind, Stanza},
 };
 
 use super::{
-    END, Ending, Outcome, Step, Stream,
+    END, Ending, Outcome, State, Step, Stream,
     config::{Binding, Kind, Peer, Role},
     event::Event,
     header::{Header, check_response},
@@ -26,23 +27,31 @@ impl Stream {
     /// For a server that was offered EXTERNAL in [`Event::Features`]: authenticates as the `from`
     /// of its header, by the certificate it showed (XEP-0178).
     pub fn authenticate_external(&mut self) {
-        let Some(negotiation) = self.negotiation.as_mut() else { return };
-        let Role::Initiating(peer) = &negotiation.role else { return };
-        if self.state != super::State::Negotiating(Step::Choose) || negotiation.identity.is_some() {
+        let Some(negotiation) = self.negotiation.as_mut() else {
+            return;
+        };
+        let Role::Initiating(peer) = &negotiation.role else {
+            return;
+        };
+        if self.state != State::Negotiating(Step::Choose) || negotiation.identity.is_some() {
             return;
         }
-        let from = peer.from.as_ref().map(|from| sasl::encode(from.bare_str().as_bytes()));
-        Element::new("auth", ns::SASL)
+        let from = peer
+            .from
+            .as_ref()
+            .map(|from| sasl::encode(from.bare_str().as_bytes()));
+        let auth = Element::new("auth", ns::SASL)
             .attr("mechanism", Mechanism::External.name())
-            .text(from.unwrap_or_else(|| "=".to_owned()))
-            .write(&mut self.out, self.config.kind.content_ns());
+            .text(from.unwrap_or_else(|| "=".to_owned()));
+        self.write(&auth);
         self.proceed_to(Step::AwaitSasl);
     }
 
     /// For a client with [`Binding::Later`]: asks for a resource.
     pub fn bind(&mut self, resource: Option<&str>) {
-        if self.state == super::State::Negotiating(Step::Choose) && self.config.kind == Kind::C2s {
-            let resource = resource.map(|resource| Element::new("resource", ns::BIND).text(resource));
+        if self.state == State::Negotiating(Step::Choose) && self.config.kind == Kind::C2s {
+            let resource =
+                resource.map(|resource| Element::new("resource", ns::BIND).text(resource));
             Stanza::iq(IqType::Set, BIND_ID)
                 .child(Element::new("bind", ns::BIND).children(resource))
                 .write(&mut self.out, None);
@@ -50,11 +59,18 @@ impl Stream {
         }
     }
 
-    pub(super) fn send_initial_header(&mut self, _now: Instant) {
-        let Some(negotiation) = &self.negotiation else { return };
-        let Role::Initiating(peer) = &negotiation.role else { return };
+    pub(super) fn send_initial_header(&mut self) {
+        let Some(negotiation) = &self.negotiation else {
+            return;
+        };
+        let Role::Initiating(peer) = &negotiation.role else {
+            return;
+        };
         // A client does not name itself in the clear (RFC 6120, section 4.7.1).
-        let from = peer.from.as_ref().filter(|_| negotiation.secured || self.config.kind == Kind::S2s);
+        let from = peer
+            .from
+            .as_ref()
+            .filter(|_| negotiation.secured || self.config.kind == Kind::S2s);
         Header {
             kind: self.config.kind,
             to: Some(peer.to.as_str()),
@@ -73,9 +89,17 @@ impl Stream {
         Ok(())
     }
 
-    pub(super) fn handle_reply(&mut self, now: Instant, step: Step, parsed: Parsed, more: bool) -> Outcome {
+    pub(super) fn handle_reply(
+        &mut self,
+        now: Instant,
+        step: Step,
+        parsed: Parsed,
+        more: bool,
+    ) -> Outcome {
         match (step, parsed) {
-            (Step::AwaitFeatures, Parsed::Nonza(element)) if element.is("features", ns::STREAMS) => {
+            (Step::AwaitFeatures, Parsed::Nonza(element))
+                if element.is("features", ns::STREAMS) =>
+            {
                 self.read_features(element)
             }
             (Step::AwaitProceed, Parsed::Nonza(element)) if element.is("proceed", ns::TLS) => {
@@ -87,8 +111,12 @@ impl Stream {
                 self.deadline = Some(now + self.config.deadlines.handshake);
                 Ok(())
             }
-            (Step::AwaitSasl, Parsed::Nonza(element)) if element.ns() == ns::SASL => self.read_sasl(now, &element),
-            (Step::AwaitBound, Parsed::Stanza(stanza)) if stanza.head.id.as_deref() == Some(BIND_ID) => {
+            (Step::AwaitSasl, Parsed::Nonza(element)) if element.ns() == ns::SASL => {
+                self.read_sasl(now, &element)
+            }
+            (Step::AwaitBound, Parsed::Stanza(stanza))
+                if stanza.head.id.as_deref() == Some(BIND_ID) =>
+            {
                 self.read_bound(&stanza)
             }
             (Step::Choose, Parsed::Nonza(element)) => {
@@ -100,13 +128,20 @@ impl Stream {
     }
 
     fn read_features(&mut self, features: Element) -> Outcome {
-        let negotiation = self.negotiation.as_mut().ok_or(StreamCondition::BadFormat)?;
+        let negotiation = self
+            .negotiation
+            .as_mut()
+            .ok_or(StreamCondition::BadFormat)?;
         let Role::Initiating(peer) = &negotiation.role else {
             return Err(StreamCondition::BadFormat.into());
         };
         let peer = Arc::clone(peer);
-        if !negotiation.secured && self.config.starttls && features.find("starttls", ns::TLS).is_some() {
-            self.out.extend_from_slice(b"<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>");
+        if !negotiation.secured
+            && self.config.starttls
+            && features.find("starttls", ns::TLS).is_some()
+        {
+            self.out
+                .extend_from_slice(b"<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>");
             self.proceed_to(Step::AwaitProceed);
             return Ok(());
         }
@@ -138,17 +173,24 @@ impl Stream {
     }
 
     fn begin_login(&mut self, login: Login, features: &Element) -> Outcome {
-        let negotiation = self.negotiation.as_mut().ok_or(StreamCondition::BadFormat)?;
+        let negotiation = self
+            .negotiation
+            .as_mut()
+            .ok_or(StreamCondition::BadFormat)?;
         let server = read_server(features);
         match ClientExchange::new(login, server, negotiation.secured, &negotiation.bindings) {
             Ok(mut exchange) => {
                 let initial = exchange.initial();
-                let text = if initial.is_empty() { "=".to_owned() } else { sasl::encode(&initial) };
-                Element::new("auth", ns::SASL)
+                let text = if initial.is_empty() {
+                    "=".to_owned()
+                } else {
+                    sasl::encode(&initial)
+                };
+                let auth = Element::new("auth", ns::SASL)
                     .attr("mechanism", exchange.mechanism().name())
-                    .text(text)
-                    .write(&mut self.out, self.config.kind.content_ns());
+                    .text(text);
                 negotiation.client = Some(exchange);
+                self.write(&auth);
                 self.proceed_to(Step::AwaitSasl);
             }
             Err(error) => self.give_up(error),
@@ -157,7 +199,10 @@ impl Stream {
     }
 
     fn read_sasl(&mut self, now: Instant, element: &Element) -> Outcome {
-        let negotiation = self.negotiation.as_mut().ok_or(StreamCondition::BadFormat)?;
+        let negotiation = self
+            .negotiation
+            .as_mut()
+            .ok_or(StreamCondition::BadFormat)?;
         let data = sasl::decode(&element.content());
         match element.name() {
             "challenge" => {
@@ -166,11 +211,14 @@ impl Stream {
                     _ => Err(ClientError::Malformed),
                 };
                 match answer {
-                    Ok(answer) => Element::new("response", ns::SASL)
-                        .text(sasl::encode(&answer))
-                        .write(&mut self.out, self.config.kind.content_ns()),
+                    Ok(answer) => {
+                        let response = Element::new("response", ns::SASL);
+                        self.write(&response.text(sasl::encode(&answer)));
+                    }
                     Err(error) => {
-                        self.out.extend_from_slice(b"<abort xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>");
+                        self.out.extend_from_slice(
+                            b"<abort xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>",
+                        );
                         self.give_up(error);
                     }
                 }
@@ -178,11 +226,11 @@ impl Stream {
             }
             "success" => self.read_success(now, data.unwrap_or_default()),
             _ => {
-                let condition = element
-                    .elements()
-                    .find_map(|child| SaslCondition::from_name(child.name()))
-                    .unwrap_or(SaslCondition::NotAuthorized);
-                self.event = Some(Event::AuthFailed { user: None, condition });
+                let error = SaslError::from_element(element).ok_or(StreamCondition::BadFormat)?;
+                self.event = Some(Event::AuthFailed {
+                    user: None,
+                    condition: error.condition,
+                });
                 // A server may go on to prove itself by dialback.
                 if self.config.kind == Kind::S2s {
                     self.proceed_to(Step::Choose);
@@ -196,7 +244,10 @@ impl Stream {
     }
 
     fn read_success(&mut self, now: Instant, data: Vec<u8>) -> Outcome {
-        let negotiation = self.negotiation.as_mut().ok_or(StreamCondition::BadFormat)?;
+        let negotiation = self
+            .negotiation
+            .as_mut()
+            .ok_or(StreamCondition::BadFormat)?;
         let Role::Initiating(peer) = &negotiation.role else {
             return Err(StreamCondition::BadFormat.into());
         };
@@ -213,7 +264,10 @@ impl Stream {
             return Err(StreamCondition::InternalServerError.into());
         };
         negotiation.identity = Some(identity.clone());
-        self.event = Some(Event::Authenticated { identity, mechanism });
+        self.event = Some(Event::Authenticated {
+            identity,
+            mechanism,
+        });
         self.restart(now);
         Ok(())
     }
@@ -241,15 +295,20 @@ impl Stream {
     }
 }
 
-fn who_we_are(peer: &Peer) -> Option<crate::jid::Jid> {
+fn who_we_are(peer: &Peer) -> Option<Jid> {
     match &peer.login {
-        Some(login) => crate::jid::Jid::from_parts(Some(&login.user), peer.to.domainpart(), None).ok(),
+        Some(login) => Jid::from_parts(Some(&login.user), peer.to.domainpart(), None).ok(),
         None => peer.from.clone(),
     }
 }
 
 fn read_server(features: &Element) -> Server {
-    let children = |name, ns| features.find(name, ns).into_iter().flat_map(Element::elements);
+    let children = |name, ns| {
+        features
+            .find(name, ns)
+            .into_iter()
+            .flat_map(Element::elements)
+    };
     Server {
         mechanisms: children("mechanisms", ns::SASL)
             .filter(|child| child.is("mechanism", ns::SASL))

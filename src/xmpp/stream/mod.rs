@@ -19,7 +19,7 @@ mod receiving;
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::Instant};
+use std::{fmt, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 
@@ -31,16 +31,16 @@ use crate::{
     error::{Condition, StanzaError, StreamCondition, StreamError},
     framer::{Frame, Framer},
     header::{Namespaces, StreamHeader},
-    jid::{FullJid, Jid},
+    jid::{BareJid, FullJid, Jid},
     ns,
+    parser::{self, Parsed},
     sasl::Credentials,
-    stanza::{self, IqType, Kind as StanzaKind, Parsed, Stanza},
+    stanza::{IqType, Kind as StanzaKind, Stanza},
 };
 use config::Role;
 use negotiation::Negotiation;
 
 /// One XML stream, from its first byte to its last.
-#[derive(Debug)]
 pub struct Stream {
     config: Arc<Config>,
     state: State,
@@ -58,6 +58,8 @@ pub struct Stream {
     negotiation: Option<Box<Negotiation>>,
     /// The stream's id; kept between servers, where dialback needs it.
     id: Option<Box<str>>,
+    /// The host a client's stream is open at.
+    host: Option<BareJid>,
     header_sent: bool,
 }
 
@@ -104,7 +106,10 @@ enum Step {
 impl Step {
     /// Whether the driver owes an answer.
     const fn is_question(self) -> bool {
-        matches!(self, Self::Host | Self::Handshake | Self::Keys | Self::Resource)
+        matches!(
+            self,
+            Self::Host | Self::Handshake | Self::Keys | Self::Resource
+        )
     }
 }
 
@@ -120,15 +125,20 @@ impl Stream {
     /// A stream that we open: the header is ready for [`Stream::poll_transmit`].
     pub fn initiating(config: Arc<Config>, peer: Arc<Peer>, now: Instant) -> Self {
         let mut stream = Self::new(config, Role::Initiating(peer), now);
-        stream.send_initial_header(now);
+        stream.send_initial_header();
         stream
     }
 
     fn new(config: Arc<Config>, role: Role, now: Instant) -> Self {
+        // Whom we chose to reach may offer more features than a stranger may send elements.
+        let limits = match role {
+            Role::Receiving => config.pre_auth,
+            Role::Initiating(_) => config.limits,
+        };
         let negotiation = Negotiation::new(&config, role, now);
         Self {
             state: State::AwaitingHeader,
-            framer: Framer::new(config.pre_auth.clone()),
+            framer: Framer::new(limits),
             context: Namespaces::content_only(config.kind.content_ns()),
             out: Vec::new(),
             event: None,
@@ -136,6 +146,7 @@ impl Stream {
             deadline: Some(now + config.deadlines.header),
             negotiation: Some(Box::new(negotiation)),
             id: None,
+            host: None,
             header_sent: false,
             config,
         }
@@ -158,7 +169,10 @@ impl Stream {
             }
         }
         // Bytes that come between our <proceed/> and the handshake were not read from TLS.
-        if self.state == State::Negotiating(Step::Handshake) && !rest.is_empty() && self.event.is_none() {
+        if self.state == State::Negotiating(Step::Handshake)
+            && !rest.is_empty()
+            && self.event.is_none()
+        {
             self.end(Ending::ByUs(Some(StreamCondition::PolicyViolation.into())));
             return input.len();
         }
@@ -184,7 +198,9 @@ impl Stream {
 
     /// The next thing for the driver to act on.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.event.take().or_else(|| self.ending.take().map(Event::Closed))
+        self.event
+            .take()
+            .or_else(|| self.ending.take().map(Event::Closed))
     }
 
     /// Bytes to write to the peer, in order, before anything else the driver has for it.
@@ -194,7 +210,10 @@ impl Stream {
 
     /// When to call [`Stream::handle_timeout`], if nothing happens before.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let total = self.negotiation.as_ref().map(|negotiation| negotiation.deadline);
+        let total = self
+            .negotiation
+            .as_ref()
+            .map(|negotiation| negotiation.deadline);
         match (self.deadline, total) {
             (Some(step), Some(total)) => Some(step.min(total)),
             (step, total) => step.or(total),
@@ -204,10 +223,15 @@ impl Stream {
     /// The TLS handshake is done: the answer to [`Event::StartTls`]. For direct TLS, call it before
     /// the first byte of input.
     pub fn handle_tls(&mut self, now: Instant, info: TlsInfo) {
-        let Some(negotiation) = &mut self.negotiation else { return };
-        negotiation.secured = true;
-        negotiation.bindings = info.bindings;
-        if self.state == State::Negotiating(Step::Handshake) {
+        let Some(negotiation) = &mut self.negotiation else {
+            return;
+        };
+        let in_handshake = self.state == State::Negotiating(Step::Handshake);
+        if in_handshake || self.state == State::AwaitingHeader {
+            negotiation.secured = true;
+            negotiation.bindings = info.bindings;
+        }
+        if in_handshake {
             self.restart(now);
         }
     }
@@ -239,7 +263,13 @@ impl Stream {
     /// Stanzas may flow: the session was resumed in place of binding (XEP-0198), or the peer
     /// server proved itself in another way (XEP-0220).
     pub fn established(&mut self) {
-        if let State::Negotiating(Step::Bind | Step::Features | Step::Choose) = self.state {
+        let proven = match self.state {
+            State::Negotiating(Step::Bind | Step::Choose) => true,
+            // A client has no other way than SASL.
+            State::Negotiating(Step::Features) => self.config.kind == Kind::S2s,
+            _ => false,
+        };
+        if proven {
             self.open();
         }
     }
@@ -248,7 +278,7 @@ impl Stream {
     /// an open stream's stanzas are the driver's own.
     pub fn send(&mut self, element: &Element) {
         if self.header_sent && !matches!(self.state, State::Closing | State::Closed) {
-            element.write_in_stream(&mut self.out, self.config.kind.content_ns());
+            self.write(element);
         }
     }
 
@@ -280,7 +310,9 @@ impl Stream {
     /// Whether the bytes are protected by TLS, or by what the configuration says is as good.
     /// Meaningless once the stream is open.
     pub fn is_secured(&self) -> bool {
-        self.negotiation.as_ref().is_none_or(|negotiation| negotiation.secured)
+        self.negotiation
+            .as_ref()
+            .is_none_or(|negotiation| negotiation.secured)
     }
 
     /// The id of the stream: ours when we received it, the peer's when we opened it. Forgotten
@@ -296,19 +328,24 @@ impl Stream {
                 self.handle_end();
                 Ok(())
             }
-            Frame::Header(header) if self.state == State::AwaitingHeader => self.handle_header(now, *header),
-            Frame::Header(_) => Err(StreamCondition::BadFormat.into()),
-            Frame::Element(bytes) => {
-                stanza::parse(bytes, &self.context).and_then(|parsed| self.handle_element(now, parsed, more))
+            Frame::Header(header) if self.state == State::AwaitingHeader => {
+                self.handle_header(*header)
             }
+            Frame::Header(_) => Err(StreamCondition::BadFormat.into()),
+            Frame::Element(bytes) => parser::parse(bytes, &self.context)
+                .and_then(|parsed| self.handle_element(now, parsed, more)),
         };
         self.settle(outcome);
     }
 
-    fn handle_header(&mut self, now: Instant, header: StreamHeader) -> Outcome {
-        match self.negotiation.as_ref().map(|negotiation| negotiation.role.clone()) {
+    fn handle_header(&mut self, header: StreamHeader) -> Outcome {
+        match self
+            .negotiation
+            .as_ref()
+            .map(|negotiation| negotiation.role.clone())
+        {
             Some(Role::Initiating(_)) => self.check_response_header(header),
-            _ => self.check_initial_header(now, header),
+            _ => self.check_initial_header(header),
         }
     }
 
@@ -321,27 +358,25 @@ impl Stream {
     /// What is legal in which state, in one place.
     fn handle_element(&mut self, now: Instant, parsed: Parsed, more: bool) -> Outcome {
         if let Parsed::Nonza(element) = &parsed {
-            if element.is("error", ns::STREAMS) {
-                let error = read_stream_error(element);
+            if let Some(error) = StreamError::from_element(element) {
                 self.end_by_peer(Some(error));
                 return Ok(());
             }
-            if element.is("compress", ns::COMPRESS_PROTOCOL) {
+            if element.is("compress", COMPRESS) {
                 return self.refuse_compression();
             }
         }
         match self.state {
-            State::Open | State::Closing => {
-                self.pass_on(parsed);
-                Ok(())
-            }
+            State::Open | State::Closing => self.pass_on(parsed),
             State::Negotiating(step) => match step {
                 Step::Features => self.handle_before_auth(now, parsed, more),
                 Step::Response => self.handle_sasl_response(now, parsed),
                 Step::Bind => self.handle_before_bind(parsed),
-                Step::AwaitFeatures | Step::AwaitProceed | Step::AwaitSasl | Step::AwaitBound | Step::Choose => {
-                    self.handle_reply(now, step, parsed, more)
-                }
+                Step::AwaitFeatures
+                | Step::AwaitProceed
+                | Step::AwaitSasl
+                | Step::AwaitBound
+                | Step::Choose => self.handle_reply(now, step, parsed, more),
                 // Unreachable while a question is open, since no input is taken then.
                 Step::Host | Step::Handshake | Step::Keys | Step::Resource => {
                     Err(StreamCondition::PolicyViolation.into())
@@ -352,17 +387,45 @@ impl Stream {
     }
 
     /// An element of a stream that is open.
-    fn pass_on(&mut self, parsed: Parsed) {
+    fn pass_on(&mut self, parsed: Parsed) -> Outcome {
         self.event = Some(match parsed {
-            Parsed::Stanza(stanza) => match answer_itself(&stanza) {
+            Parsed::Stanza(stanza) => match self.answer_itself(&stanza) {
                 Some(reply) => Event::Answered(Some(reply)),
                 None => Event::Stanza(stanza),
             },
-            Parsed::Nonza(element) => Event::Nonza(element),
-            Parsed::Invalid { head_for_reply, error } => {
-                Event::Answered(head_for_reply.and_then(|stanza| stanza.error_reply(&error)))
+            // Stanzas of no known kind or of the other kind of stream, and what was due earlier.
+            Parsed::Nonza(element)
+                if matches!(
+                    element.ns(),
+                    "" | ns::CLIENT | ns::SERVER | ns::STREAMS | ns::TLS | ns::SASL
+                ) =>
+            {
+                return Err(StreamCondition::UnsupportedStanzaType.into());
             }
+            Parsed::Nonza(element) => Event::Nonza(element),
+            Parsed::Invalid {
+                head_for_reply,
+                error,
+            } => Event::Answered(head_for_reply.and_then(|stanza| stanza.error_reply(&error))),
         });
+        Ok(())
+    }
+
+    /// Answers what concerns a client's stream alone: sessions of RFC 3921, which mean nothing any
+    /// more, and a second resource, which a stream cannot have.
+    fn answer_itself(&self, stanza: &Stanza) -> Option<Stanza> {
+        let host = self.host.as_ref()?;
+        let to_us = stanza.head.to.as_ref().is_none_or(|to| to == host);
+        if stanza.head.kind != StanzaKind::Iq(IqType::Set) || !to_us {
+            return None;
+        }
+        match stanza.payload_name() {
+            Some((ns::SESSION, "session")) => Some(stanza.result(None)),
+            Some((ns::BIND, "bind")) => {
+                stanza.error_reply(&StanzaError::new(Condition::NotAllowed))
+            }
+            _ => None,
+        }
     }
 
     fn handle_end(&mut self) {
@@ -380,21 +443,25 @@ impl Stream {
     }
 
     fn refuse_compression(&mut self) -> Outcome {
-        Element::new("failure", ns::COMPRESS_PROTOCOL)
-            .child(Element::new("unsupported-method", ns::COMPRESS_PROTOCOL))
-            .write_in_stream(&mut self.out, self.config.kind.content_ns());
+        let refusal = Element::new("unsupported-method", COMPRESS);
+        self.write(&Element::new("failure", COMPRESS).child(refusal));
         Ok(())
+    }
+
+    fn write(&mut self, element: &Element) {
+        element.write_in_stream(&mut self.out, self.config.kind.content_ns());
     }
 
     /// The negotiation is over: drops what it needed.
     fn open(&mut self) {
         self.state = State::Open;
-        self.negotiation = None;
         self.deadline = None;
+        let negotiation = self.negotiation.take();
         if self.config.kind == Kind::C2s {
             self.id = None;
+            self.host = negotiation.and_then(|negotiation| negotiation.host);
         }
-        self.framer.set_limits(self.config.limits.clone());
+        self.framer.set_limits(self.config.limits);
     }
 
     /// A new stream over the same connection, after TLS or SASL (RFC 6120, section 4.3.3).
@@ -403,7 +470,7 @@ impl Stream {
         self.state = State::AwaitingHeader;
         self.deadline = Some(now + self.config.deadlines.header);
         self.header_sent = false;
-        self.send_initial_header(now);
+        self.send_initial_header();
     }
 
     /// Waits for the peer or the driver, until the negotiation as a whole is too late.
@@ -425,7 +492,7 @@ impl Stream {
             if !self.header_sent {
                 self.send_response_header();
             }
-            error.write(&mut self.out);
+            self.write(&error.to_element());
             self.out.extend_from_slice(END);
         }
         self.end(Ending::ByUs(Some(error)));
@@ -442,32 +509,19 @@ impl Stream {
     }
 }
 
+impl fmt::Debug for Stream {
+    /// Says nothing of what was sent: it may be a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stream")
+            .field("kind", &self.config.kind)
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
+}
+
 const END: &[u8] = b"</stream:stream>";
-
-/// Answers what concerns the stream alone: sessions of RFC 3921, which mean nothing any more, and
-/// a second resource, which a stream cannot have.
-fn answer_itself(stanza: &Stanza) -> Option<Stanza> {
-    if stanza.head.kind != StanzaKind::Iq(IqType::Set) {
-        return None;
-    }
-    match stanza.payload_name() {
-        Some((ns::SESSION, "session")) => Some(stanza.result(None)),
-        Some((ns::BIND, "bind")) => stanza.error_reply(&StanzaError::new(Condition::NotAllowed)),
-        _ => None,
-    }
-}
-
-fn read_stream_error(element: &Element) -> StreamError {
-    let condition = element
-        .elements()
-        .filter(|child| child.ns() == ns::STREAM_ERRORS)
-        .find_map(|child| StreamCondition::from_name(child.name()));
-    let error = StreamError::new(condition.unwrap_or(StreamCondition::UndefinedCondition));
-    match element.find("text", ns::STREAM_ERRORS) {
-        Some(text) => error.with_text(text.content()),
-        None => error,
-    }
-}
+/// XEP-0138, which is refused for good: it lets a stranger spend our memory.
+const COMPRESS: &str = "http://jabber.org/protocol/compress";
 
 fn same_bare(one: &Jid, other: &Jid) -> bool {
     one.bare_str() == other.bare_str()

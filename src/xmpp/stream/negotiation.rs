@@ -80,13 +80,16 @@ impl Negotiation {
                 features.push(Element::new("bind", ns::BIND));
                 // COMPAT: clients of RFC 3921 wait for a session unless told that they need not.
                 features.push(
-                    Element::new("session", ns::SESSION).child(Element::new("optional", ns::SESSION)),
+                    Element::new("session", ns::SESSION)
+                        .child(Element::new("optional", ns::SESSION)),
                 );
             }
             Phase::AfterAuth => {}
             phase => {
                 if phase == Phase::BeforeTls {
-                    let required = config.require_tls.then(|| Element::new("required", ns::TLS));
+                    let required = config
+                        .require_tls
+                        .then(|| Element::new("required", ns::TLS));
                     features.push(Element::new("starttls", ns::TLS).children(required));
                 }
                 features.extend(self.sasl_features());
@@ -109,11 +112,13 @@ impl Negotiation {
                 }),
             ));
         }
-        features.push(Element::new("mechanisms", ns::SASL).children(
-            mechanisms.iter().map(|mechanism| {
-                Element::new("mechanism", ns::SASL).text(mechanism.name())
-            }),
-        ));
+        features.push(
+            Element::new("mechanisms", ns::SASL).children(
+                mechanisms
+                    .iter()
+                    .map(|mechanism| Element::new("mechanism", ns::SASL).text(mechanism.name())),
+            ),
+        );
         features
     }
 }

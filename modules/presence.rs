@@ -1,0 +1,189 @@
+//! RFC 6121 §4: exchanging presence. Broadcasts, probes, directed presence, and the notice that a resource has gone.
+//!
+//! Who is subscribed is in the account's roster; how that comes about is the module `roster`'s.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use rookery_core::account::Account;
+use rookery_core::module::{BoxFuture, Cx, Fault, Flow, Hooks, Module, SessionEvent, Setup, Stage, Way, Xep};
+use rookery_core::server::Server;
+use rookery_core::session::Session;
+use rookery_core::slots::Slot;
+use rookery_xmpp::error::{Condition, StanzaError};
+use rookery_xmpp::jid::Jid;
+use rookery_xmpp::ns;
+use rookery_xmpp::stanza::{Kind, PresenceType, Stanza};
+
+/// Entities that one session may have sent directed presence to and not taken back.
+const MOST_DIRECTED: usize = 500;
+
+/// Tells contacts who is there.
+pub struct Presence {
+    /// Whom a session has sent directed presence (RFC 6121 §4.6).
+    directed: Slot<BTreeSet<Jid>>,
+    /// The unavailable presence with which a client leaves, in its own words.
+    farewell: Slot<Stanza>,
+}
+
+impl Module for Presence {
+    const NAME: &'static str = "presence";
+    const XEPS: &'static [Xep] = &[];
+    type Config = ();
+
+    fn new((): (), setup: &Setup<'_>) -> Result<Self, Fault> {
+        Ok(Self { directed: setup.session_slot("directed"), farewell: setup.session_slot("farewell") })
+    }
+
+    fn hooks(on: &mut Hooks<'_, Self>) {
+        on.presence(Way::Outgoing, Stage::Deliver, Self::sent)
+            .presence(Way::Incoming, Stage::Deliver, Self::probed)
+            .session(SessionEvent::Unavailable, Self::gone);
+    }
+}
+
+impl Presence {
+    fn sent(self: &Arc<Self>, cx: &Cx<'_>, presence: &mut Stanza) -> Flow {
+        let (Some(session), Kind::Presence(kind)) = (cx.session, presence.head.kind) else { return Flow::Next };
+        match (&presence.head.to, kind) {
+            (None, PresenceType::Available) => self.available(cx, session, presence),
+            (None, PresenceType::Unavailable) => self.unavailable(cx, session, presence),
+            (None, PresenceType::Error) => Flow::Done,
+            (Some(to), PresenceType::Available) => self.direct(session, to),
+            (Some(to), PresenceType::Unavailable) => {
+                session.update(self.directed, |directed| directed.remove(to));
+                Flow::Next
+            }
+            _ => Flow::Next,
+        }
+    }
+
+    /// Initial and subsequent presence (RFC 6121 §4.2, §4.4).
+    fn available(self: &Arc<Self>, cx: &Cx<'_>, session: &Arc<Session>, presence: &Stanza) -> Flow {
+        let priority = match presence.find("priority", ns::CLIENT).map(|priority| priority.content().trim().parse::<i8>()) {
+            None => 0,
+            Some(Ok(priority)) => priority,
+            Some(Err(_)) => {
+                let text = "A priority is a whole number from -128 to 127.";
+                return Flow::Reject(StanzaError::new(Condition::BadRequest).with_text(text));
+            }
+        };
+        let before = session.priority();
+        session.set_presence(Some((Arc::new(presence.clone()), priority)));
+        let (server, account, session, presence) = (cx.server.clone(), cx.account.clone(), session.clone(), presence.clone());
+        Flow::Wait(Box::pin(async move {
+            broadcast(&server, &account, &presence).await;
+            if before.is_none() {
+                ask_around(&server, &account, &session).await;
+                server.tell(&session, SessionEvent::Available).await;
+            }
+            if priority >= 0 && before.is_none_or(|before| before < 0) {
+                server.tell(&session, SessionEvent::Reachable).await;
+            }
+            Flow::Done
+        }))
+    }
+
+    /// A client leaves but keeps its session (RFC 6121 §4.5).
+    fn unavailable(self: &Arc<Self>, cx: &Cx<'_>, session: &Arc<Session>, presence: &Stanza) -> Flow {
+        if !session.is_available() && session.update(self.directed, |directed| directed.is_empty()) != Some(false) {
+            return Flow::Done;
+        }
+        session.set(self.farewell, presence.clone());
+        session.set_presence(None);
+        let (server, session) = (cx.server.clone(), session.clone());
+        Flow::Wait(Box::pin(async move {
+            server.tell(&session, SessionEvent::Unavailable).await;
+            Flow::Done
+        }))
+    }
+
+    /// Directed presence is remembered so that it can be taken back (RFC 6121 §4.6.3).
+    fn direct(&self, session: &Arc<Session>, to: &Jid) -> Flow {
+        let taken = session.update(self.directed, |directed| {
+            directed.contains(to) || directed.len() < MOST_DIRECTED && directed.insert(to.clone())
+        });
+        if taken == Some(true) {
+            return Flow::Next;
+        }
+        let text = "You have sent directed presence to as many entities as are allowed.";
+        Flow::Reject(StanzaError::new(Condition::ResourceConstraint).with_text(text))
+    }
+
+    /// A session is not available any more: all who saw it are told, once.
+    fn gone(self: &Arc<Self>, server: &Arc<Server>, session: &Arc<Session>) -> Flow {
+        let farewell = session.take(self.farewell);
+        let presence = farewell.unwrap_or_else(|| Stanza::presence(PresenceType::Unavailable)).from(session.jid.clone());
+        let directed = session.take(self.directed).unwrap_or_default();
+        let (server, session) = (server.clone(), session.clone());
+        Flow::Wait(Box::pin(async move {
+            let account = &session.account;
+            broadcast(&server, account, &presence).await;
+            if !session.is_closed() {
+                session.send(presence.clone().to(session.jid.clone()));
+            }
+            let roster = account.roster();
+            for to in directed {
+                if !roster.subscription(to.bare_str()).is_from() && to.bare_str() != account.jid.as_str() {
+                    server.route_from(account, presence.clone().to(to)).await;
+                }
+            }
+            Flow::Next
+        }))
+    }
+
+    /// Somebody asks whether the user is there (RFC 6121 §4.3.2).
+    fn probed(self: &Arc<Self>, cx: &Cx<'_>, probe: &mut Stanza) -> Flow {
+        if probe.head.kind != Kind::Presence(PresenceType::Probe) {
+            return Flow::Next;
+        }
+        let Some(from) = probe.head.from.clone() else { return Flow::Done };
+        let (server, account) = (cx.server.clone(), cx.account.clone());
+        let may_know = from.bare_str() == account.jid.as_str() || account.roster().subscription(from.bare_str()).is_from();
+        // Presence that was directed at the prober is known to it already, and may be said again.
+        let directed = |session: &&Arc<Session>| session.update(self.directed, |directed| directed.contains(&from)) == Some(true);
+        let seen: Vec<_> = account.sessions().iter().filter(|session| may_know || directed(session)).filter_map(|session| session.presence()).collect();
+        let answers: Vec<Stanza> = if !seen.is_empty() {
+            seen.iter().map(|presence| Stanza::clone(presence).to(from.clone())).collect()
+        } else if may_know {
+            vec![Stanza::presence(PresenceType::Unavailable).from(account.jid.clone()).to(from)]
+        } else {
+            vec![Stanza::presence(PresenceType::Unsubscribed).from(account.jid.clone()).to(from.bare())]
+        };
+        Flow::Wait(Box::pin(async move {
+            for answer in answers {
+                server.route_from(&account, answer).await;
+            }
+            Flow::Done
+        }))
+    }
+}
+
+/// Sends a session's presence to all who are subscribed, and to the user's own available resources, itself included.
+fn broadcast(server: &Arc<Server>, account: &Arc<Account>, presence: &Stanza) -> BoxFuture<()> {
+    let (server, account, presence) = (server.clone(), account.clone(), presence.clone());
+    Box::pin(async move {
+        for session in account.sessions().iter().filter(|session| session.is_available()) {
+            session.send(presence.clone().to(account.jid.clone()));
+        }
+        for contact in account.roster().subscribers() {
+            server.route_from(&account, presence.clone().to(contact.clone())).await;
+        }
+    })
+}
+
+/// What a resource that has just come learns of the others: its contacts' presence and its user's other resources'.
+async fn ask_around(server: &Arc<Server>, account: &Arc<Account>, session: &Arc<Session>) {
+    for other in account.sessions().iter().filter(|other| !Arc::ptr_eq(other, session)) {
+        if let Some(presence) = other.presence() {
+            session.send(Stanza::clone(&presence).to(session.jid.clone()));
+        }
+    }
+    for contact in account.roster().subscriptions() {
+        // A contact of ours who is not in memory has no session: there is nothing to ask.
+        if server.host(contact.domainpart()).is_none() || server.accounts.loaded(contact.as_str()).is_some() {
+            let probe = Stanza::presence(PresenceType::Probe).from(session.jid.clone()).to(contact.clone());
+            server.route_from(account, probe).await;
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! An account in memory: its sessions, its roster, its tail. Loaded when somebody needs it, let go when nobody does.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+use rookery_xmpp::jid::BareJid;
+use smallvec::SmallVec;
+
+use crate::roster::Roster;
+use crate::session::Session;
+use crate::slots::{Slot, Slots};
+use crate::store::{RosterChange, Store, StoreError};
+use crate::tail::{Tail, Writer};
+
+/// The sessions of an account, as a copy that needs no lock.
+pub type Sessions = SmallVec<[Arc<Session>; 4]>;
+
+struct State {
+    sessions: Sessions,
+    roster: Arc<Roster>,
+    slots: Slots,
+}
+
+/// An account of one of our domains.
+pub struct Account {
+    /// Its address.
+    pub jid: BareJid,
+    /// What waits for it. The lock is also the account's order: messages are stored and handed out under it.
+    pub(crate) tail: Mutex<Tail>,
+    pub(crate) writer: Arc<Writer>,
+    store: Arc<dyn Store>,
+    state: Mutex<State>,
+    roster_turn: tokio::sync::Mutex<()>,
+    used: AtomicU64,
+}
+
+impl Account {
+    pub(crate) fn new(jid: BareJid, roster: Roster, tail: Tail, writer: Arc<Writer>, store: Arc<dyn Store>) -> Arc<Self> {
+        Arc::new(Self {
+            jid,
+            tail: Mutex::new(tail),
+            writer,
+            store,
+            state: Mutex::new(State { sessions: Sessions::new(), roster: Arc::new(roster), slots: Slots::default() }),
+            roster_turn: tokio::sync::Mutex::new(()),
+            used: AtomicU64::new(0),
+        })
+    }
+
+    /// Its sessions, detached ones included.
+    pub fn sessions(&self) -> Sessions {
+        self.state.lock().sessions.clone()
+    }
+
+    /// The session with this resource.
+    pub fn session(&self, resource: &str) -> Option<Arc<Session>> {
+        self.state.lock().sessions.iter().find(|session| session.jid.resourcepart() == Some(resource)).cloned()
+    }
+
+    pub(crate) fn add_session(&self, session: Arc<Session>) {
+        self.state.lock().sessions.push(session);
+    }
+
+    pub(crate) fn remove_session(&self, session: &Arc<Session>) {
+        self.state.lock().sessions.retain(|other| !Arc::ptr_eq(other, session));
+    }
+
+    /// The roster as it is now.
+    pub fn roster(&self) -> Arc<Roster> {
+        self.state.lock().roster.clone()
+    }
+
+    /// Changes the roster: `decide` sees it as it is, alone, and lists the changes; they are on disk when this returns.
+    /// `next` in `decide`'s arguments is the version for changed items.
+    pub async fn change_roster<T>(&self, decide: impl FnOnce(&Roster, u64) -> (Vec<RosterChange>, T)) -> Result<T, StoreError> {
+        let _turn = self.roster_turn.lock().await;
+        let roster = self.roster();
+        let (changes, result) = decide(&roster, roster.version() + 1);
+        drop(roster);
+        if !changes.is_empty() {
+            self.store.change_roster(&self.jid, &changes).await?;
+            Arc::make_mut(&mut self.state.lock().roster).apply(&changes);
+        }
+        Ok(result)
+    }
+
+    /// A copy of what a module keeps in the account.
+    pub fn get<T: std::any::Any + Send + Clone>(&self, slot: Slot<T>) -> Option<T> {
+        self.state.lock().slots.get(slot).cloned()
+    }
+
+    /// Reads what a module keeps in the account. The account is locked meanwhile.
+    pub fn with<T: std::any::Any + Send, R>(&self, slot: Slot<T>, f: impl FnOnce(&T) -> R) -> Option<R> {
+        self.state.lock().slots.get(slot).map(f)
+    }
+
+    /// Changes what a module keeps in the account, made by default first. The account is locked meanwhile.
+    pub fn update<T: std::any::Any + Send + Default, R>(&self, slot: Slot<T>, f: impl FnOnce(&mut T) -> R) -> Option<R> {
+        self.state.lock().slots.entry(slot).map(f)
+    }
+
+    /// Puts what a module keeps into the account.
+    pub fn set<T: std::any::Any + Send>(&self, slot: Slot<T>, value: T) {
+        self.state.lock().slots.set(slot, value);
+    }
+}
+
+const SHARDS: usize = 64;
+
+/// A shard of the loaded accounts, and the turn of those who load one.
+#[derive(Default)]
+struct Shard {
+    loaded: RwLock<HashMap<BareJid, Arc<Account>, foldhash::fast::RandomState>>,
+    loading: tokio::sync::Mutex<()>,
+}
+
+/// The accounts in memory.
+pub struct Accounts {
+    shards: Vec<Shard>,
+    hasher: foldhash::fast::RandomState,
+    clock: AtomicU64,
+}
+
+impl Default for Accounts {
+    fn default() -> Self {
+        Self { shards: std::iter::repeat_with(Shard::default).take(SHARDS).collect(), hasher: foldhash::fast::RandomState::default(), clock: AtomicU64::new(0) }
+    }
+}
+
+impl Accounts {
+    fn shard(&self, bare: &str) -> Option<&Shard> {
+        use std::hash::BuildHasher;
+        self.shards.get(self.hasher.hash_one(bare) as usize % SHARDS)
+    }
+
+    /// The account, if it is in memory. One that is not has no session.
+    pub fn loaded(&self, bare: &str) -> Option<Arc<Account>> {
+        let account = self.shard(bare)?.loaded.read().get(bare).cloned()?;
+        account.used.store(self.clock.load(Ordering::Relaxed), Ordering::Relaxed);
+        Some(account)
+    }
+
+    /// The account, loaded by `load` if need be; at most one load of an account runs at a time.
+    pub(crate) async fn get<F>(&self, bare: &BareJid, load: F) -> Result<Option<Arc<Account>>, StoreError>
+    where
+        F: Future<Output = Result<Option<Arc<Account>>, StoreError>>,
+    {
+        if let Some(account) = self.loaded(bare.as_str()) {
+            return Ok(Some(account));
+        }
+        let Some(shard) = self.shard(bare.as_str()) else { return Ok(None) };
+        let _turn = shard.loading.lock().await;
+        if let Some(account) = self.loaded(bare.as_str()) {
+            return Ok(Some(account));
+        }
+        let Some(account) = load.await? else { return Ok(None) };
+        account.used.store(self.clock.load(Ordering::Relaxed), Ordering::Relaxed);
+        shard.loaded.write().insert(bare.clone(), account.clone());
+        Ok(Some(account))
+    }
+
+    /// Forgets an account that was deleted. Its sessions are the caller's to end.
+    pub(crate) fn forget(&self, bare: &BareJid) -> Option<Arc<Account>> {
+        self.shard(bare.as_str())?.loaded.write().remove(bare.as_str())
+    }
+
+    /// Lets go of accounts that nobody has used between two calls: no session, nothing that waits in memory, no holder.
+    pub(crate) fn sweep(&self) {
+        let now = self.clock.fetch_add(1, Ordering::Relaxed);
+        for shard in &self.shards {
+            shard.loaded.write().retain(|_, account| {
+                Arc::strong_count(account) > 1
+                    || account.used.load(Ordering::Relaxed) >= now
+                    || !account.state.lock().sessions.is_empty()
+                    || !account.tail.lock().live.is_empty()
+            });
+        }
+    }
+
+    /// All accounts in memory.
+    pub fn all(&self) -> Vec<Arc<Account>> {
+        self.shards.iter().flat_map(|shard| shard.loaded.read().values().cloned().collect::<Vec<_>>()).collect()
+    }
+}

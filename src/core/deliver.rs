@@ -1,0 +1,423 @@
+//! What happens to a stanza inside an account: RFC 6121 §8.5, with the tail in between.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rookery_xmpp::datetime;
+use rookery_xmpp::element::Element;
+use rookery_xmpp::error::{Condition, ErrorKind, StanzaError};
+use rookery_xmpp::jid::Jid;
+use rookery_xmpp::ns;
+use rookery_xmpp::parser::{self, Parsed};
+use rookery_xmpp::stanza::{IqType, Kind, MessageType, PresenceType, Stanza};
+use tracing::error;
+
+use crate::account::{Account, Sessions};
+use crate::host::Host;
+use crate::module::{Stage, Way};
+use crate::router::{Passed, Waiting};
+use crate::server::Server;
+use crate::session::{Outgoing, Pushed, Session};
+use crate::store::TailEntry;
+use crate::tail::Kept;
+
+/// Entries of a tail that are read at once.
+const PAGE: usize = 100;
+
+/// What becomes of a message that no session can take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Otherwise {
+    /// The modules may keep it; the sender is told when none does.
+    Keep,
+    /// The sender is told.
+    Refuse,
+    /// Nothing.
+    Ignore,
+}
+
+/// How the reading of a tail goes on.
+enum Page {
+    /// The page is not to be trusted: read it again.
+    Again,
+    /// There is more, if the session has room.
+    More,
+    /// The session is up to date.
+    Last,
+}
+
+impl Server {
+    // ---- messages -------------------------------------------------------------------------------------------------
+
+    pub(crate) async fn deliver_message(
+        self: &Arc<Self>,
+        host: &Arc<Host>,
+        kind: MessageType,
+        mut stanza: Stanza,
+        waiting: Waiting,
+        session: Option<&Arc<Session>>,
+    ) {
+        let Some(to) = stanza.head.to.clone() else { return };
+        let account = match self.accounts.loaded(to.bare_str()) {
+            Some(account) => Ok(Some(account)),
+            None => self.account(&to.bare()).await,
+        };
+        let account = match account {
+            Ok(Some(account)) => account,
+            Ok(None) => return self.bounce(&stanza, StanzaError::new(Condition::ServiceUnavailable), session).await,
+            Err(error) => return self.bounce(&stanza, error.into(), session).await,
+        };
+        match self.pass(host, &account, None, &mut stanza, Way::Incoming, &[Stage::Guard, Stage::Stamp]).await {
+            Ok(Passed::On) => {}
+            Ok(Passed::Done) => return,
+            Err(error) => return self.bounce(&stanza, error, session).await,
+        }
+        if let Err((stanza, error)) = self.hand_out(host, &account, &to, kind, stanza, waiting) {
+            self.bounce(&stanza, error, session).await;
+        }
+    }
+
+    /// Stores and hands out a message in the account's order.
+    fn hand_out(
+        self: &Arc<Self>,
+        host: &Arc<Host>,
+        account: &Arc<Account>,
+        to: &Jid,
+        kind: MessageType,
+        mut stanza: Stanza,
+        waiting: Waiting,
+    ) -> Result<(), (Box<Stanza>, StanzaError)> {
+        let mut tail = account.tail.lock();
+        let (targets, otherwise) = targets(account, to, kind);
+        let storable = may_be_kept(kind, &stanza);
+        let mut refused = None;
+        if targets.is_empty() {
+            match otherwise {
+                Otherwise::Ignore => return Ok(()),
+                Otherwise::Refuse => refused = Some(StanzaError::new(Condition::ServiceUnavailable)),
+                Otherwise::Keep => match self.pass_in_order(host, account, &[], &mut stanza, Stage::Undelivered) {
+                    Ok(Passed::Done) if storable => {}
+                    Ok(Passed::Done) => return Ok(()),
+                    // Chat states and the like are worth nothing later, and an error for each would only be noise.
+                    Ok(Passed::On) if !storable && !stanza.has("body", ns::CLIENT) => return Ok(()),
+                    Ok(Passed::On) => refused = Some(StanzaError::new(Condition::ServiceUnavailable)),
+                    Err(error) => refused = Some(error),
+                },
+            }
+        }
+        if refused.is_none() && storable {
+            let waits = !targets.iter().any(|target| !target.is_detached() && target.catching_up().is_none());
+            let bounds = self.bounds.load();
+            if waits && self.writer.is_failing() {
+                let text = "The server cannot store messages at the moment; please try again later.";
+                refused = Some(StanzaError::new(Condition::ResourceConstraint).with_kind(ErrorKind::Wait).with_text(text));
+            } else if waits && (tail.size.messages >= bounds.tail_messages || tail.size.bytes + stanza.size() as u64 > bounds.tail_bytes) {
+                let text = "The recipient's mailbox is full.";
+                refused = Some(StanzaError::new(Condition::ServiceUnavailable).with_kind(ErrorKind::Wait).with_text(text));
+            }
+        }
+        if let Some(error) = refused {
+            return Err((Box::new(stanza), error));
+        }
+        let id = self.ids.next();
+        if storable {
+            stanza.append(Element::new("stanza-id", ns::SID).attr("by", account.jid.as_str()).attr("id", id.to_string()));
+        }
+        for stage in [Stage::Archive, Stage::Copy, Stage::Deliver] {
+            match self.pass_in_order(host, account, &targets, &mut stanza, stage) {
+                Ok(Passed::On) => {}
+                Ok(Passed::Done) => return Ok(()),
+                Err(error) => return Err((Box::new(stanza), error)),
+            }
+        }
+        let stanza = Arc::new(stanza);
+        let kept = storable.then(|| tail.keep(account, id, stanza.clone(), to.resourcepart().map(Box::from), waiting));
+        let mut taken = false;
+        for target in &targets {
+            taken |= target.push(Outgoing { stanza: stanza.clone(), to: None, kept: kept.clone() }) == Pushed::Taken;
+        }
+        if !taken && !storable && !targets.is_empty() {
+            // The only sessions ended under our hands.
+            return Err((Box::new(Arc::unwrap_or_clone(stanza)), StanzaError::new(Condition::ServiceUnavailable)));
+        }
+        Ok(())
+    }
+
+    /// Delivers anew what a session that has ended did not confirm (XEP-0198 §5, RFC 6121 §8.5.2).
+    pub(crate) async fn redeliver(self: &Arc<Self>, ended: &Arc<Session>, left: Vec<Outgoing>) {
+        let account = &ended.account;
+        let Some(host) = self.host(account.jid.domainpart()) else { return };
+        for out in left {
+            match out.kept {
+                Some(kept) => self.redeliver_kept(&host, account, kept).await,
+                None => match out.stanza.head.kind {
+                    Kind::Iq(IqType::Get | IqType::Set) => {
+                        self.bounce(&out.stanza, StanzaError::new(Condition::ServiceUnavailable), None).await;
+                    }
+                    Kind::Message(kind @ (MessageType::Normal | MessageType::Chat)) if out.stanza.has("body", ns::CLIENT) => {
+                        let to = Jid::from(account.jid.clone());
+                        if let Err((stanza, error)) = self.hand_out(&host, account, &to, kind, Stanza::clone(&out.stanza), None) {
+                            self.bounce(&stanza, error, None).await;
+                        }
+                    }
+                    _ => {}
+                },
+            }
+        }
+    }
+
+    async fn redeliver_kept(self: &Arc<Self>, host: &Arc<Host>, account: &Arc<Account>, kept: Arc<Kept>) {
+        let refused = {
+            let mut tail = account.tail.lock();
+            if !kept.is_waiting() {
+                return;
+            }
+            let (targets, _) = targets(account, &Jid::from(account.jid.clone()), MessageType::Chat);
+            if account.sessions().iter().any(|session| session.holds(kept.id)) {
+                return;
+            }
+            if targets.is_empty() {
+                let mut copy = Stanza::clone(&kept.stanza);
+                let verdict = self.pass_in_order(host, account, &[], &mut copy, Stage::Undelivered);
+                if matches!(verdict, Ok(Passed::Done)) {
+                    tail.release(&kept);
+                    return;
+                }
+                verdict.err().unwrap_or_else(|| StanzaError::new(Condition::ServiceUnavailable))
+            } else {
+                let stanza = Arc::new(delayed(&kept));
+                for target in &targets {
+                    target.push(Outgoing { stanza: stanza.clone(), to: None, kept: Some(kept.clone()) });
+                }
+                return;
+            }
+        };
+        self.refuse_kept(&kept, refused).await;
+    }
+
+    /// Takes a message out of the tail for good and tells its sender why.
+    pub(crate) async fn refuse_kept(self: &Arc<Self>, kept: &Arc<Kept>, error: StanzaError) {
+        if let Some(receipt) = kept.refuse() {
+            self.bounce(&kept.stanza, error, None).await;
+            drop(receipt);
+        }
+    }
+
+    // ---- the tail of a session ------------------------------------------------------------------------------------
+
+    /// Sends a session all that waits for its account, before anything newer.
+    pub fn flush_tail(self: &Arc<Self>, session: &Arc<Session>) {
+        {
+            let tail = session.account.tail.lock();
+            if tail.size.messages == 0 {
+                return;
+            }
+            session.start_catching_up(0);
+        }
+        self.catch_up(session);
+    }
+
+    /// Reads on in the tail for a session that has room, until its outbox is full again or the tail is at its end.
+    pub fn catch_up(self: &Arc<Self>, session: &Arc<Session>) {
+        if session.begin_reading() {
+            let (server, session) = (self.clone(), session.clone());
+            tokio::spawn(async move {
+                server.read_tail(&session).await;
+                session.end_reading();
+                // Room may have come up between the last look and the end.
+                session.wake();
+            });
+        }
+    }
+
+    async fn read_tail(self: &Arc<Self>, session: &Arc<Session>) {
+        let account = &session.account;
+        while let Some(after) = session.catching_up() {
+            let epoch = account.tail.lock().epoch;
+            let page = match self.store.tail(&account.jid, after, u64::MAX, PAGE).await {
+                Ok(page) => page,
+                Err(error) => {
+                    self.store_failed("cannot read what waits for an account; trying again", &error);
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    continue;
+                }
+            };
+            match self.hand_over_page(session, epoch, page) {
+                Page::Again => tokio::task::yield_now().await,
+                Page::More => {}
+                Page::Last => return,
+            }
+        }
+    }
+
+    /// Gives a session a page of its tail, with what is not on disk yet in between.
+    fn hand_over_page(self: &Arc<Self>, session: &Arc<Session>, epoch: u64, page: Vec<TailEntry>) -> Page {
+        let account = &session.account;
+        let mut tail = account.tail.lock();
+        let Some(after) = session.catching_up() else { return Page::Last };
+        if tail.epoch != epoch {
+            // Something went to disk while we read: it may be missing from the page.
+            return Page::Again;
+        }
+        let full = page.len() == PAGE;
+        let last = page.last().filter(|_| full).map_or(u64::MAX, |entry| entry.id);
+        let mut waiting: BTreeMap<u64, Arc<Kept>> = tail.live.range(after.saturating_add(1)..=last).map(|(id, kept)| (*id, kept.clone())).collect();
+        for entry in page {
+            if let Some(stanza) = parse(&entry) {
+                waiting.insert(entry.id, tail.recall(account, entry, Arc::new(stanza)));
+            }
+        }
+        // What a living connection is being sent needs no second one; what a detached session holds may be wanted now.
+        let sessions = account.sessions();
+        let holders = sessions.iter().filter(|other| Arc::ptr_eq(other, session) || !other.is_detached());
+        let held: HashSet<u64> = holders.flat_map(|other| other.held()).collect();
+        let mut room = true;
+        for (id, kept) in waiting {
+            let resource = kept.resource.as_deref();
+            let for_other = resource.is_some_and(|resource| session.jid.resource() != resource && account.session(resource).is_some());
+            if !room {
+            } else if !kept.is_waiting() || for_other || held.contains(&id) {
+                session.pass_over(id);
+            } else if !session.push_caught(Outgoing { stanza: Arc::new(delayed(&kept)), to: None, kept: Some(kept.clone()) }) {
+                room = false;
+            }
+            tail.release(&kept);
+        }
+        if full || !room {
+            return Page::More;
+        }
+        session.caught_up();
+        Page::Last
+    }
+
+    // ---- presence -------------------------------------------------------------------------------------------------
+
+    pub(crate) async fn deliver_presence(self: &Arc<Self>, host: &Arc<Host>, kind: PresenceType, mut stanza: Stanza, session: Option<&Arc<Session>>) {
+        let Some(to) = stanza.head.to.clone() else { return };
+        let plain = matches!(kind, PresenceType::Available | PresenceType::Unavailable | PresenceType::Error);
+        let account = match self.accounts.loaded(to.bare_str()) {
+            Some(account) => account,
+            // Nobody is there to see it, and nothing is kept.
+            None if plain => return,
+            None => match self.account(&to.bare()).await {
+                Ok(Some(account)) => account,
+                // As for an account that has not approved the sender: nobody learns which names exist (RFC 6121 §4.3.2).
+                Ok(None) => {
+                    if let (PresenceType::Probe, Some(from)) = (kind, stanza.head.from) {
+                        let answer = Stanza::presence(PresenceType::Unsubscribed).from(to.bare()).to(from.bare());
+                        self.route(answer).await;
+                    }
+                    return;
+                }
+                Err(error) => return self.bounce(&stanza, error.into(), session).await,
+            },
+        };
+        let stages = [Stage::Guard, Stage::Stamp, Stage::Archive, Stage::Copy, Stage::Deliver];
+        match self.pass(host, &account, None, &mut stanza, Way::Incoming, &stages).await {
+            Ok(Passed::On) => {}
+            Ok(Passed::Done) => return,
+            Err(error) => return self.bounce(&stanza, error, session).await,
+        }
+        if !plain {
+            return;
+        }
+        let targets: Sessions = match to.resourcepart() {
+            Some(resource) => account.session(resource).into_iter().collect(),
+            None if kind == PresenceType::Error => return,
+            None => account.sessions().into_iter().filter(|session| session.is_available()).collect(),
+        };
+        let stanza = Arc::new(stanza);
+        for target in targets {
+            target.push(Outgoing { stanza: stanza.clone(), to: None, kept: None });
+        }
+    }
+
+    // ---- IQs ------------------------------------------------------------------------------------------------------
+
+    pub(crate) async fn deliver_iq(
+        self: &Arc<Self>,
+        host: &Arc<Host>,
+        kind: IqType,
+        mut stanza: Stanza,
+        waiting: Waiting,
+        session: Option<&Arc<Session>>,
+    ) {
+        let Some(to) = stanza.head.to.clone() else { return };
+        let account = match self.accounts.loaded(to.bare_str()) {
+            Some(account) => Some(account),
+            // Without a session there is nobody behind a full JID.
+            None if !to.is_bare() => None,
+            None => match self.account(&to.bare()).await {
+                Ok(account) => account,
+                Err(error) => return self.bounce(&stanza, error.into(), session).await,
+            },
+        };
+        let unavailable = || StanzaError::new(Condition::ServiceUnavailable);
+        let Some(account) = account else { return self.bounce(&stanza, unavailable(), session).await };
+        match self.pass(host, &account, None, &mut stanza, Way::Incoming, &[Stage::Guard, Stage::Deliver]).await {
+            Ok(Passed::On) => {}
+            Ok(Passed::Done) => return,
+            Err(error) => return self.bounce(&stanza, error, session).await,
+        }
+        match to.resourcepart() {
+            None => self.ask(host, Some(account), kind, stanza, waiting, session).await,
+            Some(resource) => {
+                let taken = account.session(resource).is_some_and(|target| target.send(stanza.clone()) == Pushed::Taken);
+                if !taken {
+                    self.bounce(&stanza, unavailable(), session).await;
+                }
+            }
+        }
+    }
+}
+
+/// The sessions that a message goes to, and what else becomes of it (RFC 6121 §8.5.2.1.1, §8.5.2.2.1, §8.5.3).
+fn targets(account: &Account, to: &Jid, kind: MessageType) -> (Sessions, Otherwise) {
+    if let Some(resource) = to.resourcepart() {
+        if let Some(session) = account.session(resource) {
+            return (Sessions::from_iter([session]), Otherwise::Keep);
+        }
+        match kind {
+            MessageType::Chat => {}
+            MessageType::Normal | MessageType::Groupchat => return (Sessions::new(), Otherwise::Refuse),
+            MessageType::Headline | MessageType::Error => return (Sessions::new(), Otherwise::Ignore),
+        }
+    }
+    let reachable = || account.sessions().into_iter().filter(|session| session.priority().is_some_and(|priority| priority >= 0)).collect();
+    match kind {
+        MessageType::Normal | MessageType::Chat => (reachable(), Otherwise::Keep),
+        MessageType::Headline => (reachable(), Otherwise::Ignore),
+        MessageType::Groupchat => (Sessions::new(), Otherwise::Refuse),
+        MessageType::Error => (Sessions::new(), Otherwise::Ignore),
+    }
+}
+
+/// Whether a message is worth storing until it is delivered (XEP-0160 §3, XEP-0334 §4).
+pub(crate) fn may_be_kept(kind: MessageType, stanza: &Stanza) -> bool {
+    match kind {
+        MessageType::Normal | MessageType::Chat => {}
+        MessageType::Groupchat | MessageType::Headline | MessageType::Error => return false,
+    }
+    if stanza.has("no-store", ns::HINTS) {
+        return false;
+    }
+    stanza.has("store", ns::HINTS) || stanza.has_such(|ns, name| ns != ns::CHATSTATES && ns != ns::HINTS && !(ns == ns::CLIENT && name == "thread"))
+}
+
+/// A kept message as it is sent later: with the time at which the server took it (XEP-0203).
+fn delayed(kept: &Kept) -> Stanza {
+    let mut stanza = Stanza::clone(&kept.stanza);
+    let stamp = datetime::format(kept.stamp);
+    stanza.append(Element::new("delay", ns::DELAY).attr("from", kept.account.jid.domainpart()).attr("stamp", stamp));
+    stanza
+}
+
+fn parse(entry: &TailEntry) -> Option<Stanza> {
+    match parser::parse(entry.stanza.clone(), &Default::default()) {
+        Ok(Parsed::Stanza(stanza)) => Some(stanza),
+        Ok(_) | Err(_) => {
+            error!(account = %entry.account, id = entry.id, "a stored message cannot be read; it is left where it is");
+            None
+        }
+    }
+}

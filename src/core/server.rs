@@ -1,0 +1,477 @@
+//! The server as the rest sees it: its hosts, its accounts, its store, and what a connection asks of it.
+//!
+//! Where stanzas go is in `router.rs` and `deliver.rs`; how they are kept in `tail.rs`.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant, SystemTime};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use rookery_xmpp::ack::BadResume;
+use rookery_xmpp::element::Element;
+use rookery_xmpp::error::{Condition, ErrorKind, StanzaError, StreamCondition, StreamError};
+use rookery_xmpp::jid::{BareJid, Jid};
+use rookery_xmpp::sasl::Credentials;
+use rookery_xmpp::stanza::{Kind, Stanza};
+use tracing::{debug, error, info, warn};
+
+use crate::account::{Account, Accounts};
+use crate::config::{Conf, ConfigError};
+use crate::deliver::may_be_kept;
+use crate::host::Host;
+use crate::module::{Entry, Flow, IqResult, Nonza, PreAuthCall, SessionEvent, Table, When};
+use crate::session::{Detached, Outgoing, Session, SessionLimits, StreamInfo};
+use crate::slots::SlotNames;
+use crate::store::{Store, StoreError};
+use crate::tail::{Ids, Tail, Writer};
+
+/// How often accounts that nobody uses are let go.
+const SWEEP: Duration = Duration::from_secs(60);
+
+/// How many ended sessions are remembered.
+const ENDED: usize = 4096;
+
+/// Why the server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The conf is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The database does not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The system gives no random numbers.
+    #[error("the system's random source does not answer: {0}")]
+    Random(String),
+}
+
+#[derive(Default)]
+pub(crate) struct Hosts {
+    pub(crate) hosts: HashMap<BareJid, Arc<Host>>,
+    /// Components' domains: the host that has it, and its place in the host's table.
+    pub(crate) components: HashMap<BareJid, (Arc<Host>, usize)>,
+}
+
+/// What of the conf the server itself goes by.
+pub(crate) struct Bounds {
+    pub(crate) session: SessionLimits,
+    pub(crate) resources: usize,
+    pub(crate) resume: Duration,
+    pub(crate) tail_messages: u64,
+    pub(crate) tail_bytes: u64,
+    pub(crate) admins: Vec<BareJid>,
+}
+
+impl From<&Conf> for Bounds {
+    fn from(conf: &Conf) -> Self {
+        let limits = conf.limits();
+        let outbox = limits.outbox.get();
+        Self {
+            session: SessionLimits { outbox, unacked: outbox * 2 },
+            resources: limits.resources.get() as usize,
+            resume: limits.resume.get(),
+            tail_messages: u64::from(limits.offline_messages.get()),
+            tail_bytes: limits.offline_size.get() as u64,
+            admins: conf.server().admins.clone(),
+        }
+    }
+}
+
+/// The server.
+pub struct Server {
+    pub(crate) hosts: ArcSwap<Hosts>,
+    pub(crate) bounds: ArcSwap<Bounds>,
+    conf: ArcSwap<Conf>,
+    /// The accounts in memory.
+    pub accounts: Accounts,
+    /// The database.
+    pub store: Arc<dyn Store>,
+    /// Ids for messages.
+    pub ids: Ids,
+    pub(crate) writer: Arc<Writer>,
+    pub(crate) session_slots: SlotNames,
+    pub(crate) account_slots: SlotNames,
+    resumable: Mutex<HashMap<Box<str>, Weak<Session>>>,
+    /// Sessions that have ended, to tell a client that comes too late what was handled.
+    ended: Mutex<VecDeque<(Box<str>, Arc<Session>)>>,
+    streams: std::sync::atomic::AtomicU64,
+    secret: Box<[u8]>,
+    started: (Instant, SystemTime),
+    writing: Mutex<Option<tokio::task::JoinHandle<()>>>,
+}
+
+impl Server {
+    /// Builds the hosts and their modules and starts what runs beside the connections.
+    pub async fn start(conf: Conf, store: Arc<dyn Store>, modules: &[Entry]) -> Result<Arc<Self>, StartError> {
+        let ids = Ids::above(store.last_id().await?);
+        let secret = secret(store.as_ref()).await?;
+        let writer = Writer::new(store.clone());
+        let server = Arc::new(Self {
+            hosts: ArcSwap::default(),
+            bounds: ArcSwap::from_pointee(Bounds::from(&conf)),
+            conf: ArcSwap::from_pointee(conf.clone()),
+            accounts: Accounts::default(),
+            store,
+            ids,
+            writer: writer.clone(),
+            session_slots: SlotNames::default(),
+            account_slots: SlotNames::default(),
+            resumable: Mutex::default(),
+            ended: Mutex::default(),
+            streams: std::sync::atomic::AtomicU64::new(1),
+            secret,
+            started: (Instant::now(), SystemTime::now()),
+            writing: Mutex::new(None),
+        });
+        writer.serve(Arc::downgrade(&server));
+        server.reload(conf, modules)?;
+        *server.writing.lock() = Some(tokio::spawn(writer.run()));
+        tokio::spawn(keep_house(Arc::downgrade(&server)));
+        Ok(server)
+    }
+
+    /// Takes up a new conf: hosts and modules are built anew and swapped at once. On an error nothing has changed.
+    pub fn reload(self: &Arc<Self>, conf: Conf, modules: &[Entry]) -> Result<(), ConfigError> {
+        conf.check_modules(&modules.iter().map(|module| module.name).collect::<Vec<_>>())?;
+        let mut hosts = Hosts::default();
+        for host in conf.hosts() {
+            let mut table = Table::default();
+            for module in modules {
+                module.install(&conf, self, &host.domain, &mut table)?;
+            }
+            let host = Host::new(host.domain.clone(), table);
+            for (place, (domain, _)) in host.table.components.iter().enumerate() {
+                hosts.components.insert(domain.clone(), (host.clone(), place));
+            }
+            self.start_ticks(&host);
+            hosts.hosts.insert(host.domain.clone(), host);
+        }
+        self.bounds.store(Arc::new(Bounds::from(&conf)));
+        self.conf.store(Arc::new(conf));
+        self.hosts.store(Arc::new(hosts));
+        Ok(())
+    }
+
+    fn start_ticks(self: &Arc<Self>, host: &Arc<Host>) {
+        for place in 0..host.table.ticks.len() {
+            let (server, host) = (Arc::downgrade(self), Arc::downgrade(host));
+            tokio::spawn(async move {
+                loop {
+                    let Some(period) = host.upgrade().and_then(|host| host.table.ticks.get(place).map(|(period, _)| *period)) else { return };
+                    tokio::time::sleep(period).await;
+                    let (Some(server), Some(host)) = (server.upgrade(), host.upgrade()) else { return };
+                    if let Some((_, tick)) = host.table.ticks.get(place) {
+                        tick(&server);
+                    }
+                }
+            });
+        }
+    }
+
+    /// The conf in force.
+    pub fn conf(&self) -> Arc<Conf> {
+        self.conf.load_full()
+    }
+
+    /// A served domain.
+    pub fn host(&self, domain: &str) -> Option<Arc<Host>> {
+        self.hosts.load().hosts.get(domain).cloned()
+    }
+
+    /// All served domains.
+    pub fn hosts(&self) -> Vec<Arc<Host>> {
+        self.hosts.load().hosts.values().cloned().collect()
+    }
+
+    /// The domains of the components, for disco#items.
+    pub fn components_of(&self, host: &Host) -> Vec<BareJid> {
+        host.table.components.iter().map(|(domain, _)| domain.clone()).collect()
+    }
+
+    /// Whether this address administers the server.
+    pub fn is_admin(&self, who: &Jid) -> bool {
+        self.bounds.load().admins.iter().any(|admin| admin.as_str() == who.bare_str())
+    }
+
+    /// How long the server has been running.
+    pub fn uptime(&self) -> Duration {
+        self.started.0.elapsed()
+    }
+
+    /// Names a new stream in the log.
+    pub fn next_stream(&self) -> u64 {
+        self.streams.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// The secret behind what must look random and stay the same: salts of users who do not exist, occupant ids.
+    pub fn secret(&self) -> &[u8] {
+        &self.secret
+    }
+
+    /// The longest time a session may wait for its resumption.
+    pub fn resume_limit(&self) -> Duration {
+        self.bounds.load().resume
+    }
+
+    // ---- accounts -------------------------------------------------------------------------------------------------
+
+    /// An account of one of our domains, loaded if need be.
+    pub async fn account(self: &Arc<Self>, user: &BareJid) -> Result<Option<Arc<Account>>, StoreError> {
+        let Some(host) = self.host(user.domainpart()) else { return Ok(None) };
+        if user.localpart().is_none() {
+            return Ok(None);
+        }
+        self.accounts.get(user, Box::pin(self.load(user, host))).await
+    }
+
+    async fn load(self: &Arc<Self>, user: &BareJid, host: Arc<Host>) -> Result<Option<Arc<Account>>, StoreError> {
+        if !self.store.account_exists(user).await? {
+            return Ok(None);
+        }
+        let roster = self.store.roster(user).await?.into();
+        let tail = Tail { size: self.store.tail_size(user).await?, ..Tail::default() };
+        let account = Account::new(user.clone(), roster, tail, self.writer.clone(), self.store.clone());
+        for load in &host.table.loads {
+            load(self.clone(), account.clone()).await?;
+        }
+        Ok(Some(account))
+    }
+
+    /// The keys to check a login with.
+    pub async fn credentials(&self, user: &BareJid) -> Result<Option<Credentials>, StoreError> {
+        self.store.credentials(user).await
+    }
+
+    /// Deletes an account and all that it owns; its sessions end. `false` when there was none.
+    pub async fn delete_account(self: &Arc<Self>, user: &BareJid) -> Result<bool, StoreError> {
+        let deleted = self.store.delete_account(user).await?;
+        if let Some(account) = self.accounts.forget(user) {
+            for session in account.sessions() {
+                let text = "The account has been deleted.";
+                session.close(StreamError::new(StreamCondition::NotAuthorized).with_text(text));
+                if session.is_detached() {
+                    self.end_session(&session).await;
+                }
+            }
+        }
+        Ok(deleted)
+    }
+
+    // ---- sessions -------------------------------------------------------------------------------------------------
+
+    /// Binds a resource (RFC 6120 §7). A resource that is in use is taken over: its session ends with `conflict`
+    /// (§7.7.2.2), since that is most often the same client coming back.
+    pub async fn bind(self: &Arc<Self>, user: &BareJid, resource: Option<&str>, stream: StreamInfo) -> Result<Arc<Session>, StanzaError> {
+        let account = self.account(user).await?.ok_or_else(|| StanzaError::new(Condition::NotAuthorized))?;
+        let resource = match resource {
+            Some(resource) => resource.to_owned(),
+            None => random_id().map_err(|_| StanzaError::new(Condition::InternalServerError))?,
+        };
+        let jid = user.with_resource(&resource).map_err(|error| StanzaError::new(Condition::BadRequest).with_text(error.to_string()))?;
+        let mut others = account.sessions();
+        if let Some(old) = account.session(jid.resource()) {
+            old.close(StreamError::new(StreamCondition::Conflict).with_text("Another client has bound this resource."));
+            self.end_session(&old).await;
+            others.retain(|other| !Arc::ptr_eq(other, &old));
+        }
+        let bounds = self.bounds.load();
+        if others.len() >= bounds.resources {
+            // A session without a connection makes room before a client is refused (RFC 6120 §7.6.2.1).
+            let Some(detached) = others.iter().find(|other| other.is_detached()) else {
+                return Err(StanzaError::new(Condition::ResourceConstraint).with_text("This account has as many sessions as are allowed."));
+            };
+            self.end_session(detached).await;
+        }
+        let session = Session::new(jid, account.clone(), stream, bounds.session);
+        account.add_session(session.clone());
+        self.tell(&session, SessionEvent::Bound).await;
+        Ok(session)
+    }
+
+    /// Makes a session resumable under its id.
+    pub fn add_resumable(&self, id: Box<str>, session: &Arc<Session>) {
+        self.resumable.lock().insert(id, Arc::downgrade(session));
+    }
+
+    /// The session of a user that this id resumes.
+    pub fn resumable(&self, user: &BareJid, id: &str) -> Option<Arc<Session>> {
+        let session = self.resumable.lock().get(id)?.upgrade()?;
+        (session.account.jid == *user && !session.is_closed()).then_some(session)
+    }
+
+    /// How much a session that has ended had handled: what its client need not send again (XEP-0198 §5, `<failed h=''/>`).
+    pub fn handled_before(&self, user: &BareJid, id: &str) -> Option<u32> {
+        let ended = self.ended.lock();
+        let (_, session) = ended.iter().find(|(of, session)| **of == *id && session.account.jid == *user)?;
+        session.handled()
+    }
+
+    /// A new connection takes a session over: gives its number, or `None` when the session has just ended. `answer` makes
+    /// the first thing that the new connection writes from the count of what was handled.
+    pub async fn resume(self: &Arc<Self>, session: &Arc<Session>, h: u32, answer: impl FnOnce(u32) -> bytes::Bytes) -> Result<Option<u64>, BadResume> {
+        let Some(resumed) = session.resume(h, answer)? else { return Ok(None) };
+        if let Some(parked) = resumed.parked {
+            warn!(session = %session.jid, "a stanza is given up, since the client ends whenever it gets it");
+            self.give_up(parked).await;
+        }
+        self.tell(session, SessionEvent::Resumed).await;
+        Ok(Some(resumed.connection))
+    }
+
+    /// Waits for a future, but not for ever. `false` when the time is over.
+    pub async fn within(&self, time: Duration, future: impl Future<Output = ()>) -> bool {
+        tokio::time::timeout(time, future).await.is_ok()
+    }
+
+    /// Whether a message is worth storing until it is delivered.
+    pub fn is_storable(&self, message: &Stanza) -> bool {
+        matches!(message.head.kind, Kind::Message(kind) if may_be_kept(kind, message))
+    }
+
+    /// Gives up a stanza that a client cannot bear, and tells its sender.
+    pub async fn give_up(self: &Arc<Self>, out: Outgoing) {
+        let error = StanzaError::new(Condition::UndefinedCondition).with_kind(ErrorKind::Cancel);
+        let error = error.with_text("The recipient's client could not process this.");
+        match out.kept {
+            Some(kept) => self.refuse_kept(&kept, error).await,
+            None => self.bounce(&out.stanza, error, None).await,
+        }
+    }
+
+    /// A connection of a session has gone. A session that can be resumed waits for its client; others end. `goodbye`:
+    /// the client has closed the stream itself, which ends the session in any case (XEP-0198 §5).
+    pub async fn disconnected(self: &Arc<Self>, session: &Arc<Session>, connection: u64, goodbye: bool) {
+        match session.detach(connection) {
+            Detached::Past => {}
+            Detached::Waits(time) if !goodbye && !session.account_is_gone(self) => {
+                debug!(session = %session.jid, "detached");
+                self.tell(session, SessionEvent::Detached).await;
+                let (server, waiting) = (Arc::downgrade(self), Arc::downgrade(session));
+                tokio::spawn(async move {
+                    tokio::time::sleep(time).await;
+                    if let (Some(server), Some(session)) = (server.upgrade(), waiting.upgrade())
+                        && session.is_detached()
+                        && session.connection() == connection
+                    {
+                        server.end_session(&session).await;
+                    }
+                });
+            }
+            Detached::Waits(_) | Detached::Ends => self.end_session(session).await,
+        }
+    }
+
+    /// Ends a session for good: others see it go, and what it had not confirmed is delivered anew.
+    pub async fn end_session(self: &Arc<Self>, session: &Arc<Session>) {
+        let Some(left) = session.end() else { return };
+        session.account.remove_session(session);
+        if let Some(id) = session.resumption_id() {
+            self.resumable.lock().remove(&id);
+            let mut ended = self.ended.lock();
+            ended.push_back((id, session.clone()));
+            if ended.len() > ENDED {
+                ended.pop_front();
+            }
+        }
+        if session.is_available() {
+            session.set_presence(None);
+            self.tell(session, SessionEvent::Unavailable).await;
+        }
+        self.tell(session, SessionEvent::Closed).await;
+        debug!(session = %session.jid, undelivered = left.len(), "ended");
+        self.redeliver(session, left).await;
+    }
+
+    /// Tells the modules of the session's host.
+    pub async fn tell(self: &Arc<Self>, session: &Arc<Session>, event: SessionEvent) {
+        let Some(host) = self.host(session.jid.domainpart()) else { return };
+        for (_, hook) in host.table.sessions.iter().filter(|(of, _)| *of == event) {
+            let mut flow = hook(self, session);
+            while let Flow::Wait(future) = flow {
+                flow = future.await;
+            }
+        }
+    }
+
+    /// A nonza of an authenticated stream. `None` when no module knows it.
+    pub fn nonza(self: &Arc<Self>, host: &Host, nonza: &mut Nonza<'_>, element: &Element) -> Option<Result<(), StreamError>> {
+        let (_, _, hook) = host.table.nonzas.iter().find(|(ns, name, _)| element.is(name, ns))?;
+        Some(hook(self, nonza, element))
+    }
+
+    /// An IQ that came before authentication. `None` when no module takes it.
+    pub async fn pre_auth_iq(self: &Arc<Self>, call: PreAuthCall) -> Option<IqResult> {
+        let host = call.host.clone();
+        let (_, hook) = host.table.pre_auth.iter().find(|(ns, _)| *ns == call.payload.ns())?;
+        Some(hook(call).await)
+    }
+
+    /// Ends everything in order: sessions are closed with `system-shutdown`, what waits is written.
+    pub async fn stop(self: &Arc<Self>) {
+        for account in self.accounts.all() {
+            for session in account.sessions() {
+                session.close(StreamError::new(StreamCondition::SystemShutdown));
+            }
+        }
+    }
+
+    /// The last step of the end, once the connections are gone: writes what waits and closes the database.
+    pub async fn finish(self: &Arc<Self>) {
+        self.writer.close();
+        let writing = self.writing.lock().take();
+        if let Some(writing) = writing
+            && tokio::time::timeout(Duration::from_secs(15), writing).await.is_err()
+        {
+            error!("the database did not take the last messages in time; their senders have no acknowledgement for them");
+        }
+        self.store.close().await;
+        info!("stopped");
+    }
+
+    /// A warning about the store that does not repeat for every stanza.
+    pub(crate) fn store_failed(&self, what: &str, error: &StoreError) {
+        warn!(%error, "{what}");
+    }
+
+    /// The stream features that modules add.
+    pub fn stream_features(self: &Arc<Self>, host: &Host, when: When, secured: bool) -> Vec<Element> {
+        host.stream_features(self, when, secured)
+    }
+}
+
+impl Session {
+    /// The account was deleted: nobody may resume this.
+    fn account_is_gone(&self, server: &Server) -> bool {
+        server.accounts.loaded(self.account.jid.as_str()).is_none_or(|account| !Arc::ptr_eq(&account, &self.account))
+    }
+}
+
+/// 128 random bits as text, for resources and ids (security.md A7).
+pub fn random_id() -> Result<String, getrandom::Error> {
+    let mut bytes = [0_u8; 16];
+    getrandom::fill(&mut bytes)?;
+    use base64::Engine;
+    Ok(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes))
+}
+
+/// The server's own secret, made once and kept in the database.
+async fn secret(store: &dyn Store) -> Result<Box<[u8]>, StartError> {
+    let owner = BareJid::new("server.invalid").map_err(|error| StartError::Random(error.to_string()))?;
+    if let Some(secret) = store.value(&owner, "server", "secret").await? {
+        return Ok(secret.into());
+    }
+    let mut secret = vec![0_u8; 32];
+    getrandom::fill(&mut secret).map_err(|error| StartError::Random(error.to_string()))?;
+    store.set_values(&owner, "server", &[("secret".to_owned(), Some(secret.clone()))]).await?;
+    Ok(secret.into())
+}
+
+async fn keep_house(server: Weak<Server>) {
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        let Some(server) = server.upgrade() else { return };
+        server.accounts.sweep();
+        server.resumable.lock().retain(|_, session| session.strong_count() > 0);
+    }
+}

@@ -1,0 +1,691 @@
+//! A session: one bound resource (RFC 6120 §7), the stanzas on their way to its client, and what acknowledges them.
+//!
+//! The connection is somebody else's (`rookery-net`): it drains the outbox when it is woken, says when bytes are
+//! written, and may go away and come back (XEP-0198 resumption) while the session lives on. Locks: an account's before a
+//! session's, and no [`Kept`] is settled while a session is locked.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI16, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use rookery_xmpp::ack;
+use rookery_xmpp::error::{StreamCondition, StreamError};
+use rookery_xmpp::jid::{FullJid, Jid};
+use rookery_xmpp::stanza::Stanza;
+use tokio::sync::Notify;
+
+use crate::account::Account;
+use crate::slots::{Slot, Slots};
+use crate::tail::Kept;
+
+/// The priority of a session that is not available.
+const UNAVAILABLE: i16 = i16::MIN;
+
+/// Resumptions in a row that find the same stanza first and unhandled, until it is given up.
+const POISONED: u32 = 3;
+
+/// A stanza on its way to a client.
+#[derive(Clone)]
+pub struct Outgoing {
+    /// The stanza, shared by all who get it.
+    pub stanza: Arc<Stanza>,
+    /// Whom the start tag names instead of the stanza's own `to`.
+    pub to: Option<Jid>,
+    /// The message's place in the account's tail, when it has one.
+    pub kept: Option<Arc<Kept>>,
+}
+
+impl Outgoing {
+    /// A stanza that nobody keeps.
+    pub fn new(stanza: Stanza) -> Self {
+        Self { stanza: Arc::new(stanza), to: None, kept: None }
+    }
+
+    fn size(&self) -> usize {
+        self.stanza.size() + 64
+    }
+}
+
+enum Out {
+    Stanza(Outgoing),
+    Nonza(Bytes),
+    /// Tells the client that stream management is on; what follows is counted.
+    Enabled(Bytes),
+}
+
+/// Facts of the stream that logs and modules ask for.
+#[derive(Debug, Clone)]
+pub struct StreamInfo {
+    /// Names the stream in the log.
+    pub id: u64,
+    /// Where the client connects from.
+    pub peer: IpAddr,
+    /// Whether the bytes travel inside TLS.
+    pub secured: bool,
+}
+
+/// The bounds of a session's queues.
+#[derive(Debug, Clone, Copy)]
+pub struct SessionLimits {
+    /// Bytes that wait for the connection.
+    pub outbox: usize,
+    /// Bytes that are written and not acknowledged.
+    pub unacked: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Attached,
+    Detached,
+    Closed,
+}
+
+/// Stream management of a session (XEP-0198).
+struct Acks {
+    id: Box<str>,
+    resumable: Option<Duration>,
+    unacked: ack::Outgoing<Outgoing>,
+    unacked_bytes: usize,
+    counting: bool,
+    incoming: ack::Incoming,
+    /// The client asked, and some stanza was not durable yet.
+    answer_due: bool,
+    answer_now: bool,
+    /// When we asked the client and it has not answered.
+    asked: Option<Instant>,
+}
+
+struct State {
+    phase: Phase,
+    outbox: VecDeque<Out>,
+    bytes: usize,
+    in_flight: Vec<Arc<Kept>>,
+    acks: Option<Box<Acks>>,
+    /// The session gets the tail from the store, from this id on; new kept messages wait there for their turn.
+    catching_up: Option<u64>,
+    presence: Option<Arc<Stanza>>,
+    interested: bool,
+    closing: Option<StreamError>,
+    slots: Slots,
+}
+
+/// One bound resource.
+pub struct Session {
+    /// The full JID.
+    pub jid: FullJid,
+    /// The account it belongs to.
+    pub account: Arc<Account>,
+    /// Facts of the stream that it was bound on.
+    pub stream: StreamInfo,
+    priority: AtomicI16,
+    connection: AtomicU64,
+    limits: SessionLimits,
+    reading: AtomicBool,
+    wake: Notify,
+    settled: Notify,
+    state: Mutex<State>,
+}
+
+/// What became of a stanza that was pushed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pushed {
+    /// It is in the outbox, or will be read from the tail in its turn.
+    Taken,
+    /// The session has ended, or cannot take what nobody keeps.
+    Refused,
+}
+
+/// What [`Session::resume`] did.
+pub(crate) struct Resumed {
+    /// The number of the new connection.
+    pub(crate) connection: u64,
+    /// A stanza that the client has died of again and again: it is not sent any more, and its sender is to be told.
+    pub(crate) parked: Option<Outgoing>,
+}
+
+/// What [`Session::drain`] did.
+#[derive(Debug, Default)]
+pub struct Drained {
+    /// Something was written into the buffer.
+    pub wrote: bool,
+    /// The budget was used up and more waits.
+    pub more: bool,
+    /// The session wants its tail read: call [`crate::server::Server::catch_up`].
+    pub hungry: bool,
+    /// After these bytes the stream is to be closed so.
+    pub close: Option<StreamError>,
+}
+
+impl Session {
+    pub(crate) fn new(jid: FullJid, account: Arc<Account>, stream: StreamInfo, limits: SessionLimits) -> Arc<Self> {
+        Arc::new(Self {
+            jid,
+            account,
+            stream,
+            priority: AtomicI16::new(UNAVAILABLE),
+            connection: AtomicU64::new(1),
+            limits,
+            reading: AtomicBool::new(false),
+            wake: Notify::new(),
+            settled: Notify::new(),
+            state: Mutex::new(State {
+                phase: Phase::Attached,
+                outbox: VecDeque::new(),
+                bytes: 0,
+                in_flight: Vec::new(),
+                acks: None,
+                catching_up: None,
+                presence: None,
+                interested: false,
+                closing: None,
+                slots: Slots::default(),
+            }),
+        })
+    }
+
+    // ---- for modules and the router ------------------------------------------------------------------------------
+
+    /// The priority of its presence; `None` while it is not available.
+    pub fn priority(&self) -> Option<i8> {
+        match self.priority.load(Ordering::Acquire) {
+            UNAVAILABLE => None,
+            priority => Some(priority as i8),
+        }
+    }
+
+    /// Whether it has sent available presence.
+    pub fn is_available(&self) -> bool {
+        self.priority().is_some()
+    }
+
+    /// The last available presence it broadcast.
+    pub fn presence(&self) -> Option<Arc<Stanza>> {
+        self.state.lock().presence.clone()
+    }
+
+    /// Remembers the presence it broadcasts: available with a priority, or `None` for unavailable.
+    pub fn set_presence(&self, presence: Option<(Arc<Stanza>, i8)>) {
+        let mut state = self.state.lock();
+        let priority = presence.as_ref().map_or(UNAVAILABLE, |(_, priority)| i16::from(*priority));
+        state.presence = presence.map(|(stanza, _)| stanza);
+        self.priority.store(priority, Ordering::Release);
+    }
+
+    /// It has asked for the roster and gets roster pushes (RFC 6121 §2.2).
+    pub fn is_interested(&self) -> bool {
+        self.state.lock().interested
+    }
+
+    /// It asks for the roster.
+    pub fn set_interested(&self) {
+        self.state.lock().interested = true;
+    }
+
+    /// A copy of what a module keeps in the session.
+    pub fn get<T: std::any::Any + Send + Clone>(&self, slot: Slot<T>) -> Option<T> {
+        self.state.lock().slots.get(slot).cloned()
+    }
+
+    /// Puts what a module keeps into the session.
+    pub fn set<T: std::any::Any + Send>(&self, slot: Slot<T>, value: T) {
+        self.state.lock().slots.set(slot, value);
+    }
+
+    /// Changes what a module keeps in the session, made by default first. The session is locked meanwhile.
+    pub fn update<T: std::any::Any + Send + Default, R>(&self, slot: Slot<T>, f: impl FnOnce(&mut T) -> R) -> Option<R> {
+        self.state.lock().slots.entry(slot).map(f)
+    }
+
+    /// Takes what a module keeps out of the session.
+    pub fn take<T: std::any::Any + Send>(&self, slot: Slot<T>) -> Option<T> {
+        self.state.lock().slots.take(slot)
+    }
+
+    /// Sends a stanza that nobody keeps: an IQ, a presence, a copy.
+    pub fn send(&self, stanza: Stanza) -> Pushed {
+        self.push(Outgoing::new(stanza))
+    }
+
+    /// Puts a stanza into the outbox and wakes the connection.
+    ///
+    /// A full outbox never drops a kept message: the session reads it from the tail when there is room again. What
+    /// nobody keeps ends the session instead, with an error that says so.
+    pub fn push(&self, out: Outgoing) -> Pushed {
+        let mut state = self.state.lock();
+        if state.phase == Phase::Closed || state.closing.is_some() {
+            return Pushed::Refused;
+        }
+        if let Some(kept) = &out.kept {
+            if state.catching_up.is_some() {
+                return Pushed::Taken;
+            }
+            if state.is_full(&self.limits, out.size()) {
+                state.catching_up = Some(kept.id.saturating_sub(1));
+                return Pushed::Taken;
+            }
+        } else if state.bytes + out.size() > self.limits.outbox * 2 {
+            state.closing = Some(StreamError::new(StreamCondition::ResourceConstraint).with_text("Your client reads more slowly than it is sent to."));
+            drop(state);
+            self.wake.notify_one();
+            return Pushed::Refused;
+        }
+        state.enqueue(out);
+        drop(state);
+        self.wake.notify_one();
+        Pushed::Taken
+    }
+
+    /// Puts a nonza into the outbox, in order with the stanzas.
+    pub fn push_nonza(&self, bytes: Bytes) {
+        let mut state = self.state.lock();
+        state.bytes += bytes.len();
+        state.outbox.push_back(Out::Nonza(bytes));
+        drop(state);
+        self.wake.notify_one();
+    }
+
+    /// Asks the connection to write what waits and then close the stream with this error.
+    pub fn close(&self, error: StreamError) {
+        self.state.lock().closing.get_or_insert(error);
+        self.wake.notify_one();
+    }
+
+    /// Whether the session has ended for good.
+    pub fn is_closed(&self) -> bool {
+        self.state.lock().phase == Phase::Closed
+    }
+
+    /// Whether it lives without a connection.
+    pub fn is_detached(&self) -> bool {
+        self.state.lock().phase == Phase::Detached
+    }
+
+    // ---- stream management ----------------------------------------------------------------------------------------
+
+    /// Turns stream management on. `enabled` is the answer to the client; what is written after it is counted.
+    /// `false` when it is on already.
+    pub fn enable_acks(&self, id: Box<str>, resumable: Option<Duration>, enabled: Bytes) -> bool {
+        let mut state = self.state.lock();
+        if state.acks.is_some() {
+            return false;
+        }
+        state.acks = Some(Box::new(Acks {
+            id,
+            resumable,
+            unacked: ack::Outgoing::new(0),
+            unacked_bytes: 0,
+            counting: false,
+            incoming: ack::Incoming::new(0),
+            answer_due: false,
+            answer_now: false,
+            asked: None,
+        }));
+        state.bytes += enabled.len();
+        state.outbox.push_back(Out::Enabled(enabled));
+        drop(state);
+        self.wake.notify_one();
+        true
+    }
+
+    /// The id that resumes the session, when stream management is on.
+    pub fn resumption_id(&self) -> Option<Box<str>> {
+        self.state.lock().acks.as_ref().map(|acks| acks.id.clone())
+    }
+
+    /// How long the session may be without a connection; `None` when it cannot be resumed.
+    pub fn resumable_for(&self) -> Option<Duration> {
+        self.state.lock().acks.as_ref().and_then(|acks| acks.resumable)
+    }
+
+    /// Counts a stanza that came from the client. It counts as handled when the receipt is dropped.
+    pub fn receive(self: &Arc<Self>) -> Option<Receipt> {
+        let mut state = self.state.lock();
+        let slot = state.acks.as_mut()?.incoming.receive();
+        Some(Receipt { session: self.clone(), slot })
+    }
+
+    /// The client asks what is handled: it is told at once, and again when the rest is durable (XEP-0198 §4).
+    pub fn answer_acks(&self) {
+        let mut state = self.state.lock();
+        if let Some(acks) = state.acks.as_mut() {
+            acks.answer_now = true;
+            acks.answer_due = acks.incoming.in_flight() > 0;
+            drop(state);
+            self.wake.notify_one();
+        }
+    }
+
+    /// How many of the client's stanzas are handled and durable.
+    pub fn handled(&self) -> Option<u32> {
+        self.state.lock().acks.as_ref().map(|acks| acks.incoming.h())
+    }
+
+    /// The client has handled our stanzas up to `h`. The error carries how many we sent.
+    pub fn acknowledged(&self, h: u32) -> Result<(), ack::HandledTooHigh> {
+        let mut settled = Vec::new();
+        let mut state = self.state.lock();
+        let room;
+        if let Some(acks) = state.acks.as_mut() {
+            acks.asked = None;
+            for out in acks.unacked.ack(h)? {
+                acks.unacked_bytes = acks.unacked_bytes.saturating_sub(out.size());
+                settled.extend(out.kept);
+            }
+            room = state.catching_up.is_some() || state.wants_answer();
+        } else {
+            room = false;
+        }
+        drop(state);
+        if room {
+            self.wake.notify_one();
+        }
+        for kept in settled {
+            kept.delivered();
+        }
+        Ok(())
+    }
+
+    /// Waits until all that the client has sent is handled, so that a resumption can say the exact count.
+    pub async fn settled(&self) {
+        loop {
+            let settled = self.settled.notified();
+            if self.state.lock().acks.as_ref().is_none_or(|acks| acks.incoming.in_flight() == 0) {
+                return;
+            }
+            settled.await;
+        }
+    }
+
+    fn handled_slot(&self, slot: ack::Slot) {
+        let mut state = self.state.lock();
+        let Some(acks) = state.acks.as_mut() else { return };
+        acks.incoming.complete(slot);
+        let done = acks.incoming.in_flight() == 0;
+        let due = acks.answer_due;
+        if due {
+            acks.answer_now = true;
+            acks.answer_due = !done;
+        }
+        drop(state);
+        if due {
+            self.wake.notify_one();
+        }
+        if done {
+            self.settled.notify_waiters();
+        }
+    }
+
+    /// A new connection takes the session over: what the client has handled is settled, the rest goes out again after
+    /// the answer that `resumed` makes of the count of handled stanzas. An error leaves the session as it was; `None`
+    /// says that it has ended.
+    pub(crate) fn resume(&self, h: u32, resumed: impl FnOnce(u32) -> Bytes) -> Result<Option<Resumed>, ack::BadResume> {
+        let mut state = self.state.lock();
+        let State { acks: Some(acks), phase: Phase::Attached | Phase::Detached, .. } = &mut *state else { return Ok(None) };
+        let settled: Vec<_> = acks.unacked.resume(h)?.filter_map(|out| out.kept).collect();
+        let parked = if acks.unacked.stuck() >= POISONED { acks.unacked.park() } else { None };
+        let again = acks.unacked.take_all();
+        acks.unacked_bytes = 0;
+        acks.asked = None;
+        acks.answer_due = false;
+        acks.answer_now = false;
+        acks.counting = true;
+        let answer = resumed(acks.incoming.h());
+        // Nonzas of the old connection (answers, requests) mean nothing on the new one.
+        let waiting = std::mem::take(&mut state.outbox).into_iter().filter(|out| matches!(out, Out::Stanza(_)));
+        state.outbox = std::iter::once(Out::Nonza(answer)).chain(again.into_iter().map(Out::Stanza)).chain(waiting).collect();
+        state.bytes = state.outbox.iter().map(Out::size).sum();
+        state.phase = Phase::Attached;
+        state.closing = None;
+        let connection = self.connection.fetch_add(1, Ordering::AcqRel) + 1;
+        drop(state);
+        // Whoever waits here is the old connection: it sees that its number is past and ends.
+        self.wake.notify_one();
+        for kept in settled {
+            kept.delivered();
+        }
+        Ok(Some(Resumed { connection, parked }))
+    }
+
+    // ---- for the connection ---------------------------------------------------------------------------------------
+
+    /// The number of the connection that the session listens to; another number means that one's connection is past.
+    pub fn connection(&self) -> u64 {
+        self.connection.load(Ordering::Acquire)
+    }
+
+    /// Waits until there may be something to drain.
+    pub async fn woken(&self) {
+        self.wake.notified().await;
+    }
+
+    /// Writes what waits into `buffer`, up to about `budget` bytes.
+    pub fn drain(&self, buffer: &mut Vec<u8>, budget: usize, now: Instant) -> Drained {
+        let mut drained = Drained::default();
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        let start = buffer.len();
+        while buffer.len() - start < budget {
+            let Some(out) = state.outbox.pop_front() else { break };
+            state.bytes = state.bytes.saturating_sub(out.size());
+            match out {
+                Out::Nonza(bytes) => buffer.extend_from_slice(&bytes),
+                Out::Enabled(bytes) => {
+                    buffer.extend_from_slice(&bytes);
+                    if let Some(acks) = state.acks.as_mut() {
+                        acks.counting = true;
+                    }
+                }
+                Out::Stanza(out) => {
+                    if out.kept.as_ref().is_some_and(|kept| kept.is_void()) {
+                        continue;
+                    }
+                    out.stanza.write(buffer, out.to.as_ref());
+                    match state.acks.as_mut() {
+                        Some(acks) if acks.counting => {
+                            acks.unacked_bytes += out.size();
+                            acks.unacked.push(out);
+                        }
+                        _ => state.in_flight.extend(out.kept),
+                    }
+                }
+            }
+        }
+        if state.outbox.is_empty() && state.outbox.capacity() > 8 {
+            state.outbox = VecDeque::new();
+        }
+        drained.more = !state.outbox.is_empty();
+        if let Some(acks) = state.acks.as_mut() {
+            if acks.answer_now {
+                acks.answer_now = false;
+                let h = acks.incoming.h();
+                buffer.extend_from_slice(format!("<a xmlns='urn:xmpp:sm:3' h='{h}'/>").as_bytes());
+            }
+            if acks.counting && !acks.unacked.is_empty() && acks.asked.is_none() && !drained.more {
+                acks.asked = Some(now);
+                buffer.extend_from_slice(b"<r xmlns='urn:xmpp:sm:3'/>");
+            }
+        }
+        drained.hungry = state.catching_up.is_some() && state.bytes < self.limits.outbox / 2 && !state.is_full(&self.limits, 0);
+        drained.wrote = buffer.len() > start;
+        if !drained.more {
+            drained.close = state.closing.take();
+        }
+        drained
+    }
+
+    /// All that was drained has been written: without stream management that is as much as can be known.
+    pub fn flushed(&self) {
+        let written = std::mem::take(&mut self.state.lock().in_flight);
+        for kept in written {
+            kept.delivered();
+        }
+    }
+
+    /// When we asked for an acknowledgement that has not come.
+    pub fn asked_at(&self) -> Option<Instant> {
+        self.state.lock().acks.as_ref().and_then(|acks| acks.asked)
+    }
+
+    /// The connection has gone. `true` when the session waits for a resumption now.
+    pub(crate) fn detach(&self, connection: u64) -> Detached {
+        let mut state = self.state.lock();
+        if self.connection.load(Ordering::Acquire) != connection || state.phase == Phase::Closed {
+            return Detached::Past;
+        }
+        match state.acks.as_ref().and_then(|acks| acks.resumable.filter(|_| acks.counting)) {
+            Some(resumable) => {
+                state.phase = Phase::Detached;
+                Detached::Waits(resumable)
+            }
+            None => Detached::Ends,
+        }
+    }
+
+    /// Ends the session: nothing is taken any more. Gives what was not delivered, oldest first.
+    pub(crate) fn end(&self) -> Option<Vec<Outgoing>> {
+        let mut state = self.state.lock();
+        if state.phase == Phase::Closed {
+            return None;
+        }
+        state.phase = Phase::Closed;
+        self.connection.fetch_add(1, Ordering::AcqRel);
+        let mut left = Vec::new();
+        if let Some(acks) = state.acks.as_mut() {
+            left.extend(acks.unacked.take_all());
+            acks.unacked_bytes = 0;
+        }
+        left.extend(std::mem::take(&mut state.in_flight).into_iter().map(|kept| Outgoing { stanza: kept.stanza.clone(), to: None, kept: Some(kept) }));
+        left.extend(std::mem::take(&mut state.outbox).into_iter().filter_map(|out| match out {
+            Out::Stanza(out) => Some(out),
+            _ => None,
+        }));
+        state.bytes = 0;
+        drop(state);
+        self.wake.notify_one();
+        Some(left)
+    }
+
+    // ---- for the tail ---------------------------------------------------------------------------------------------
+
+    /// Whether the session holds this message, sent or waiting.
+    pub(crate) fn holds(&self, id: u64) -> bool {
+        let state = self.state.lock();
+        let is = |kept: &Option<Arc<Kept>>| kept.as_ref().is_some_and(|kept| kept.id == id);
+        state.acks.as_ref().is_some_and(|acks| acks.unacked.iter().any(|out| is(&out.kept)))
+            || state.in_flight.iter().any(|kept| kept.id == id)
+            || state.outbox.iter().any(|out| matches!(out, Out::Stanza(out) if is(&out.kept)))
+    }
+
+    /// From where on the session wants its tail, while it is catching up and has room.
+    pub(crate) fn catching_up(&self) -> Option<u64> {
+        let state = self.state.lock();
+        if state.phase == Phase::Closed || state.is_full(&self.limits, 0) { None } else { state.catching_up }
+    }
+
+    /// Begins to read the tail from `after` on; kept messages wait there until the session has caught up.
+    pub(crate) fn start_catching_up(&self, after: u64) {
+        self.state.lock().catching_up.get_or_insert(after);
+    }
+
+    /// A page of the tail; `done` when nothing is behind it. `false` when the session is full or has ended.
+    pub(crate) fn push_caught(&self, out: Outgoing) -> bool {
+        let mut state = self.state.lock();
+        let Some(id) = out.kept.as_ref().map(|kept| kept.id) else { return false };
+        if state.phase == Phase::Closed || state.is_full(&self.limits, out.size()) {
+            return false;
+        }
+        state.catching_up = Some(id);
+        state.enqueue(out);
+        true
+    }
+
+    /// Moves the place in the tail past an entry that is not for this session.
+    pub(crate) fn pass_over(&self, id: u64) {
+        let mut state = self.state.lock();
+        if state.catching_up.is_some_and(|after| after < id) {
+            state.catching_up = Some(id);
+        }
+    }
+
+    /// The tail is read to its end: kept messages come straight to the outbox again.
+    pub(crate) fn caught_up(&self) {
+        self.state.lock().catching_up = None;
+        self.wake.notify_one();
+    }
+
+    pub(crate) fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// The ids of all messages that it holds, sent or waiting.
+    pub(crate) fn held(&self) -> Vec<u64> {
+        let state = self.state.lock();
+        let unacked = state.acks.iter().flat_map(|acks| acks.unacked.iter()).filter_map(|out| out.kept.as_ref());
+        let waiting = state.outbox.iter().filter_map(|out| match out {
+            Out::Stanza(out) => out.kept.as_ref(),
+            _ => None,
+        });
+        unacked.chain(&state.in_flight).chain(waiting).map(|kept| kept.id).collect()
+    }
+
+    /// Takes the turn to read the tail for this session; `false` when somebody has it.
+    pub(crate) fn begin_reading(&self) -> bool {
+        !self.reading.swap(true, Ordering::AcqRel)
+    }
+
+    /// Gives the turn back.
+    pub(crate) fn end_reading(&self) {
+        self.reading.store(false, Ordering::Release);
+    }
+}
+
+impl Out {
+    fn size(&self) -> usize {
+        match self {
+            Self::Stanza(out) => out.size(),
+            Self::Nonza(bytes) | Self::Enabled(bytes) => bytes.len(),
+        }
+    }
+}
+
+impl State {
+    fn enqueue(&mut self, out: Outgoing) {
+        self.bytes += out.size();
+        self.outbox.push_back(Out::Stanza(out));
+    }
+
+    fn is_full(&self, limits: &SessionLimits, more: usize) -> bool {
+        self.bytes + more > limits.outbox || self.acks.as_ref().is_some_and(|acks| acks.unacked_bytes + self.bytes + more > limits.unacked)
+    }
+
+    fn wants_answer(&self) -> bool {
+        self.acks.as_ref().is_some_and(|acks| acks.counting && !acks.unacked.is_empty())
+    }
+}
+
+pub(crate) enum Detached {
+    /// Another connection has the session, or it has ended.
+    Past,
+    /// It waits this long.
+    Waits(Duration),
+    /// It cannot be resumed.
+    Ends,
+}
+
+/// A stanza of the client that is being handled; dropping it counts the stanza as handled (XEP-0198 `h`).
+///
+/// Whoever takes responsibility for the stanza holds the receipt until that is on disk.
+pub struct Receipt {
+    session: Arc<Session>,
+    slot: ack::Slot,
+}
+
+impl Drop for Receipt {
+    fn drop(&mut self) {
+        self.session.handled_slot(self.slot);
+    }
+}

@@ -1,0 +1,291 @@
+//! What is inside a stanza: the sender's own bytes with an index of the children, or elements.
+//!
+//! Bytes are kept only if the parser has found them plain (design: "bytes stay bytes until someone looks"): well-formed,
+//! every prefix declared inside, elements without `xmlns` in the stanza's namespace whatever stream they are written to.
+
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use crate::element::Element;
+use crate::escape::{self, Sink};
+use crate::header::Namespaces;
+use crate::ns;
+use crate::reader::Reader;
+use crate::{tree, write};
+
+#[derive(Clone, Default)]
+pub(super) enum Body {
+    #[default]
+    Empty,
+    Raw(Arc<Raw>),
+    /// The elements are the truth. Clones share them until one is changed.
+    Edited(Arc<Vec<Element>>),
+}
+
+/// Bytes, which clones of the stanza share, as they do the elements once parsed.
+pub(super) struct Raw {
+    bytes: Bytes,
+    /// What lies between the stanza's tags.
+    content: Range<u32>,
+    children: Children,
+    elements: OnceLock<Vec<Element>>,
+}
+
+/// The direct children in their order.
+pub(crate) type Children = SmallVec<[Child; 4]>;
+
+/// Where a child is, in bytes.
+#[derive(Clone, Debug)]
+pub(crate) struct Child {
+    pub(crate) whole: Range<u32>,
+    pub(crate) name: Range<u32>,
+    /// Where the namespace is written; `None` if it is that of the stanza.
+    pub(crate) ns: Option<Range<u32>>,
+}
+
+impl Child {
+    fn moved(&self, offset: i64) -> Self {
+        let moved = |range: &Range<u32>| shift(range.start, offset)..shift(range.end, offset);
+        Self {
+            whole: moved(&self.whole),
+            name: moved(&self.name),
+            ns: self.ns.as_ref().map(moved),
+        }
+    }
+}
+
+fn shift(at: u32, offset: i64) -> u32 {
+    u32::try_from(i64::from(at) + offset).unwrap_or_default()
+}
+
+fn slice<'b>(bytes: &'b [u8], range: &Range<u32>) -> &'b [u8] {
+    let at = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
+    bytes
+        .get(at(range.start)..at(range.end))
+        .unwrap_or_default()
+}
+
+/// The bytes have been checked as a whole; names and namespaces begin and end with ASCII quotes, spaces and brackets.
+fn text<'b>(bytes: &'b [u8], range: &Range<u32>) -> &'b str {
+    str::from_utf8(slice(bytes, range)).unwrap_or_default()
+}
+
+impl Raw {
+    pub(super) const fn new(bytes: Bytes, content: Range<u32>, children: Children) -> Self {
+        Self {
+            bytes,
+            content,
+            children,
+            elements: OnceLock::new(),
+        }
+    }
+
+    pub(super) fn content(&self) -> &[u8] {
+        slice(&self.bytes, &self.content)
+    }
+
+    fn names(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.children.iter().map(|child| {
+            let ns = child
+                .ns
+                .as_ref()
+                .map_or(ns::CLIENT, |ns| text(&self.bytes, ns));
+            (ns, text(&self.bytes, &child.name))
+        })
+    }
+
+    fn elements(&self) -> &[Element] {
+        self.elements.get_or_init(|| {
+            // These bytes have passed the same reader before: there is no error to lose.
+            let around = Namespaces::content_only(ns::CLIENT);
+            Reader::new(self.content(), &around)
+                .and_then(|mut reader| tree::read_children(&mut reader, ns::CLIENT))
+                .unwrap_or_default()
+        })
+    }
+
+    /// The same without those children for which `keep` is false.
+    fn without(&self, keep: &[bool]) -> Body {
+        let mut bytes = Vec::with_capacity(self.content().len());
+        let mut children = Children::new();
+        for (child, _) in self.children.iter().zip(keep).filter(|(_, keep)| **keep) {
+            let at = i64::try_from(bytes.len()).unwrap_or_default();
+            children.push(child.moved(at - i64::from(child.whole.start)));
+            bytes.extend_from_slice(slice(&self.bytes, &child.whole));
+        }
+        Body::from_written(bytes, children)
+    }
+
+    /// The same with `element` behind; `None` if its namespace is not written as it reads.
+    fn with(&self, element: &Element) -> Option<Body> {
+        let mut size = escape::Count(0);
+        write::write_tree(element, &mut size, ns::CLIENT, false);
+        let content = self.content();
+        let mut bytes = Vec::with_capacity(content.len() + size.0);
+        bytes.extend_from_slice(content);
+        element.write(&mut bytes, ns::CLIENT);
+
+        let offset = -i64::from(self.content.start);
+        let mut children: Children = self
+            .children
+            .iter()
+            .map(|child| child.moved(offset))
+            .collect();
+        let start = u32::try_from(content.len()).ok()?;
+        let end = u32::try_from(bytes.len()).ok()?;
+        let name = start + 1..start + 1 + u32::try_from(element.name().len()).ok()?;
+        let ns = if element.ns() == ns::CLIENT {
+            None
+        } else {
+            let at = name.end + u32::try_from(" xmlns='".len()).ok()?;
+            Some(at..at + u32::try_from(element.ns().len()).ok()?)
+        };
+        let as_read = text(&bytes, &name) == element.name()
+            && ns
+                .as_ref()
+                .is_none_or(|ns| text(&bytes, ns) == element.ns());
+        children.push(Child {
+            whole: start..end,
+            name,
+            ns,
+        });
+        as_read.then(|| Body::from_written(bytes, children))
+    }
+}
+
+impl Body {
+    /// A body of `bytes` that hold nothing but `children`.
+    fn from_written(bytes: Vec<u8>, children: Children) -> Self {
+        match u32::try_from(bytes.len()) {
+            Ok(len) if len > 0 => {
+                Self::Raw(Arc::new(Raw::new(Bytes::from(bytes), 0..len, children)))
+            }
+            _ => Self::Empty,
+        }
+    }
+
+    pub(super) fn edited(elements: Vec<Element>) -> Self {
+        if elements.is_empty() {
+            Self::Empty
+        } else {
+            Self::Edited(Arc::new(elements))
+        }
+    }
+
+    pub(super) fn elements(&self) -> &[Element] {
+        match self {
+            Self::Empty => &[],
+            Self::Raw(raw) => raw.elements(),
+            Self::Edited(elements) => elements,
+        }
+    }
+
+    pub(super) fn elements_mut(&mut self) -> &mut Vec<Element> {
+        if !matches!(self, Self::Edited(_)) {
+            *self = Self::Edited(Arc::new(self.elements().to_vec()));
+        }
+        match self {
+            Self::Edited(elements) => Arc::make_mut(elements),
+            Self::Empty | Self::Raw(_) => unreachable!("has just become elements"),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Empty => 0,
+            Self::Raw(raw) => raw.children.len(),
+            Self::Edited(elements) => elements.len(),
+        }
+    }
+
+    /// Where the first child that `wanted` accepts by (namespace, name) stands.
+    pub(super) fn position(&self, wanted: impl Fn(&str, &str) -> bool) -> Option<usize> {
+        match self {
+            Self::Empty => None,
+            Self::Raw(raw) => raw.names().position(|(ns, name)| wanted(ns, name)),
+            Self::Edited(elements) => elements.iter().position(|e| wanted(e.ns(), e.name())),
+        }
+    }
+
+    pub(super) fn first_name(&self) -> Option<(&str, &str)> {
+        match self {
+            Self::Empty => None,
+            Self::Raw(raw) => raw.names().next(),
+            Self::Edited(elements) => elements.first().map(|e| (e.ns(), e.name())),
+        }
+    }
+
+    pub(super) fn append(&mut self, element: Element) {
+        let appended = match self {
+            Self::Empty => Raw::new(Bytes::new(), 0..0, Children::new()).with(&element),
+            Self::Raw(raw) => raw.with(&element),
+            Self::Edited(_) => None,
+        };
+        match appended {
+            Some(body) => *self = body,
+            None => self.elements_mut().push(element),
+        }
+    }
+
+    /// Removes children by (namespace, name); says how many.
+    pub(super) fn retain_names(&mut self, mut keep: impl FnMut(&str, &str) -> bool) -> usize {
+        match self {
+            Self::Empty => 0,
+            Self::Raw(raw) => {
+                let kept: SmallVec<[bool; 16]> =
+                    raw.names().map(|(ns, name)| keep(ns, name)).collect();
+                self.keep(&kept)
+            }
+            Self::Edited(elements) => {
+                let kept: SmallVec<[bool; 16]> =
+                    elements.iter().map(|e| keep(e.ns(), e.name())).collect();
+                self.keep(&kept)
+            }
+        }
+    }
+
+    /// Removes children by what they are; says how many.
+    pub(super) fn retain_elements(&mut self, keep: impl FnMut(&Element) -> bool) -> usize {
+        let kept: SmallVec<[bool; 16]> = self.elements().iter().map(keep).collect();
+        self.keep(&kept)
+    }
+
+    fn keep(&mut self, kept: &[bool]) -> usize {
+        let removed = kept.iter().filter(|keep| !**keep).count();
+        if removed == 0 {
+            return 0;
+        }
+        match self {
+            Self::Empty => {}
+            Self::Raw(raw) => *self = raw.without(kept),
+            Self::Edited(elements) => {
+                let mut kept = kept.iter();
+                Arc::make_mut(elements).retain(|_| kept.next().copied().unwrap_or(true));
+            }
+        }
+        removed
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Raw(raw) => raw.content.is_empty(),
+            Self::Edited(elements) => elements.is_empty(),
+        }
+    }
+
+    pub(super) fn write(&self, out: &mut impl Sink) {
+        match self {
+            Self::Empty => {}
+            Self::Raw(raw) => out.put(raw.content()),
+            Self::Edited(elements) => {
+                for element in elements.iter() {
+                    write::write_tree(element, out, ns::CLIENT, false);
+                }
+            }
+        }
+    }
+}
