@@ -96,7 +96,8 @@ impl Client {
 
     async fn nonza(&self, element: &Element) {
         let host = self.server.host("localhost").unwrap();
-        let mut nonza = Nonza { user: &self.session.account.jid, session: Some(&self.session), reply: Vec::new(), wait: None };
+        let mut nonza =
+            Nonza { user: &self.session.account.jid, session: Some(&self.session), reply: Vec::new(), wait: None };
         self.server.nonza(&host, &mut nonza, element).expect("a known nonza").unwrap();
         for reply in nonza.reply {
             self.session.push_nonza(reply.to_xml().into());
