@@ -40,6 +40,27 @@ CLIENTS = [
         (CACHE / "slixmpp/bin/python", HERE / "slixmpp/driver.py"),
         plain="SCRAM-SHA-256",
     ),
+    Client(
+        "aioxmpp",
+        (CACHE / "aioxmpp/bin/python", HERE / "aioxmpp/driver.py"),
+        plain="SCRAM-SHA-256",
+        plus="SCRAM-SHA-256-PLUS",
+        binding="tls-exporter",
+    ),
+    Client(
+        "xmppjs",
+        ("node", CACHE / "xmppjs/driver.js"),
+        plain="SCRAM-SHA-1",
+        host="localhost",  # direct TLS checks the certificate for the name that was dialled
+    ),
+    Client(
+        "mellium",
+        (CACHE / "mellium/driver",),
+        plain="SCRAM-SHA-256",
+        plus="SCRAM-SHA-256-PLUS",
+        binding="tls-exporter",
+        lacks={"resume": NO_RESUME},
+    ),
 ]
 
 
@@ -115,6 +136,9 @@ class Driver:
         """How many such events came so far; ask after a `ping`, which comes after all that was sent before."""
         return sum(e["ev"] == ev and all(e.get(k) == v for k, v in fields.items()) for e in self.events)
 
+    def forget(self):
+        self.events.clear()
+
     def connect(self, account, password, tls="starttls"):
         self.jid = f"{account}@localhost"
         port = self.server.direct if tls == "direct" else self.server.starttls
@@ -122,8 +146,12 @@ class Driver:
         self.do("connect", jid=self.jid, password=password, host=host, port=port, tls=tls, ca=str(self.server.ca))
 
     def online(self, account, password, tls="starttls"):
+        """Logs in and asks for the roster, which makes the resource an interested one (RFC 6121, 2.2)."""
         self.connect(account, password, tls)
-        return self.wait("online")
+        online = self.wait("online")
+        self.do("roster")
+        self.wait("roster")
+        return online
 
     def available(self, status=None):
         """Sends presence and waits until the server has taken it."""

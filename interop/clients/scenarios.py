@@ -4,8 +4,9 @@ A feature is a function of a `Bench`; it raises `Failed` or returns a short rema
 "nothing came" is asked after a ping, because a server answers it after all that it had to say before.
 """
 
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import permutations
 
 from clients import Client, Driver, Failed
 
@@ -80,10 +81,6 @@ def refused(bench):
 def roster(bench):
     """Add a contact, then subscribe both ways; both rosters end with `both`."""
     with bench.pair("roster") as (mine, theirs):
-        mine.do("roster")
-        mine.wait("roster")
-        theirs.do("roster")
-        theirs.wait("roster")
         mine.do("roster-add", jid=theirs.jid)
         mine.wait("roster", has(theirs.jid, "none"))
         for asks, grants in ((mine, theirs), (theirs, mine)):
@@ -170,6 +167,7 @@ def resume(bench):
         theirs.wait("presence", sender(mine.jid), type="available", status="here")
         mine.do("send", to=theirs.jid, body="before")
         theirs.wait("message", body="before")
+        theirs.forget()
         for turn in range(2):
             bodies = [f"in the tunnel {turn}.{n}" for n in range(3)]
             mine.do("drop")
@@ -213,14 +211,49 @@ FEATURES = {
 ROLES = ["login", "pairs"] + [r + o for r in ("roster", "presence", "chat", "offline", "resume") for o in ("", "-other")]
 
 
+class Company:
+    """All clients at once, each on its own account; one that did not get online fails whenever it is asked for."""
+
+    def __init__(self, clients, server, folder):
+        self.server, self.folder, self.stack = server, folder, ExitStack()
+        self.drivers = {client.name: self.enter(client) for client in clients}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stack.close()
+
+    def enter(self, client):
+        try:
+            driver = self.stack.enter_context(Driver(client, self.server, self.folder / f"{client.name}.log"))
+            driver.online(account(client, "pairs"), PASSWORD)
+            driver.do("presence")
+            return driver
+        except Failed as failure:
+            return failure
+
+    def __getitem__(self, client):
+        driver = self.drivers[client.name]
+        if isinstance(driver, Failed):
+            raise driver
+        return driver
+
+    def leave_and_come_back(self, client, others):
+        """The others write to the one who left; what one of them could not send is missed later, by `heard`."""
+        self[client].quit()
+        for other in others:
+            with suppress(Failed):
+                self[other].do("send", to=self[client].jid, body=f"{other.name} to {client.name}")
+                self[other].ping()
+        self.drivers[client.name] = self.enter(client)
+
+
 def pairs_online(clients, server, folder, report):
-    """All clients at once; each says one thing to each other one, and each hears it once."""
-    with ExitStack() as stack:
-        drivers = all_online(clients, server, folder, stack)
-        for a in clients:
-            for b in clients:
-                if a is not b:
-                    report(a, b, "online", lambda: say(drivers[a.name], drivers[b.name], f"{a.name} to {b.name}"))
+    """Each says one thing to each other one, and each hears it once."""
+    with Company(clients, server, folder) as company:
+        for a, b in permutations(clients, 2):
+            report(a, b, "online", lambda: say(company[a], company[b], f"{a.name} to {b.name}"))
 
 
 def say(a, b, body):
@@ -232,40 +265,19 @@ def say(a, b, body):
 
 def pairs_offline(clients, server, folder, report):
     """Each client in turn leaves, all others write to it, and it comes back."""
-    with ExitStack() as stack:
-        drivers = all_online(clients, server, folder, stack)
+    with Company(clients, server, folder) as company:
         for b in clients:
             others = [a for a in clients if a is not b]
-            away = drivers[b.name]
-            came_back = []
-
-            def leave_and_come_back():
-                away.quit()
-                for a in others:
-                    drivers[a.name].do("send", to=away.jid, body=f"{a.name} to {b.name}")
-                    drivers[a.name].ping()
-                drivers[b.name] = stack.enter_context(Driver(b, server, folder / f"{b.name}.log"))
-                drivers[b.name].online(account(b, "pairs"), PASSWORD)
-                drivers[b.name].do("presence")
-                came_back.append(b)
-
-            def heard(a):
-                if not came_back:
-                    leave_and_come_back()
-                message = drivers[b.name].wait("message", sender(f"{account(a, 'pairs')}@localhost"))
-                expect(message["body"] == f"{a.name} to {b.name}", f"heard {message['body']!r}")
-                expect(message.get("delayed"), "an offline message has no delay stamp")
-
+            with suppress(Failed):
+                company.leave_and_come_back(b, others)
             for a in others:
-                report(a, b, "offline", lambda: heard(a))
+                report(a, b, "offline", lambda: heard(company[b], a, f"{a.name} to {b.name}"))
 
 
-def all_online(clients, server, folder, stack):
-    drivers = {c.name: stack.enter_context(Driver(c, server, folder / f"{c.name}.log")) for c in clients}
-    for client in clients:
-        drivers[client.name].online(account(client, "pairs"), PASSWORD)
-        drivers[client.name].available()
-    return drivers
+def heard(driver, client, body):
+    message = driver.wait("message", sender(f"{account(client, 'pairs')}@localhost"))
+    expect(message["body"] == body, f"heard {message['body']!r}")
+    expect(message.get("delayed"), "an offline message has no delay stamp")
 
 
 def sender(jid):

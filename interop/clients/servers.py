@@ -131,23 +131,23 @@ c2s_ports = {{ {self.starttls} }}
 c2s_direct_tls_ports = {{ {self.direct} }}
 modules_enabled = {{ "roster", "saslauth", "tls", "disco", "ping", "smacks", "blocklist", "uptime", "version" }}
 modules_disabled = {{ "s2s" }}
-authentication = "internal_hashed"
+authentication = "internal_plain"
 storage = "internal"
 c2s_require_encryption = true
 tls_server_end_point_hash = "auto"
 limits = {{ }}
 ssl = {{ certificate = "{self.ca}", key = "{key}" }}
-c2s_direct_tls_ssl = ssl
+c2s_direct_tls_ssl = {{ certificate = "{self.ca}", key = "{key}" }}
 VirtualHost "{DOMAIN}"
 """)
-        version = subprocess.run([self.control, "--root", "about"], capture_output=True, text=True).stdout
-        self.binds = ("tls-exporter", "tls-server-end-point") if "Prosody 13" in version else ()
         self.process = subprocess.Popen([self.program, "-F", "--config", self.conf], stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + 30
         while not self.listening():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise SystemExit(f"prosody did not start:\n{self.log.read_text()}")
             time.sleep(0.05)
+        modern = "Prosody version 0." not in self.log.read_text()
+        self.binds = ("tls-exporter", "tls-server-end-point") if modern else ()
 
     def listening(self):
         with socket.socket() as s:

@@ -65,7 +65,7 @@ class Driver:
             on(f"presence_{name}", self.presence)
         on("presence_subscribe", lambda p: emit("subscribe", **{"from": p["from"].bare}))
         on("presence_subscribed", lambda p: emit("subscribed", **{"from": p["from"].bare}))
-        on("roster_update", lambda iq: self.roster(iq))
+        on("roster_update", self.roster)
 
     @staticmethod
     def message(stanza):
@@ -80,10 +80,10 @@ class Driver:
         kind = "unavailable" if stanza["type"] == "unavailable" else "available"
         emit("presence", type=kind, status=stanza["status"], **{"from": str(stanza["from"])})
 
-    @staticmethod
-    def roster(iq):
-        items = iq["roster"]["items"].items()
-        emit("roster", items=[{"jid": str(jid), "subscription": item["subscription"]} for jid, item in items])
+    def roster(self, _):
+        """The whole roster as the library knows it: with versioning, the server's answer may be empty."""
+        contacts = self.xmpp.client_roster
+        emit("roster", items=[{"jid": jid, "subscription": contacts[jid]["subscription"]} for jid in contacts])
 
     async def do_presence(self, status=None):
         self.xmpp.send_presence(pstatus=status)
