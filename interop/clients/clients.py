@@ -17,7 +17,7 @@ PATIENCE = float(os.environ.get("INTEROP_PATIENCE", "20"))  # seconds that any o
 @dataclass(frozen=True)
 class Client:
     """`binding` is the channel binding it uses for `plus`; `plain` is its best mechanism without one.
-    `lacks` maps a feature that the library does not have to the reason.
+    `host` is given where the library must be told a name in place of an address. `lacks` maps a feature that the library does not have to the reason.
     """
 
     name: str
@@ -60,6 +60,12 @@ CLIENTS = [
         plus="SCRAM-SHA-256-PLUS",
         binding="tls-exporter",
         lacks={"resume": NO_RESUME},
+    ),
+    Client(
+        "smack",
+        ("java", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-cp", f"{CACHE}/smack/lib/*:{CACHE}/smack/classes", "Driver"),
+        plain="SCRAM-SHA-1",
+        host="localhost",  # direct TLS checks the certificate for the name that was dialled
     ),
 ]
 

@@ -4,10 +4,12 @@ Each has `host`, `starttls` and `direct` (ports), `ca` (a PEM file), `binds` (it
 `add_user(name, password)` and `stop()`; accounts are NAME@localhost. Everything lives below the folder given.
 """
 
+import hashlib
 import os
 import select
 import shutil
 import socket
+import ssl
 import subprocess
 import time
 from pathlib import Path
@@ -119,6 +121,7 @@ class Prosody:
              "basicConstraints=critical,CA:FALSE", "-keyout", key, "-out", self.ca],
             check=True, stderr=subprocess.DEVNULL,
         )
+        fingerprint = hashlib.sha256(ssl.PEM_cert_to_DER_cert(self.ca.read_text())).hexdigest()
         self.conf, self.log = folder / "prosody.cfg.lua", folder / "prosody.log"
         (folder / "data").mkdir()
         self.conf.write_text(f"""\
@@ -134,7 +137,7 @@ modules_disabled = {{ "s2s" }}
 authentication = "internal_plain"
 storage = "internal"
 c2s_require_encryption = true
-tls_server_end_point_hash = "auto"
+tls_server_end_point_hash = "{fingerprint}"
 limits = {{ }}
 ssl = {{ certificate = "{self.ca}", key = "{key}" }}
 c2s_direct_tls_ssl = {{ certificate = "{self.ca}", key = "{key}" }}
