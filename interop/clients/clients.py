@@ -67,6 +67,11 @@ CLIENTS = [
         plain="SCRAM-SHA-1",
         host="localhost",  # direct TLS checks the certificate for the name that was dialled
     ),
+    Client(
+        "strophe",
+        (CACHE / "strophe/driver",),
+        plain="SCRAM-SHA-256",
+    ),
 ]
 
 
