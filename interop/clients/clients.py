@@ -72,6 +72,12 @@ CLIENTS = [
         (CACHE / "strophe/driver",),
         plain="SCRAM-SHA-256",
     ),
+    Client(
+        "profanity",
+        ("python3", HERE / "profanity/driver.py"),
+        plain="SCRAM-SHA-256",
+        lacks={"resume": "a terminal program: no command of it cuts the network"},
+    ),
 ]
 
 
@@ -97,8 +103,12 @@ class Driver:
         return self
 
     def __exit__(self, *_):
-        self.process.kill()
-        self.process.wait()
+        self.process.terminate()
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
         self.log.close()
 
     def read(self):

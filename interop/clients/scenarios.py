@@ -160,7 +160,9 @@ def offline(bench):
 
 
 def resume(bench):
-    """The network goes, messages come meanwhile, the stream is resumed: nothing lost, nothing twice, no presence."""
+    """The network goes in the middle of a sentence, messages come meanwhile, the stream is resumed: nothing lost,
+    nothing twice, and nobody is told that the client was away.
+    """
     with bench.pair("resume") as (mine, theirs):
         befriend(mine, theirs)
         mine.available("here")
@@ -170,6 +172,7 @@ def resume(bench):
         theirs.forget()
         for turn in range(2):
             bodies = [f"in the tunnel {turn}.{n}" for n in range(3)]
+            mine.do("send", to=theirs.jid, body=f"into the dark {turn}")
             mine.do("drop")
             mine.wait("dropped")
             for body in bodies:
@@ -179,6 +182,7 @@ def resume(bench):
             mine.wait("resumed")
             for body in bodies:
                 expect(mine.wait("message", sender(theirs.jid))["body"] == body, f"{body!r} did not come in its turn")
+            theirs.wait("message", body=f"into the dark {turn}")
             mine.do("send", to=theirs.jid, body=f"after {turn}")
             theirs.wait("message", body=f"after {turn}")
             mine.ping()

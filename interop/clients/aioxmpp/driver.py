@@ -171,7 +171,14 @@ class Driver:
     async def do_send(self, to, body):
         message = aioxmpp.Message(type_=aioxmpp.MessageType.CHAT, to=aioxmpp.JID.fromstr(to))
         message.body[None] = body
-        self.client.enqueue(message)
+        written = asyncio.get_running_loop().create_future()
+
+        def changed(token, state):
+            if state != aioxmpp.stream.StanzaState.ACTIVE and not written.done():
+                written.set_result(state)
+
+        self.client.enqueue(message, on_state_change=changed)
+        await written  # the library fails when the connection goes before it has written what it was given
 
     async def do_ping(self, to):
         await self.pinger.ping(aioxmpp.JID.fromstr(to))

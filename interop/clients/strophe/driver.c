@@ -6,7 +6,7 @@
 
 #include <json-c/json.h>
 #include <poll.h>
-#include <stdarg.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -317,6 +317,8 @@ static void perform(json *command)
     } else if (!strcmp(what, "disco")) {
         ask("get", to, "<query xmlns='" DISCO "'/>", on_info);
     } else if (!strcmp(what, "drop")) {
+        while (xmpp_conn_send_queue_len(conn)) /* what was not yet written would be forgotten */
+            xmpp_run_once(ctx, 2);
         phase = DROPPING;
         shutdown(sock, SHUT_RDWR);
     } else if (!strcmp(what, "resume")) {
@@ -346,6 +348,7 @@ int main(void)
 
     setvbuf(stdout, NULL, _IOLBF, 0);
     setvbuf(stdin, NULL, _IONBF, 0); /* so that poll() and getline() agree on what is left */
+    signal(SIGPIPE, SIG_IGN); /* the library says good-bye to connections that are gone */
     xmpp_initialize();
     ctx = xmpp_ctx_new(NULL, &watch);
     contacts = json_object_new_object();
