@@ -12,6 +12,7 @@ import socket
 import ssl
 import subprocess
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 DOMAIN = "localhost"
@@ -33,6 +34,15 @@ def end(process, timeout=10):
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+@contextmanager
+def ended_if_this_fails(process):
+    try:
+        yield
+    except BaseException:
+        end(process)
+        raise
 
 
 def write_rookery_conf(folder, ports):
@@ -73,7 +83,8 @@ class Rookery:
                 [self.program, "serve", "--config", self.conf],
                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=folder,
             )
-            self.wait_ready(log)
+            with ended_if_this_fails(self.process):
+                self.wait_ready(log)
 
     @staticmethod
     def build():
@@ -144,13 +155,17 @@ c2s_direct_tls_ssl = {{ certificate = "{self.ca}", key = "{key}" }}
 VirtualHost "{DOMAIN}"
 """)
         self.process = subprocess.Popen([self.program, "-F", "--config", self.conf], stdout=subprocess.DEVNULL)
-        deadline = time.monotonic() + 30
+        with ended_if_this_fails(self.process):
+            self.wait_ready()
+        modern = "Prosody version 0." not in self.log.read_text()
+        self.binds = ("tls-exporter", "tls-server-end-point") if modern else ()
+
+    def wait_ready(self, seconds=30):
+        deadline = time.monotonic() + seconds
         while not self.listening():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise SystemExit(f"prosody did not start:\n{self.log.read_text()}")
-            time.sleep(0.05)
-        modern = "Prosody version 0." not in self.log.read_text()
-        self.binds = ("tls-exporter", "tls-server-end-point") if modern else ()
+            time.sleep(0.05)  # it has no other way to say so
 
     def listening(self):
         with socket.socket() as s:
