@@ -36,9 +36,9 @@ crate::rows::store!(SqliteStore);
 pub(crate) struct SqliteStore {
     health: Health,
     path: PathBuf,
-    options: SqliteConnectOptions,
+    pub(crate) options: SqliteConnectOptions,
     /// `None` while a call has it, and after a call that broke it.
-    writer: Mutex<Option<SqliteConnection>>,
+    pub(crate) writer: Mutex<Option<SqliteConnection>>,
     readers: SqlitePool,
     /// The highest id that the marks hold for sure.
     marked: AtomicI64,

@@ -2,6 +2,8 @@
 //!
 //! Names are those of Namespaces in XML 1.0 (no colon inside). Spaces are XML's four, not Unicode's.
 
+mod wide;
+
 /// Space, tab, line feed, carriage return: XML 1.0 production `S`.
 #[inline]
 pub(crate) const fn is_space(byte: u8) -> bool {
@@ -80,16 +82,22 @@ fn is_wide_ncname(name: &str) -> bool {
 
 /// May stand first in a name.
 pub(crate) fn is_name_start(c: char) -> bool {
-    matches!(c, 'A'..='Z' | 'a'..='z' | '_' | '\u{C0}'..='\u{D6}' | '\u{D8}'..='\u{F6}' | '\u{F8}'..='\u{2FF}'
-        | '\u{370}'..='\u{37D}' | '\u{37F}'..='\u{1FFF}' | '\u{200C}'..='\u{200D}' | '\u{2070}'..='\u{218F}'
-        | '\u{2C00}'..='\u{2FEF}' | '\u{3001}'..='\u{D7FF}' | '\u{F900}'..='\u{FDCF}' | '\u{FDF0}'..='\u{FFFD}'
-        | '\u{10000}'..='\u{EFFFF}')
+    match u8::try_from(c) {
+        Ok(byte) if c.is_ascii() => class(byte) & START != 0,
+        _ => is_in(&wide::STARTS, c),
+    }
 }
 
 /// May stand in a name after its first character.
 pub(crate) fn is_name_part(c: char) -> bool {
-    is_name_start(c)
-        || matches!(c, '-' | '.' | '0'..='9' | '\u{B7}' | '\u{300}'..='\u{36F}' | '\u{203F}'..='\u{2040}')
+    match u8::try_from(c) {
+        Ok(byte) if c.is_ascii() => class(byte) & PART != 0,
+        _ => is_in(&wide::STARTS, c) || is_in(&wide::PARTS, c),
+    }
+}
+
+fn is_in(table: &[u16], c: char) -> bool {
+    u16::try_from(u32::from(c)).is_ok_and(|c| table.partition_point(|edge| *edge <= c) % 2 == 1)
 }
 
 /// Whether `uri` can name a namespace without being mistaken by parsers that join namespace and name with

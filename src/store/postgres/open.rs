@@ -137,7 +137,9 @@ async fn synchronous_commit(
             "the server runs with fsync=off: a power cut may lose messages that were acknowledged"
         );
     }
-    let commit: String = query_scalar("SHOW synchronous_commit").fetch_one(on).await?;
+    let commit: String = query_scalar("SHOW synchronous_commit")
+        .fetch_one(on)
+        .await?;
     Ok((commit == "off").then_some("on"))
 }
 
