@@ -71,13 +71,6 @@ impl World {
         assert!(enabled.starts_with("<enabled"), "{enabled}");
         client
     }
-
-    /// Lets the tasks beside the clients run until nothing is left for them to do now. The clock may be paused.
-    pub(crate) async fn settle(&self) {
-        for _ in 0..64 {
-            tokio::task::yield_now().await;
-        }
-    }
 }
 
 impl Client {
@@ -108,7 +101,7 @@ impl Client {
     pub(crate) fn read(&self) -> String {
         let mut buffer = Vec::new();
         loop {
-            let drained = self.session.drain(&mut buffer, 1 << 20, Instant::now());
+            let drained = self.session.drain(self.session.connection(), &mut buffer, 1 << 20, Instant::now()).expect("the connection is the session's");
             if drained.hungry {
                 self.server.catch_up(&self.session);
             }
