@@ -2,4 +2,7 @@
 
 mod commands;
 mod delivery;
+mod roster;
+mod subscription;
+mod told;
 mod world;
