@@ -127,6 +127,7 @@ pub struct Session {
     reading: AtomicBool,
     wake: Notify,
     settled: Notify,
+    roomy: Notify,
     state: Mutex<State>,
 }
 
@@ -172,6 +173,7 @@ impl Session {
             reading: AtomicBool::new(false),
             wake: Notify::new(),
             settled: Notify::new(),
+            roomy: Notify::new(),
             state: Mutex::new(State {
                 phase: Phase::Attached,
                 outbox: VecDeque::new(),
@@ -267,7 +269,7 @@ impl Session {
                 state.catching_up = Some(kept.id.saturating_sub(1));
                 return Pushed::Taken;
             }
-        } else if state.bytes + out.size() > self.limits.outbox * 2 {
+        } else if state.bytes > self.limits.outbox * 2 {
             state.closing = Some(StreamError::new(StreamCondition::ResourceConstraint).with_text("Your client reads more slowly than it is sent to."));
             drop(state);
             self.wake.notify_one();
@@ -277,6 +279,24 @@ impl Session {
         drop(state);
         self.wake.notify_one();
         Pushed::Taken
+    }
+
+    /// Whether much can be sent at once without the client having to read meanwhile.
+    pub fn has_room(&self) -> bool {
+        let state = self.state.lock();
+        state.phase == Phase::Closed || state.bytes < self.limits.outbox / 2
+    }
+
+    /// Waits until the client has read most of what waits for it. `false` when the session has ended. Not to be awaited
+    /// by the session's own connection, which could not write meanwhile.
+    pub async fn room(&self) -> bool {
+        loop {
+            let roomy = self.roomy.notified();
+            if self.has_room() {
+                return !self.is_closed();
+            }
+            roomy.await;
+        }
     }
 
     /// Puts a nonza into the outbox, in order with the stanzas.
@@ -514,6 +534,9 @@ impl Session {
                 buffer.extend_from_slice(b"<r xmlns='urn:xmpp:sm:3'/>");
             }
         }
+        if state.bytes < self.limits.outbox / 2 {
+            self.roomy.notify_waiters();
+        }
         drained.hungry = state.catching_up.is_some() && state.bytes < self.limits.outbox / 2 && !state.is_full(&self.limits, 0);
         drained.wrote = buffer.len() > start;
         if !drained.more {
@@ -571,6 +594,7 @@ impl Session {
         state.bytes = 0;
         drop(state);
         self.wake.notify_one();
+        self.roomy.notify_waiters();
         Some(left)
     }
 

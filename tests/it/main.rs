@@ -2,6 +2,8 @@
 
 mod commands;
 mod delivery;
+mod outside;
+mod presence;
 mod roster;
 mod subscription;
 mod told;
