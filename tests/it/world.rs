@@ -24,7 +24,7 @@ pub(crate) struct World {
 
 /// A client without a stream: what it would send goes to the server, what it would read is taken from its session.
 pub(crate) struct Client {
-    server: Arc<Server>,
+    pub(crate) server: Arc<Server>,
     pub(crate) session: Arc<Session>,
     pub(crate) connection: u64,
 }
