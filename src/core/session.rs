@@ -462,10 +462,15 @@ impl Session {
         self.wake.notified().await;
     }
 
-    /// Writes what waits into `buffer`, up to about `budget` bytes.
-    pub fn drain(&self, buffer: &mut Vec<u8>, budget: usize, now: Instant) -> Drained {
+    /// Writes what waits into `buffer`, up to about `budget` bytes. `None` when the session has another connection, or
+    /// has ended and said why: then what waits is not this connection's.
+    pub fn drain(&self, connection: u64, buffer: &mut Vec<u8>, budget: usize, now: Instant) -> Option<Drained> {
         let mut drained = Drained::default();
         let mut state = self.state.lock();
+        if self.connection.load(Ordering::Acquire) != connection {
+            let close = if state.phase == Phase::Closed { state.closing.take() } else { None };
+            return close.map(|error| Drained { close: Some(error), ..Drained::default() });
+        }
         let state = &mut *state;
         let start = buffer.len();
         while buffer.len() - start < budget {
@@ -514,7 +519,7 @@ impl Session {
         if !drained.more {
             drained.close = state.closing.take();
         }
-        drained
+        Some(drained)
     }
 
     /// All that was drained has been written: without stream management that is as much as can be known.

@@ -232,6 +232,11 @@ impl Transport {
         }
     }
 
+    /// Returns when the socket may take more: call [`Self::offer`] then.
+    pub async fn writable(&self) -> io::Result<()> {
+        self.tcp.writable().await
+    }
+
     /// What the TLS handshake settled; `None` on a plain connection and before its end.
     pub fn tls(&self) -> Option<&TlsInfo> {
         self.tls.as_ref()?.info()
@@ -308,7 +313,8 @@ impl Transport {
         Ok(())
     }
 
-    fn offer(&mut self) -> io::Result<()> {
+    /// Offers the socket what it has not taken yet.
+    pub fn offer(&mut self) -> io::Result<()> {
         while self.taken < self.unwritten.len() {
             match self.tcp.try_write(self.unwritten.get(self.taken..).unwrap_or_default()) {
                 Ok(count) => {
