@@ -106,7 +106,9 @@ impl Client {
     pub(crate) fn read(&self) -> String {
         let mut buffer = Vec::new();
         loop {
-            let drained = self.session.drain(&mut buffer, 1 << 20, Instant::now());
+            let Some(drained) = self.session.drain(self.connection, &mut buffer, 1 << 20, Instant::now()) else {
+                return String::new();
+            };
             if drained.hungry {
                 self.server.catch_up(&self.session);
             }
