@@ -246,6 +246,12 @@ impl Server {
     /// Deletes an account and all that it owns; its sessions end. `false` when there was none.
     pub async fn delete_account(self: &Arc<Self>, user: &BareJid) -> Result<bool, StoreError> {
         let deleted = self.store.delete_account(user).await?;
+        self.account_deleted(user).await;
+        Ok(deleted)
+    }
+
+    /// Ends the sessions of an account that is not in the database any more, and forgets it.
+    pub async fn account_deleted(self: &Arc<Self>, user: &BareJid) {
         if let Some(account) = self.accounts.forget(user) {
             for session in account.sessions() {
                 let text = "The account has been deleted.";
@@ -255,7 +261,6 @@ impl Server {
                 }
             }
         }
-        Ok(deleted)
     }
 
     // ---- sessions -------------------------------------------------------------------------------------------------

@@ -45,6 +45,16 @@ pub enum OpenError {
         /// The system's or the database's word.
         why: String,
     },
+    /// Another process holds the file.
+    #[error(
+        "the database file {path} is locked by another program: {why}; end whatever else has it open (a backup or a database browser, perhaps), and try again"
+    )]
+    Locked {
+        /// The file.
+        path: PathBuf,
+        /// The database's word.
+        why: String,
+    },
     /// The file is something else, or damaged.
     #[error(
         "the file {path} is not a database of rookery: {why}; name another path in the conf, or put a backup in its place"

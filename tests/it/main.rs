@@ -1,4 +1,5 @@
 //! What the server promises, tried on the server itself, in this process.
 
+mod commands;
 mod delivery;
 mod world;

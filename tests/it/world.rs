@@ -12,6 +12,7 @@ use rookery_core::session::{Session, StreamInfo};
 use rookery_core::store::{AccountStore, Store};
 use rookery_store::MemoryStore;
 use rookery_xmpp::element::Element;
+use rookery_xmpp::header::Namespaces;
 use rookery_xmpp::jid::BareJid;
 use rookery_xmpp::parser::{Parsed, parse};
 use rookery_xmpp::sasl::Credentials;
@@ -70,20 +71,13 @@ impl World {
         assert!(enabled.starts_with("<enabled"), "{enabled}");
         client
     }
-
-    /// Lets the tasks beside the clients run until nothing is left for them to do now. The clock may be paused.
-    pub(crate) async fn settle(&self) {
-        for _ in 0..64 {
-            tokio::task::yield_now().await;
-        }
-    }
 }
 
 impl Client {
     /// Sends a stanza or a nonza.
     pub(crate) async fn send(&self, xml: &str) {
         let bytes = Bytes::copy_from_slice(xml.as_bytes());
-        match parse(bytes, &Default::default()).unwrap() {
+        match parse(bytes, &Namespaces::content_only("jabber:client")).unwrap() {
             Parsed::Stanza(stanza) => {
                 let receipt = self.session.receive();
                 self.server.accept(&self.session, stanza, receipt).await.unwrap();
@@ -95,7 +89,8 @@ impl Client {
 
     async fn nonza(&self, element: &Element) {
         let host = self.server.host("localhost").unwrap();
-        let mut nonza = Nonza { user: &self.session.account.jid, session: Some(&self.session), reply: Vec::new(), wait: None };
+        let mut nonza =
+            Nonza { user: &self.session.account.jid, session: Some(&self.session), reply: Vec::new(), wait: None };
         self.server.nonza(&host, &mut nonza, element).expect("a known nonza").unwrap();
         for reply in nonza.reply {
             self.session.push_nonza(reply.to_xml().into());
@@ -106,9 +101,7 @@ impl Client {
     pub(crate) fn read(&self) -> String {
         let mut buffer = Vec::new();
         loop {
-            let Some(drained) = self.session.drain(self.connection, &mut buffer, 1 << 20, Instant::now()) else {
-                return String::new();
-            };
+            let drained = self.session.drain(self.session.connection(), &mut buffer, 1 << 20, Instant::now()).expect("the connection is the session's");
             if drained.hungry {
                 self.server.catch_up(&self.session);
             }

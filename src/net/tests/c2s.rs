@@ -1,5 +1,5 @@
 //! Clients over true sockets against the server itself, with a database in memory: logging in, talking, leaving.
-#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::string_slice, reason = "tests")]
 
 mod common;
 
@@ -380,6 +380,24 @@ async fn a_resource_that_is_bound_again_ends_the_first() {
     assert!(last.contains("<conflict") && last.contains("Another client has bound this resource."), "{last}");
     second.say("<iq id='p' type='get'><ping xmlns='urn:xmpp:ping'/></iq>").await;
     second.hear("id='p'").await;
+}
+
+#[tokio::test]
+async fn a_message_larger_than_the_outbox_arrives_all_the_same() {
+    let world = World::with_conf("large", "[limits]\noutbox = '16 KiB'\n").await;
+    let mut romeo = world.login("romeo", "orchard").await;
+    let mut juliet = world.login("juliet", "balcony").await;
+    juliet.say("<presence/><enable xmlns='urn:xmpp:sm:3' resume='true'/>").await;
+    juliet.hear("<enabled").await;
+    for n in 0..5 {
+        let body = "x".repeat(100_000);
+        romeo.say(&format!("<message to='juliet@chat.example' type='chat'><body>{n}{body}</body></message>")).await;
+    }
+    for n in 0..5 {
+        let message = juliet.hear("</message>").await;
+        assert!(message.contains(&format!("<body>{n}xxx")), "{n}");
+        juliet.say(&format!("<a xmlns='urn:xmpp:sm:3' h='{}'/>", n + 1)).await;
+    }
 }
 
 #[tokio::test]

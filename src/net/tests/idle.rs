@@ -1,6 +1,6 @@
 //! What idle connections cost: a binary of its own, so that the resident memory is theirs.
 
-#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::manual_async_fn, reason = "tests")]
 
 mod common;
 

@@ -1,6 +1,6 @@
 //! The byte layer over true sockets: STARTTLS and direct TLS, deadlines, limits, back-pressure, the end.
 
-#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 mod common;
 
