@@ -107,6 +107,8 @@ struct State {
     acks: Option<Box<Acks>>,
     /// The session gets the tail from the store, from this id on; new kept messages wait there for their turn.
     catching_up: Option<u64>,
+    /// The size of the next message of the tail, when it was offered and there was no room: it waits for so much.
+    wanted: usize,
     presence: Option<Arc<Stanza>>,
     interested: bool,
     closing: Option<StreamError>,
@@ -179,6 +181,7 @@ impl Session {
                 in_flight: Vec::new(),
                 acks: None,
                 catching_up: None,
+                wanted: 0,
                 presence: None,
                 interested: false,
                 closing: None,
@@ -514,7 +517,7 @@ impl Session {
                 buffer.extend_from_slice(b"<r xmlns='urn:xmpp:sm:3'/>");
             }
         }
-        drained.hungry = state.catching_up.is_some() && state.bytes < self.limits.outbox / 2 && !state.is_full(&self.limits, 0);
+        drained.hungry = state.catching_up.is_some() && state.bytes < self.limits.outbox / 2 && !state.is_full(&self.limits, state.wanted);
         drained.wrote = buffer.len() > start;
         if !drained.more {
             drained.close = state.closing.take();
@@ -588,7 +591,7 @@ impl Session {
     /// From where on the session wants its tail, while it is catching up and has room.
     pub(crate) fn catching_up(&self) -> Option<u64> {
         let state = self.state.lock();
-        if state.phase == Phase::Closed || state.is_full(&self.limits, 0) { None } else { state.catching_up }
+        if state.phase == Phase::Closed || state.is_full(&self.limits, state.wanted) { None } else { state.catching_up }
     }
 
     /// Begins to read the tail from `after` on; kept messages wait there until the session has caught up.
@@ -601,8 +604,10 @@ impl Session {
         let mut state = self.state.lock();
         let Some(id) = out.kept.as_ref().map(|kept| kept.id) else { return false };
         if state.phase == Phase::Closed || state.is_full(&self.limits, out.size()) {
+            state.wanted = out.size();
             return false;
         }
+        state.wanted = 0;
         state.catching_up = Some(id);
         state.enqueue(out);
         true
@@ -618,7 +623,10 @@ impl Session {
 
     /// The tail is read to its end: kept messages come straight to the outbox again.
     pub(crate) fn caught_up(&self) {
-        self.state.lock().catching_up = None;
+        let mut state = self.state.lock();
+        state.catching_up = None;
+        state.wanted = 0;
+        drop(state);
         self.wake.notify_one();
     }
 
@@ -663,8 +671,12 @@ impl State {
         self.outbox.push_back(Out::Stanza(out));
     }
 
+    /// Whether there is no room for so many more bytes. Where nothing waits there is room for anything, or a message
+    /// larger than the bounds would wait for ever.
     fn is_full(&self, limits: &SessionLimits, more: usize) -> bool {
-        self.bytes + more > limits.outbox || self.acks.as_ref().is_some_and(|acks| acks.unacked_bytes + self.bytes + more > limits.unacked)
+        let unacked = self.acks.as_ref().map(|acks| acks.unacked_bytes);
+        let held = self.bytes + unacked.unwrap_or_default();
+        held > 0 && (self.bytes + more > limits.outbox || unacked.is_some() && held + more > limits.unacked)
     }
 
     fn wants_answer(&self) -> bool {
