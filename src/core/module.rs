@@ -148,7 +148,7 @@ pub enum Flow {
     /// Refused: the sender is told, unless the stanza is an error or a result itself.
     Reject(StanzaError),
     /// Ask again when the future is done. Only before [`Stage::Archive`] for messages, anywhere for presence and IQ.
-    Wait(BoxFuture<Flow>),
+    Wait(BoxFuture<Self>),
 }
 
 impl From<Result<(), StanzaError>> for Flow {
@@ -262,6 +262,9 @@ pub struct NonzaOutcome {
     pub reply: Vec<Element>,
 }
 
+/// A module's handler of a nonza. An error ends the stream.
+pub type OnNonza<M> = fn(&Arc<M>, &Arc<Server>, &mut Nonza<'_>, &Element) -> Result<(), StreamError>;
+
 /// The hooks of one module, being listed.
 pub struct Hooks<'a, M> {
     module: Arc<M>,
@@ -353,7 +356,7 @@ impl<M: Module> Hooks<'_, M> {
         &mut self,
         ns: &'static str,
         name: &'static str,
-        f: fn(&Arc<M>, &Arc<Server>, &mut Nonza<'_>, &Element) -> Result<(), StreamError>,
+        f: OnNonza<M>,
     ) -> &mut Self {
         let module = self.module.clone();
         self.table.nonzas.push((ns, name, Box::new(move |server, nonza, element| f(&module, server, nonza, element))));
