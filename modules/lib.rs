@@ -6,6 +6,7 @@ pub mod disco;
 pub mod offline;
 pub mod ping;
 pub mod presence;
+pub mod roster;
 pub mod stanza_id;
 pub mod stream_management;
 
@@ -16,6 +17,7 @@ pub const ALL: &[Entry] = &[
     Entry::of::<stanza_id::StanzaId>(),
     Entry::of::<offline::Offline>(),
     Entry::of::<stream_management::StreamManagement>(),
+    Entry::of::<roster::Roster>(),
     Entry::of::<presence::Presence>(),
     Entry::of::<disco::Disco>(),
     Entry::of::<ping::Ping>(),

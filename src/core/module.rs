@@ -204,67 +204,17 @@ impl Call {
 /// What an IQ handler answers: the payload of the result, or the error.
 pub type IqResult = Result<Option<Element>, StanzaError>;
 
-pub(crate) type IqFn = Box<dyn Fn(Call) -> BoxFuture<IqResult> + Send + Sync>;
+/// What became of an IQ request.
+pub(crate) enum Answer {
+    /// The router is to send a result with this payload.
+    Payload(Option<Element>),
+    /// The module has sent the result itself.
+    Sent,
+}
+
+pub(crate) type IqFn = Box<dyn Fn(Call) -> BoxFuture<Result<Answer, StanzaError>> + Send + Sync>;
 pub(crate) type InterceptFn = Box<dyn Fn(&Cx<'_>, &mut Stanza) -> Flow + Send + Sync>;
 pub(crate) type SessionFn = Box<dyn Fn(&Arc<Server>, &Arc<Session>) -> Flow + Send + Sync>;
-pub(crate) type NonzaFn = Box<dyn Fn(&Arc<Server>, &mut Nonza<'_>, &Element) -> Result<(), StreamError> + Send + Sync>;
-pub(crate) type FeatureFn = Box<dyn Fn(&Offer<'_>) -> Option<Element> + Send + Sync>;
-pub(crate) type ComponentFn = Box<dyn Fn(&Arc<Server>, Stanza) -> BoxFuture<()> + Send + Sync>;
-pub(crate) type LoadFn = Box<dyn Fn(Arc<Server>, Arc<Account>) -> BoxFuture<Result<(), crate::store::StoreError>> + Send + Sync>;
-pub(crate) type TickFn = Box<dyn Fn(&Arc<Server>) + Send + Sync>;
-pub(crate) type IdentityFn = Box<dyn Fn() -> Vec<Element> + Send + Sync>;
-pub(crate) type PreAuthFn = Box<dyn Fn(PreAuthCall) -> BoxFuture<IqResult> + Send + Sync>;
-
-/// What a stream is like when features are offered.
-pub struct Offer<'a> {
-    /// The server.
-    pub server: &'a Arc<Server>,
-    /// The host that the stream is for.
-    pub host: &'a Host,
-    /// Whether the bytes travel inside TLS.
-    pub secured: bool,
-}
-
-/// An IQ that came before authentication (XEP-0077).
-pub struct PreAuthCall {
-    /// The server.
-    pub server: Arc<Server>,
-    /// The host that the stream is for.
-    pub host: Arc<Host>,
-    /// Whether the bytes travel inside TLS.
-    pub secured: bool,
-    /// Where the client connects from.
-    pub peer: std::net::IpAddr,
-    /// Get or set.
-    pub kind: IqType,
-    /// The request's only child.
-    pub payload: Element,
-}
-
-/// A nonza of an authenticated stream and what its handler may do about it.
-pub struct Nonza<'a> {
-    /// The authenticated user.
-    pub user: &'a BareJid,
-    /// The stream's session, once it has one.
-    pub session: Option<&'a Arc<Session>>,
-    /// What to write back at once, before anything of the session's outbox.
-    pub reply: Vec<Element>,
-    /// Set by a handler that has to wait before it can answer; the stream reads nothing else meanwhile.
-    pub wait: Option<BoxFuture<Result<NonzaOutcome, StreamError>>>,
-}
-
-/// What a nonza's future brings.
-#[derive(Default)]
-pub struct NonzaOutcome {
-    /// The session to go on with, and the number of this connection on it.
-    pub resume: Option<(Arc<Session>, u64)>,
-    /// What to write back.
-    pub reply: Vec<Element>,
-}
-
-/// A module's handler of a nonza. An error ends the stream.
-pub type OnNonza<M> = fn(&Arc<M>, &Arc<Server>, &mut Nonza<'_>, &Element) -> Result<(), StreamError>;
-
 /// The hooks of one module, being listed.
 pub struct Hooks<'a, M> {
     module: Arc<M>,
@@ -303,7 +253,27 @@ impl<M: Module> Hooks<'_, M> {
         Fut: Future<Output = IqResult> + Send + 'static,
     {
         let module = self.module.clone();
-        self.table.iq.push(IqDoor { kind, at, ns, name, call: Box::new(move |call| Box::pin(f(module.clone(), call))) });
+        let call = move |call: Call| -> BoxFuture<_> {
+            let answer = f(module.clone(), call);
+            Box::pin(async move { answer.await.map(Answer::Payload) })
+        };
+        self.table.iq.push(IqDoor { kind, at, ns, name, call: Box::new(call) });
+        self
+    }
+
+    /// The same, but the module sends the result itself, at the moment that is right among other stanzas. The router
+    /// sends errors only.
+    pub fn iq_answered<F, Fut>(&mut self, kind: IqType, at: Target, ns: &'static str, name: &'static str, f: F) -> &mut Self
+    where
+        F: Fn(Arc<M>, Call) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), StanzaError>> + Send + 'static,
+    {
+        let module = self.module.clone();
+        let call = move |call: Call| -> BoxFuture<_> {
+            let answer = f(module.clone(), call);
+            Box::pin(async move { answer.await.map(|()| Answer::Sent) })
+        };
+        self.table.iq.push(IqDoor { kind, at, ns, name, call: Box::new(call) });
         self
     }
 
@@ -356,7 +326,7 @@ impl<M: Module> Hooks<'_, M> {
         &mut self,
         ns: &'static str,
         name: &'static str,
-        f: OnNonza<M>,
+        f: NonzaHook<M>,
     ) -> &mut Self {
         let module = self.module.clone();
         self.table.nonzas.push((ns, name, Box::new(move |server, nonza, element| f(&module, server, nonza, element))));
