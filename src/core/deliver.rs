@@ -7,6 +7,7 @@ use std::time::Duration;
 use rookery_xmpp::datetime;
 use rookery_xmpp::element::Element;
 use rookery_xmpp::error::{Condition, ErrorKind, StanzaError};
+use rookery_xmpp::header::Namespaces;
 use rookery_xmpp::jid::Jid;
 use rookery_xmpp::ns;
 use rookery_xmpp::parser::{self, Parsed};
@@ -413,7 +414,7 @@ fn delayed(kept: &Kept) -> Stanza {
 }
 
 fn parse(entry: &TailEntry) -> Option<Stanza> {
-    match parser::parse(entry.stanza.clone(), &Default::default()) {
+    match parser::parse(entry.stanza.clone(), &Namespaces::none()) {
         Ok(Parsed::Stanza(stanza)) => Some(stanza),
         Ok(_) | Err(_) => {
             error!(account = %entry.account, id = entry.id, "a stored message cannot be read; it is left where it is");

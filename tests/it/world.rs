@@ -12,6 +12,7 @@ use rookery_core::session::{Session, StreamInfo};
 use rookery_core::store::{AccountStore, Store};
 use rookery_store::MemoryStore;
 use rookery_xmpp::element::Element;
+use rookery_xmpp::header::Namespaces;
 use rookery_xmpp::jid::BareJid;
 use rookery_xmpp::parser::{Parsed, parse};
 use rookery_xmpp::sasl::Credentials;
@@ -83,7 +84,7 @@ impl Client {
     /// Sends a stanza or a nonza.
     pub(crate) async fn send(&self, xml: &str) {
         let bytes = Bytes::copy_from_slice(xml.as_bytes());
-        match parse(bytes, &Default::default()).unwrap() {
+        match parse(bytes, &Namespaces::content_only("jabber:client")).unwrap() {
             Parsed::Stanza(stanza) => {
                 let receipt = self.session.receive();
                 self.server.accept(&self.session, stanza, receipt).await.unwrap();
