@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rookery_xmpp::element::Element;
-use rookery_xmpp::error::{StanzaError, StreamError};
+use rookery_xmpp::error::{Condition, StanzaError, StreamError};
 use rookery_xmpp::jid::{BareJid, Jid};
 use rookery_xmpp::stanza::{IqType, Kind, Stanza};
 
@@ -120,6 +120,8 @@ pub enum SessionEvent {
     Available,
     /// Messages to the bare JID reach it from now on: it is available and its priority is not negative any more.
     Reachable,
+    /// What its client can do has become known, or has changed (XEP-0115): see [`Server::caps`].
+    Described,
     /// It has gone unavailable, by its own word or by ending; `presence` handlers have run.
     Unavailable,
     /// Its connection is gone; it may be resumed (XEP-0198).
@@ -199,6 +201,13 @@ impl Call {
     pub fn is_own(&self) -> bool {
         self.account.as_ref().is_some_and(|account| account.jid.as_str() == self.from.bare_str())
     }
+
+    /// Refuses whoever may not know of the account: only its user and those who see its presence may. The error is the
+    /// one for accounts that do not exist (security.md A5, C8).
+    pub fn may_see(&self) -> Result<(), StanzaError> {
+        let subscribed = || self.account.as_ref().is_some_and(|account| account.roster().subscription(self.from.bare_str()).is_from());
+        if self.is_own() || subscribed() { Ok(()) } else { Err(StanzaError::new(Condition::ServiceUnavailable)) }
+    }
 }
 
 /// What an IQ handler answers: the payload of the result, or the error.
@@ -215,6 +224,64 @@ pub(crate) enum Answer {
 pub(crate) type IqFn = Box<dyn Fn(Call) -> BoxFuture<Result<Answer, StanzaError>> + Send + Sync>;
 pub(crate) type InterceptFn = Box<dyn Fn(&Cx<'_>, &mut Stanza) -> Flow + Send + Sync>;
 pub(crate) type SessionFn = Box<dyn Fn(&Arc<Server>, &Arc<Session>) -> Flow + Send + Sync>;
+/// A module's handler of a nonza.
+pub type NonzaHook<M> = fn(&Arc<M>, &Arc<Server>, &mut Nonza<'_>, &Element) -> Result<(), StreamError>;
+
+pub(crate) type NonzaFn = Box<dyn Fn(&Arc<Server>, &mut Nonza<'_>, &Element) -> Result<(), StreamError> + Send + Sync>;
+pub(crate) type FeatureFn = Box<dyn Fn(&Offer<'_>) -> Option<Element> + Send + Sync>;
+pub(crate) type ComponentFn = Box<dyn Fn(&Arc<Server>, Stanza) -> BoxFuture<()> + Send + Sync>;
+pub(crate) type LoadFn = Box<dyn Fn(Arc<Server>, Arc<Account>) -> BoxFuture<Result<(), crate::store::StoreError>> + Send + Sync>;
+pub(crate) type TickFn = Box<dyn Fn(&Arc<Server>) + Send + Sync>;
+pub(crate) type IdentityFn = Box<dyn Fn() -> Vec<Element> + Send + Sync>;
+pub(crate) type PreAuthFn = Box<dyn Fn(PreAuthCall) -> BoxFuture<IqResult> + Send + Sync>;
+
+/// What a stream is like when features are offered.
+pub struct Offer<'a> {
+    /// The server.
+    pub server: &'a Arc<Server>,
+    /// The host that the stream is for.
+    pub host: &'a Host,
+    /// Whether the bytes travel inside TLS.
+    pub secured: bool,
+}
+
+/// An IQ that came before authentication (XEP-0077).
+pub struct PreAuthCall {
+    /// The server.
+    pub server: Arc<Server>,
+    /// The host that the stream is for.
+    pub host: Arc<Host>,
+    /// Whether the bytes travel inside TLS.
+    pub secured: bool,
+    /// Where the client connects from.
+    pub peer: std::net::IpAddr,
+    /// Get or set.
+    pub kind: IqType,
+    /// The request's only child.
+    pub payload: Element,
+}
+
+/// A nonza of an authenticated stream and what its handler may do about it.
+pub struct Nonza<'a> {
+    /// The authenticated user.
+    pub user: &'a BareJid,
+    /// The stream's session, once it has one.
+    pub session: Option<&'a Arc<Session>>,
+    /// What to write back at once, before anything of the session's outbox.
+    pub reply: Vec<Element>,
+    /// Set by a handler that has to wait before it can answer; the stream reads nothing else meanwhile.
+    pub wait: Option<BoxFuture<Result<NonzaOutcome, StreamError>>>,
+}
+
+/// What a nonza's future brings.
+#[derive(Default)]
+pub struct NonzaOutcome {
+    /// The session to go on with, and the number of this connection on it.
+    pub resume: Option<(Arc<Session>, u64)>,
+    /// What to write back.
+    pub reply: Vec<Element>,
+}
+
 /// The hooks of one module, being listed.
 pub struct Hooks<'a, M> {
     module: Arc<M>,

@@ -19,6 +19,7 @@ use rookery_xmpp::stanza::Stanza;
 use tokio::sync::Notify;
 
 use crate::account::Account;
+use crate::request::Request;
 use crate::slots::{Slot, Slots};
 use crate::tail::Kept;
 
@@ -112,6 +113,8 @@ struct State {
     presence: Option<Arc<Stanza>>,
     interested: bool,
     closing: Option<StreamError>,
+    /// What the server has asked the client and got no answer to.
+    requests: Vec<Request>,
     slots: Slots,
 }
 
@@ -185,6 +188,7 @@ impl Session {
                 presence: None,
                 interested: false,
                 closing: None,
+                requests: Vec::new(),
                 slots: Slots::default(),
             }),
         })
@@ -305,6 +309,22 @@ impl Session {
     /// Whether it lives without a connection.
     pub fn is_detached(&self) -> bool {
         self.state.lock().phase == Phase::Detached
+    }
+
+    // ---- requests of the server -----------------------------------------------------------------------------------
+
+    pub(crate) fn expect(&self, request: Request) {
+        self.state.lock().requests.push(request);
+    }
+
+    pub(crate) fn expected(&self, id: &str) -> Option<Request> {
+        let mut state = self.state.lock();
+        let at = state.requests.iter().position(|request| request.id() == id)?;
+        Some(state.requests.swap_remove(at))
+    }
+
+    pub(crate) fn forget(&self, id: &str) {
+        self.expected(id);
     }
 
     // ---- stream management ----------------------------------------------------------------------------------------
@@ -590,6 +610,7 @@ impl Session {
             _ => None,
         }));
         state.bytes = 0;
+        state.requests = Vec::new();
         drop(state);
         self.wake.notify_one();
         Some(left)
