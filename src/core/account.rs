@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use rookery_xmpp::jid::BareJid;
@@ -34,6 +34,7 @@ pub struct Account {
     state: Mutex<State>,
     roster_turn: tokio::sync::Mutex<()>,
     used: AtomicU64,
+    deleted: AtomicBool,
 }
 
 impl Account {
@@ -46,7 +47,17 @@ impl Account {
             state: Mutex::new(State { sessions: Sessions::new(), roster: Arc::new(roster), slots: Slots::default() }),
             roster_turn: tokio::sync::Mutex::new(()),
             used: AtomicU64::new(0),
+            deleted: AtomicBool::new(false),
         })
+    }
+
+    /// Whether it has been deleted: what is written for it now would be found by the next who gets its name.
+    pub fn is_deleted(&self) -> bool {
+        self.deleted.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_deleted(&self) {
+        self.deleted.store(true, Ordering::Release);
     }
 
     /// Its sessions, detached ones included.
@@ -70,6 +81,12 @@ impl Account {
     /// The roster as it is now.
     pub fn roster(&self) -> Arc<Roster> {
         self.state.lock().roster.clone()
+    }
+
+    /// Waits until nobody else changes what is stored for the account, and keeps others from it as long as the guard
+    /// lives, so that memory and disk change in the same order. Not to be held over [`Self::change_roster`].
+    pub async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.roster_turn.lock().await
     }
 
     /// Reads the roster with no change on its way: what `read` sends comes between what is told of the changes before and

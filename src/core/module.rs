@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rookery_xmpp::element::Element;
-use rookery_xmpp::error::{StanzaError, StreamError};
+use rookery_xmpp::error::{Condition, StanzaError, StreamError};
 use rookery_xmpp::jid::{BareJid, Jid};
 use rookery_xmpp::stanza::{IqType, Kind, Stanza};
 
@@ -120,6 +120,8 @@ pub enum SessionEvent {
     Available,
     /// Messages to the bare JID reach it from now on: it is available and its priority is not negative any more.
     Reachable,
+    /// What its client can do has become known, or has changed (XEP-0115): see [`Server::caps`].
+    Described,
     /// It has gone unavailable, by its own word or by ending; `presence` handlers have run.
     Unavailable,
     /// Its connection is gone; it may be resumed (XEP-0198).
@@ -198,6 +200,13 @@ impl Call {
     /// Whether the account itself asks.
     pub fn is_own(&self) -> bool {
         self.account.as_ref().is_some_and(|account| account.jid.as_str() == self.from.bare_str())
+    }
+
+    /// Refuses whoever may not know of the account: only its user and those who see its presence may. The error is the
+    /// one for accounts that do not exist (security.md A5, C8).
+    pub fn may_see(&self) -> Result<(), StanzaError> {
+        let subscribed = || self.account.as_ref().is_some_and(|account| account.roster().subscription(self.from.bare_str()).is_from());
+        if self.is_own() || subscribed() { Ok(()) } else { Err(StanzaError::new(Condition::ServiceUnavailable)) }
     }
 }
 

@@ -17,6 +17,7 @@ use tracing::error;
 use crate::account::Account;
 use crate::host::Host;
 use crate::module::{Answer, BoxFuture, Call, Cx, Flow, InterceptFn, Stage, Target, Way};
+use crate::request;
 use crate::server::Server;
 use crate::session::{Receipt, Session};
 
@@ -48,6 +49,12 @@ impl Server {
             if from.as_str() != session.jid.as_str() && from.as_str() != session.account.jid.as_str() {
                 return Err(StreamError::new(StreamCondition::InvalidFrom));
             }
+        }
+        if session.account.is_deleted() {
+            return Err(StreamError::new(StreamCondition::NotAuthorized));
+        }
+        if request::answered(session, &stanza) {
+            return Ok(());
         }
         stanza.head.from = Some(session.jid.clone().into());
         stanza.strip(SERVER_OWNED);

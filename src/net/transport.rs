@@ -248,8 +248,8 @@ impl Transport {
     }
 
     /// Ends the connection in order: close_notify, what is unwritten, FIN; then awaits the peer's end, so that a reset
-    /// does not take the last words from it. All of it within `patience`.
-    pub async fn close(mut self, patience: Duration) {
+    /// does not take the last words from it. All of it within `patience`; then drop it.
+    pub async fn close(&mut self, patience: Duration) {
         let closing = async {
             self.say_goodbye()?;
             self.flush().await?;

@@ -497,6 +497,9 @@ macro_rules! store {
         #[async_trait]
         impl TailStore for $store {
             async fn commit(&self, changes: &[TailChange]) -> StoreResult<()> {
+                if changes.is_empty() {
+                    return Ok(());
+                }
                 let batch = crate::batch::Batch::new(changes)?;
                 let known = self.marked.load(Ordering::Relaxed);
                 call!(self.write, on => commit(on, &batch, known))?;

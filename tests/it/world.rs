@@ -118,7 +118,7 @@ impl Client {
         let bytes = Bytes::copy_from_slice(xml.as_bytes());
         match parse(bytes, &Namespaces::content_only("jabber:client")).unwrap() {
             Parsed::Stanza(stanza) => {
-                let receipt = self.session.receive();
+                let receipt = self.session.receive(self.session.connection()).unwrap();
                 self.server.accept(&self.session, stanza, receipt).await.unwrap();
             }
             Parsed::Nonza(element) => self.nonza(&element).await,

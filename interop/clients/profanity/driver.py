@@ -2,7 +2,7 @@
 
 It runs in a terminal of its own: commands are typed, events are read from its log, which has each stanza that it sent
 and received. It has its home in a temporary folder. The server's certificate is pinned there by its fingerprint, as
-`/tls always` would do (so `ca` must be that certificate itself): the folder of `/tls certpath` is not heard by the version in Debian 12.
+`/tls always` would do: the version in Debian 12 does not heed `/tls certpath`. So `ca` must be that certificate itself.
 """
 
 import asyncio

@@ -124,7 +124,13 @@ impl Driver {
         }
     }
 
-    pub(super) async fn run(mut self) {
+    /// Serves the connection to its end.
+    #[expect(clippy::manual_async_fn, reason = "an async fn would keep the driver twice")]
+    pub(super) fn run(mut self) -> impl Future<Output = ()> + Send {
+        async move { self.serve().await }
+    }
+
+    async fn serve(&mut self) {
         debug!(stream = self.id, peer = %self.connection.peer, "connected");
         if let Some(info) = self.connection.transport.tls() {
             self.stream.handle_tls(now(), TlsInfo { bindings: bindings(info) });
@@ -137,33 +143,35 @@ impl Driver {
             Box::pin(self.server.disconnected(&session, number, goodbye)).await;
         }
         if let Gone::Closed(_) | Gone::Past = gone {
-            self.connection.transport.close(LAST_WORDS).await;
+            Box::pin(self.connection.transport.close(LAST_WORDS)).await;
         }
     }
 
+    /// Deals with what is there, writes, awaits the next thing; until the end.
     async fn drive(&mut self) -> Gone {
+        let mut events = Vec::new();
         loop {
-            match self.turn().await {
-                Ok(()) => {}
-                Err(gone) => return gone,
+            if let Err(gone) = self.digest(mem::take(&mut events)).await {
+                return gone;
             }
-        }
-    }
-
-    /// Once around: what is there is dealt with and written, then the next thing awaited.
-    async fn turn(&mut self) -> Result<(), Gone> {
-        self.digest(Vec::new()).await?;
-        self.transmit()?;
-        // Writing may have brought the end.
-        match self.stream.poll_event() {
-            Some(event) => self.handle(event).await,
-            None => self.wait().await,
+            let next = match self.transmit() {
+                Ok(()) => self.stream.poll_event(),
+                Err(gone) => return gone,
+            };
+            match next {
+                // Writing has brought the end.
+                Some(event) => events.push(event),
+                None => match self.wait().await {
+                    Ok(happened) => events = happened,
+                    Err(gone) => return gone,
+                },
+            }
         }
     }
 
     // ---- reading --------------------------------------------------------------------------------------------------
 
-    async fn read(&mut self) -> Result<(), Gone> {
+    fn read(&mut self) -> Result<Vec<Event>, Gone> {
         let (stream, unread, now) = (&mut self.stream, &mut self.unread, now());
         let mut events = Vec::new();
         let read = self.connection.transport.read(|bytes| {
@@ -173,9 +181,9 @@ impl Driver {
         match read {
             Read::Bytes(count) => {
                 self.paused = self.bucket.take(count, now);
-                self.digest(events).await
+                Ok(events)
             }
-            Read::Blocked | Read::Secured => Ok(()),
+            Read::Blocked | Read::Secured => Ok(events),
             Read::Ended => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "ended without </stream:stream>").into()),
             Read::Cut => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "cut off").into()),
         }
@@ -212,12 +220,12 @@ impl Driver {
             Event::Stanza(stanza) => self.accept(stanza).await,
             Event::Answered(reply) => {
                 if let Some(attached) = &self.attached {
-                    drop(attached.session.receive());
+                    drop(attached.session.receive(attached.number));
                     reply.map(|reply| attached.session.send(reply));
                 }
                 Ok(())
             }
-            Event::Nonza(element) => self.nonza(element).await,
+            Event::Nonza(element) => Box::pin(self.nonza(element)).await,
             Event::Opened(opened) => {
                 self.open(&opened);
                 Ok(())
@@ -251,10 +259,7 @@ impl Driver {
 
     async fn accept(&mut self, stanza: Stanza) -> Result<(), Gone> {
         let Some(Attached { session, number, .. }) = &self.attached else { return Ok(()) };
-        if session.connection() != *number {
-            return self.past();
-        }
-        let receipt = session.receive();
+        let Ok(receipt) = session.receive(*number) else { return self.past() };
         if let Err(error) = Box::pin(self.server.accept(session, stanza, receipt)).await {
             self.stream.close(now(), Some(error));
         }
@@ -443,7 +448,7 @@ impl Driver {
 
     // ---- waiting --------------------------------------------------------------------------------------------------
 
-    async fn wait(&mut self) -> Result<(), Gone> {
+    async fn wait(&mut self) -> Result<Vec<Event>, Gone> {
         let now = now();
         self.watch_writing(now)?;
         let asked = self.attached.as_ref().and_then(|attached| attached.session.asked_at()).map(|at| at + ACK_PATIENCE);
@@ -476,19 +481,16 @@ impl Driver {
             () = ending.begun(), if !bound => Happened::Ending,
         };
         match happened {
-            Happened::Readable => self.read().await,
-            Happened::Writable => Ok(self.connection.transport.offer()?),
+            Happened::Readable => return self.read(),
+            Happened::Writable => self.connection.transport.offer()?,
             Happened::Timer => {
                 self.timer = None;
                 self.stream.handle_timeout(self::now());
-                Ok(())
             }
-            Happened::Ending => {
-                self.stream.close(now, Some(StreamCondition::SystemShutdown.into()));
-                Ok(())
-            }
-            Happened::Other => Ok(()),
+            Happened::Ending => self.stream.close(now, Some(StreamCondition::SystemShutdown.into())),
+            Happened::Other => {}
         }
+        Ok(Vec::new())
     }
 
     /// A peer that takes nothing of what waits for it is given up after a while.
