@@ -265,8 +265,14 @@ impl Session {
     /// nobody keeps ends the session instead, with an error that says so.
     pub fn push(&self, out: Outgoing) -> Pushed {
         let mut state = self.state.lock();
-        if state.phase == Phase::Closed || state.closing.is_some() {
+        if state.phase == Phase::Closed {
             return Pushed::Refused;
+        }
+        if state.closing.is_some() {
+            let Some(kept) = &out.kept else { return Pushed::Refused };
+            // A detached session may be resumed all the same: it then reads on from here.
+            state.catching_up.get_or_insert(kept.id.saturating_sub(1));
+            return Pushed::Taken;
         }
         if let Some(kept) = &out.kept {
             if state.catching_up.is_some() {
