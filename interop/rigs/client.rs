@@ -80,6 +80,8 @@ pub struct Connection {
     pub features: Vec<u8>,
     /// The full JID, once bound.
     pub jid: String,
+    /// Messages and presences that came while something else was expected.
+    pub early: Vec<Vec<u8>>,
 }
 
 impl Connection {
@@ -104,6 +106,7 @@ impl Connection {
             target: target.clone(),
             features: Vec::new(),
             jid: String::new(),
+            early: Vec::new(),
         })
     }
 
@@ -298,19 +301,13 @@ impl Connection {
 
     /// The next element, which must be of this name.
     pub async fn expect(&mut self, name: &str) -> Result<Vec<u8>, Failure> {
-        let token = self.element().await?;
-        let bytes = self.bytes(token);
-        if xml::name(bytes) == name.as_bytes() { Ok(bytes.to_vec()) } else { Err(unexpected(bytes)) }
-    }
-
-    /// Sends an IQ and waits for its answer; other stanzas meanwhile are dropped.
-    pub async fn ask(&mut self, id: &str, iq: &str) -> Result<Vec<u8>, Failure> {
-        self.queue(iq.as_bytes());
         loop {
             let token = self.element().await?;
-            let bytes = self.bytes(token);
-            if xml::name(bytes) == b"iq" && xml::attribute(bytes, "id").as_deref() == Some(id) {
-                return Ok(bytes.to_vec());
+            let bytes = self.bytes(token).to_vec();
+            match xml::name(&bytes) {
+                found if found == name.as_bytes() => return Ok(bytes),
+                b"message" | b"presence" => self.early.push(bytes),
+                _ => return Err(unexpected(&bytes)),
             }
         }
     }
