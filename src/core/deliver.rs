@@ -7,6 +7,7 @@ use std::time::Duration;
 use rookery_xmpp::datetime;
 use rookery_xmpp::element::Element;
 use rookery_xmpp::error::{Condition, ErrorKind, StanzaError};
+use rookery_xmpp::header::Namespaces;
 use rookery_xmpp::jid::Jid;
 use rookery_xmpp::ns;
 use rookery_xmpp::parser::{self, Parsed};
@@ -40,9 +41,9 @@ enum Otherwise {
 enum Page {
     /// The page is not to be trusted: read it again.
     Again,
-    /// There is more, if the session has room.
+    /// There is more.
     More,
-    /// The session is up to date.
+    /// The session is up to date, or full.
     Last,
 }
 
@@ -283,7 +284,11 @@ impl Server {
             }
             tail.release(&kept);
         }
-        if full || !room {
+        if !room {
+            // The session asks again when its outbox is half empty.
+            return Page::Last;
+        }
+        if full {
             return Page::More;
         }
         session.caught_up();
@@ -413,7 +418,7 @@ fn delayed(kept: &Kept) -> Stanza {
 }
 
 fn parse(entry: &TailEntry) -> Option<Stanza> {
-    match parser::parse(entry.stanza.clone(), &Default::default()) {
+    match parser::parse(entry.stanza.clone(), &Namespaces::none()) {
         Ok(Parsed::Stanza(stanza)) => Some(stanza),
         Ok(_) | Err(_) => {
             error!(account = %entry.account, id = entry.id, "a stored message cannot be read; it is left where it is");

@@ -43,13 +43,10 @@ impl HostFiles {
     /// What the conf says, for each of its hosts: the files it names, else `<host>.crt` and `<host>.key` in the folder
     /// of certificates.
     pub fn of_conf(conf: &Conf) -> Vec<Self> {
-        let folder = &conf.server().certs;
         let of_host = |host: &Host| {
-            let name = host.domain.as_str();
-            let (named, generate) = (host.certificate.clone().zip(host.key.clone()), host.certificate.is_none());
-            let (certificate, key) =
-                named.unwrap_or_else(|| (folder.join(format!("{name}.crt")), folder.join(format!("{name}.key"))));
-            Self { host: name.to_owned(), certificate, key, generate }
+            let files = host.certificate_files(conf.server());
+            let generate = !files.is_named;
+            Self { host: host.domain.to_string(), certificate: files.certificate, key: files.key, generate }
         };
         conf.hosts().iter().map(of_host).collect()
     }
@@ -116,8 +113,9 @@ impl Certificates {
         };
         let (mut sources, mut by_host) = (Vec::new(), HashMap::new());
         for files in hosts {
-            let source = Source::new(files)?;
-            let loaded = source.load(&this.provider, SystemTime::now(), true)?;
+            let mut source = Source::new(files)?;
+            source.make_if_missing(SystemTime::now())?;
+            let loaded = source.load(&this.provider)?;
             loaded.report();
             by_host.insert(source.ascii.clone(), Arc::new(loaded));
             sources.push(source);
@@ -135,7 +133,7 @@ impl Certificates {
         let (mut by_host, mut next, mut done) = (HashMap::new(), Vec::new(), Reloaded::default());
         for files in hosts {
             let host = files.host.clone();
-            let source = match Source::new(files) {
+            let mut source = match Source::new(files) {
                 Ok(source) => source,
                 Err(error) => {
                     done.refuse(host, error);
@@ -143,6 +141,13 @@ impl Certificates {
                 }
             };
             let before = old.by_host.get(&source.ascii);
+            if before.is_none()
+                && let Err(error) = source.make_if_missing(SystemTime::now())
+            {
+                done.refuse(host, error);
+                next.push(source);
+                continue;
+            }
             let certificate = self.replace(&source, before, &mut done);
             if let Some(certificate) = certificate {
                 by_host.insert(source.ascii.clone(), certificate);
@@ -243,7 +248,7 @@ impl Certificates {
         done: &mut Reloaded,
     ) -> Option<Arc<HostCertificate>> {
         let now = SystemTime::now();
-        let loaded = source.load(&self.provider, now, before.is_none()).and_then(|loaded| {
+        let loaded = source.load(&self.provider).and_then(|loaded| {
             let improves = before.is_none_or(|before| before.expired(now));
             if loaded.expired(now) && !improves {
                 return Err(CertificateError::Expired {
@@ -297,34 +302,37 @@ impl Source {
         })
     }
 
-    /// `first`: the domain has no certificate yet, so that one may be made. Files that vanish later are an error.
-    fn load(
-        &self,
-        provider: &CryptoProvider,
-        now: SystemTime,
-        first: bool,
-    ) -> Result<HostCertificate, CertificateError> {
-        let HostFiles { host, certificate, key, .. } = &self.files;
-        if first && self.files.generate {
-            match (exists(certificate)?, exists(key)?) {
-                (false, false) => {
-                    selfsigned::generate(&self.ascii, host, certificate, key, now)?;
-                    warn!(
-                        host,
-                        certificate = %certificate.display(),
-                        key = %key.display(),
-                        "made a self-signed certificate: clients will warn; put one from a certificate authority (chain and key, PEM) into these files, Rookery takes it by itself"
-                    );
-                }
-                (true, false) => {
-                    return Err(CertificateError::HalfAPair { present: certificate.clone(), missing: key.clone() });
-                }
-                (false, true) => {
-                    return Err(CertificateError::HalfAPair { present: key.clone(), missing: certificate.clone() });
-                }
-                (true, true) => {}
-            }
+    /// Makes a certificate for a domain that has none yet, where that is wanted. Files that vanish later are an error:
+    /// a new certificate would be a surprise to everyone who trusted the old one.
+    fn make_if_missing(&mut self, now: SystemTime) -> Result<(), CertificateError> {
+        let HostFiles { host, certificate, key, generate } = &self.files;
+        if !generate {
+            return Ok(());
         }
+        let half = |present: &Path, missing: &Path| CertificateError::HalfAPair {
+            present: present.to_owned(),
+            missing: missing.to_owned(),
+        };
+        match (exists(certificate)?, exists(key)?) {
+            (true, true) => return Ok(()),
+            (true, false) => return Err(half(certificate, key)),
+            (false, true) => return Err(half(key, certificate)),
+            (false, false) => {}
+        }
+        selfsigned::generate(&self.ascii, host, certificate, key, now)?;
+        warn!(
+            host,
+            certificate = %certificate.display(),
+            key = %key.display(),
+            "made a self-signed certificate: clients will warn; put one from a certificate authority (chain and key, PEM) into these files, Rookery takes it by itself"
+        );
+        self.tried = Stamp::of(&self.files);
+        self.seen = self.tried;
+        Ok(())
+    }
+
+    fn load(&self, provider: &CryptoProvider) -> Result<HostCertificate, CertificateError> {
+        let HostFiles { host, certificate, key, .. } = &self.files;
         let read =
             |path: &PathBuf| fs::read(path).map_err(|error| CertificateError::Read { path: path.clone(), error });
         let (chain_pem, key_pem) = (read(certificate)?, read(key)?);
@@ -362,3 +370,6 @@ pub(crate) fn ascii_host(host: &str) -> Result<Box<str>, CertificateError> {
         Err(error) => Err(CertificateError::Host { host: host.to_owned(), why: error.to_string() }),
     }
 }
+
+#[cfg(test)]
+mod tests;

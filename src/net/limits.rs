@@ -45,8 +45,8 @@ impl From<&Limits> for ConnectionLimits {
             per_second: conf.connections_per_second.get(),
             burst: conf.connections_burst.get(),
             unauthenticated: conf.unauthenticated.get(),
+            unauthenticated_total: conf.unauthenticated_total.len(),
             exempt: conf.exempt.clone(),
-            ..Self::default()
         }
     }
 }

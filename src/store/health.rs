@@ -127,11 +127,7 @@ impl Health {
         self.run(&self.writes, call).await
     }
 
-    async fn run<T>(
-        &self,
-        side: &Side,
-        call: impl Future<Output = Outcome<T>>,
-    ) -> StoreResult<T> {
+    async fn run<T>(&self, side: &Side, call: impl Future<Output = Outcome<T>>) -> StoreResult<T> {
         let error = match timeout(self.deadline, call).await {
             Ok(Ok(value)) => {
                 side.succeeded(&self.name);
@@ -232,14 +228,17 @@ impl Side {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::LogCapture;
+    use crate::tests::LogCapture;
 
     fn health() -> Health {
         Health::new("test.db".into(), Duration::from_secs(1), |_| Fault::Corrupt)
     }
 
     async fn fail(health: &Health, error: StoreError) {
-        health.write(async { Outcome::<()>::Err(error.into()) }).await.unwrap_err();
+        health
+            .write(async { Outcome::<()>::Err(error.into()) })
+            .await
+            .unwrap_err();
     }
 
     #[tokio::test(start_paused = true)]

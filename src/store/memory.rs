@@ -37,9 +37,11 @@ struct State {
     accounts: BTreeMap<BareJid, Account>,
     values: BTreeMap<(BareJid, String, String), Vec<u8>>,
     last_id: u64,
+    last_account: u64,
 }
 
 struct Account {
+    number: u64,
     created: SystemTime,
     credentials: Credentials,
     items: BTreeMap<BareJid, RosterItem>,
@@ -100,7 +102,11 @@ impl MemoryStore {
     /// Waits until at least so many commits are held by [`MemoryStore::pause_commits`].
     pub async fn commits_held(&self, at_least: usize) {
         // The sender lives in self, so the channel cannot close meanwhile.
-        let _ = self.held.subscribe().wait_for(|held| *held >= at_least).await;
+        let _ = self
+            .held
+            .subscribe()
+            .wait_for(|held| *held >= at_least)
+            .await;
     }
 
     /// How many calls of [`TailStore::commit`] have succeeded.
@@ -160,25 +166,27 @@ impl Drop for Held<'_> {
 impl AccountStore for MemoryStore {
     async fn credentials(&self, user: &BareJid) -> StoreResult<Option<Credentials>> {
         self.call(Access::Read, |state| {
-            Ok(state.accounts.get(user).map(|account| account.credentials.clone()))
+            Ok(state
+                .accounts
+                .get(user)
+                .map(|account| account.credentials.clone()))
         })
         .await
     }
 
     async fn account_exists(&self, user: &BareJid) -> StoreResult<bool> {
-        self.call(Access::Read, |state| Ok(state.accounts.contains_key(user))).await
+        self.call(Access::Read, |state| Ok(state.accounts.contains_key(user)))
+            .await
     }
 
-    async fn create_account(
-        &self,
-        user: &BareJid,
-        credentials: &Credentials,
-    ) -> StoreResult<bool> {
+    async fn create_account(&self, user: &BareJid, credentials: &Credentials) -> StoreResult<bool> {
         self.call(Access::Write, |state| {
             if state.accounts.contains_key(user) {
                 return Ok(false);
             }
+            state.last_account += 1;
             let account = Account {
+                number: state.last_account,
                 created: SystemTime::now(),
                 credentials: credentials.clone(),
                 items: BTreeMap::new(),
@@ -198,9 +206,13 @@ impl AccountStore for MemoryStore {
         credentials: &Credentials,
     ) -> StoreResult<bool> {
         self.call(Access::Write, |state| {
-            Ok(state.accounts.get_mut(user).map(|account| {
-                account.credentials = credentials.clone();
-            }).is_some())
+            Ok(state
+                .accounts
+                .get_mut(user)
+                .map(|account| {
+                    account.credentials = credentials.clone();
+                })
+                .is_some())
         })
         .await
     }
@@ -240,6 +252,7 @@ impl RosterStore for MemoryStore {
             let of_items = account.items.values().map(|item| item.version);
             let of_removed = account.removed.values().copied();
             Ok(StoredRoster {
+                epoch: account.number,
                 version: of_items.chain(of_removed).max().unwrap_or(0),
                 items: account.items.values().cloned().collect(),
                 removed,
@@ -257,7 +270,6 @@ impl RosterStore for MemoryStore {
             for change in changes {
                 match change {
                     RosterChange::Put(item) => {
-                        account.removed.remove(&item.jid);
                         account.items.insert(item.jid.clone(), item.clone());
                     }
                     RosterChange::Remove(jid, version) => {
@@ -319,7 +331,10 @@ impl TailStore for MemoryStore {
                 return Ok(Vec::new());
             };
             let entries = account.tail.range(after + 1..=up_to);
-            Ok(entries.take(limit).map(|(_, entry)| entry.clone()).collect())
+            Ok(entries
+                .take(limit)
+                .map(|(_, entry)| entry.clone())
+                .collect())
         })
         .await
     }
@@ -351,7 +366,8 @@ impl KeyValueStore for MemoryStore {
         key: &str,
     ) -> StoreResult<Option<Vec<u8>>> {
         let place = (owner.clone(), module.to_owned(), key.to_owned());
-        self.call(Access::Read, |state| Ok(state.values.get(&place).cloned())).await
+        self.call(Access::Read, |state| Ok(state.values.get(&place).cloned()))
+            .await
     }
 
     async fn values(&self, owner: &BareJid, module: &str) -> StoreResult<Vec<(String, Vec<u8>)>> {

@@ -16,7 +16,9 @@ use crate::sqlite::SqliteStore;
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The data directory cannot be made.
-    #[error("cannot make the data directory {path}: {why}; make it yourself and give it to the user that runs rookery, or name another path in the conf")]
+    #[error(
+        "cannot make the data directory {path}: {why}; make it yourself and give it to the user that runs rookery, or name another path in the conf ([store] path)"
+    )]
     Directory {
         /// The directory.
         path: PathBuf,
@@ -24,7 +26,9 @@ pub enum OpenError {
         why: std::io::Error,
     },
     /// The database file cannot be opened.
-    #[error("cannot open the database file {path}: {why}; see that it is a file which the user that runs rookery may read and write, or name another path in the conf")]
+    #[error(
+        "cannot open the database file {path}: {why}; see that it is a file which the user that runs rookery may read and write, or name another path in the conf ([store] path)"
+    )]
     File {
         /// The file.
         path: PathBuf,
@@ -32,15 +36,29 @@ pub enum OpenError {
         why: String,
     },
     /// The file, its directory or its file system may not be written.
-    #[error("the database file {path} is read-only: {why}; see that the file and its directory belong to the user that runs rookery (chown, chmod u+rw), and that the file system is mounted read-write")]
+    #[error(
+        "the database file {path} is read-only: {why}; see that the file and its directory belong to the user that runs rookery (chown, chmod u+rw), and that the file system is mounted read-write"
+    )]
     ReadOnly {
         /// The file.
         path: PathBuf,
         /// The system's or the database's word.
         why: String,
     },
+    /// Another process holds the file.
+    #[error(
+        "the database file {path} is locked by another program: {why}; end whatever else has it open (a backup or a database browser, perhaps), and try again"
+    )]
+    Locked {
+        /// The file.
+        path: PathBuf,
+        /// The database's word.
+        why: String,
+    },
     /// The file is something else, or damaged.
-    #[error("the file {path} is not a database of rookery: {why}; name another path in the conf, or put a backup in its place")]
+    #[error(
+        "the file {path} is not a database of rookery: {why}; name another path in the conf ([store] path), or put a backup in its place"
+    )]
     Foreign {
         /// The file.
         path: PathBuf,
@@ -48,7 +66,9 @@ pub enum OpenError {
         why: String,
     },
     /// The database was made by a newer release.
-    #[error("the database {name} has schema {found}, this release of rookery knows up to {known}; start the newer release again, or put back the backup made before the upgrade")]
+    #[error(
+        "the database {name} has schema {found}, this release of rookery knows up to {known}; start the newer release again, or put back the backup made before the upgrade"
+    )]
     Newer {
         /// The file, or the server and database.
         name: String,
@@ -58,7 +78,9 @@ pub enum OpenError {
         known: i64,
     },
     /// The schema cannot be brought up to date.
-    #[error("cannot bring the schema of the database {name} up to date: {why}; nothing was changed. Put back a backup, or give the database's user the right to create tables")]
+    #[error(
+        "cannot bring the schema of the database {name} up to date: {why}; nothing was changed. Put back a backup, or give the database's user the right to create tables"
+    )]
     Schema {
         /// The file, or the server and database.
         name: String,
@@ -66,13 +88,17 @@ pub enum OpenError {
         why: String,
     },
     /// The URL of the conf is none.
-    #[error("the database URL of the conf cannot be read: {why}; it has the form postgres://user:password@host/database (a special character in the password is written as %XX)")]
+    #[error(
+        "the url in [store] of the conf cannot be read: {why}; it has the form postgres://user:password@host/database (a special character in the password is written as %XX)"
+    )]
     Url {
         /// What is wrong with it; without the password.
         why: String,
     },
     /// The server does not answer.
-    #[error("cannot reach the database {name}: {why}; see that PostgreSQL runs there, that it listens on that address, and that no firewall is between")]
+    #[error(
+        "cannot reach the database {name}: {why}; see that PostgreSQL runs there, that it listens on that address, and that no firewall is between"
+    )]
     Unreachable {
         /// Server and database.
         name: String,
@@ -80,7 +106,9 @@ pub enum OpenError {
         why: String,
     },
     /// The server refuses us.
-    #[error("the database {name} refuses us: {why}; see user, password and database name in the URL of the conf, and pg_hba.conf of the server")]
+    #[error(
+        "the database {name} refuses us: {why}; see user, password and database name in the url of [store] in the conf, and pg_hba.conf of the server"
+    )]
     Refused {
         /// Server and database.
         name: String,

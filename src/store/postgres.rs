@@ -33,7 +33,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// A database on a server.
 pub(crate) struct PostgresStore {
     health: Health,
-    pool: PgPool,
+    pub(crate) pool: PgPool,
     /// The highest id that the marks hold for sure.
     marked: AtomicI64,
 }
@@ -125,7 +125,12 @@ fn judge(code: &str) -> Fault {
         // Locks not had in time.
         "55P03" => Fault::Unavailable,
         // Login refused since the start; operator intervention and statements that took too long; system errors.
-        _ if ["28", "57", "58"].iter().any(|class| code.starts_with(class)) => Fault::Unavailable,
+        _ if ["28", "57", "58"]
+            .iter()
+            .any(|class| code.starts_with(class)) =>
+        {
+            Fault::Unavailable
+        }
         _ if passes(code) => Fault::Unavailable,
         _ => Fault::Corrupt,
     }

@@ -2,6 +2,8 @@
 //!
 //! Names are those of Namespaces in XML 1.0 (no colon inside). Spaces are XML's four, not Unicode's.
 
+mod wide;
+
 /// Space, tab, line feed, carriage return: XML 1.0 production `S`.
 #[inline]
 pub(crate) const fn is_space(byte: u8) -> bool {
@@ -36,15 +38,23 @@ pub(crate) fn is_nonchar(bytes: &[u8]) -> bool {
 
 const START: u8 = 1;
 const PART: u8 = 2;
+const NO_URI: u8 = 4;
 
-/// What an ASCII byte may be in a name; bytes of other characters have neither bit.
+/// What an ASCII byte may be in a name or must not be in a URI; bytes of other characters have no bit.
 #[expect(clippy::indexing_slicing, reason = "evaluated by the compiler")]
 const ASCII: [u8; 256] = {
     let mut table = [0; 256];
     let mut byte = 0;
     while byte < 128 {
         let b = byte as u8;
-        if b.is_ascii_alphabetic() || b == b'_' {
+        if b <= b' '
+            || matches!(
+                b,
+                0x7F | b'{' | b'}' | b'|' | b'<' | b'>' | b'"' | b'\\' | b'^' | b'`'
+            )
+        {
+            table[byte] = NO_URI;
+        } else if b.is_ascii_alphabetic() || b == b'_' {
             table[byte] = START | PART;
         } else if b.is_ascii_digit() || b == b'-' || b == b'.' {
             table[byte] = PART;
@@ -57,6 +67,12 @@ const ASCII: [u8; 256] = {
 #[inline]
 fn class(byte: u8) -> u8 {
     ASCII.get(usize::from(byte)).copied().unwrap_or_default()
+}
+
+/// The length of the run of ASCII name characters that `text` begins with.
+#[inline]
+pub(crate) fn plain_name_len(text: &str) -> usize {
+    text.bytes().take_while(|b| class(*b) & PART != 0).count()
 }
 
 /// Whether `name` is an NCName: what an element, an attribute or a prefix may be called.
@@ -80,29 +96,28 @@ fn is_wide_ncname(name: &str) -> bool {
 
 /// May stand first in a name.
 pub(crate) fn is_name_start(c: char) -> bool {
-    matches!(c, 'A'..='Z' | 'a'..='z' | '_' | '\u{C0}'..='\u{D6}' | '\u{D8}'..='\u{F6}' | '\u{F8}'..='\u{2FF}'
-        | '\u{370}'..='\u{37D}' | '\u{37F}'..='\u{1FFF}' | '\u{200C}'..='\u{200D}' | '\u{2070}'..='\u{218F}'
-        | '\u{2C00}'..='\u{2FEF}' | '\u{3001}'..='\u{D7FF}' | '\u{F900}'..='\u{FDCF}' | '\u{FDF0}'..='\u{FFFD}'
-        | '\u{10000}'..='\u{EFFFF}')
+    match u8::try_from(c) {
+        Ok(byte) if c.is_ascii() => class(byte) & START != 0,
+        _ => is_in(&wide::STARTS, c),
+    }
 }
 
 /// May stand in a name after its first character.
 pub(crate) fn is_name_part(c: char) -> bool {
-    is_name_start(c)
-        || matches!(c, '-' | '.' | '0'..='9' | '\u{B7}' | '\u{300}'..='\u{36F}' | '\u{203F}'..='\u{2040}')
+    match u8::try_from(c) {
+        Ok(byte) if c.is_ascii() => class(byte) & PART != 0,
+        _ => is_in(&wide::STARTS, c) || is_in(&wide::PARTS, c),
+    }
+}
+
+fn is_in(table: &[u16], c: char) -> bool {
+    u16::try_from(u32::from(c)).is_ok_and(|c| table.partition_point(|edge| *edge <= c) % 2 == 1)
 }
 
 /// Whether `uri` can name a namespace without being mistaken by parsers that join namespace and name with
 /// a separator (expat with `\n`, `|` or space; ElementTree with `{}`). None of these is legal in a URI.
 pub(crate) fn is_namespace_name(uri: &str) -> bool {
-    !uri.bytes().any(|b| {
-        b <= b' '
-            || b == 0x7F
-            || matches!(
-                b,
-                b'{' | b'}' | b'|' | b'<' | b'>' | b'"' | b'\\' | b'^' | b'`'
-            )
-    })
+    uri.bytes().all(|b| class(b) & NO_URI == 0)
 }
 
 #[cfg(test)]

@@ -255,3 +255,6 @@ impl FromStr for Stanza {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -202,6 +202,11 @@ impl Stanza {
         count.0
     }
 
+    /// Whether the inside is still the sender's bytes.
+    pub fn is_raw(&self) -> bool {
+        !matches!(self.body, Body::Edited(_))
+    }
+
     fn write_to(&self, out: &mut impl Sink, to: Option<&Jid>, declare: bool) {
         self.head.write(out, to, declare);
         if self.body.is_empty() {
@@ -227,3 +232,6 @@ impl fmt::Debug for Stanza {
         f.write_str(&self.to_xml())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -198,6 +198,30 @@ fn the_exporter_agrees_with_sha256_suites_too() {
 }
 
 #[test]
+fn a_client_that_must_try_another_key_share_gets_the_same_certificate() {
+    let dir = Scratch::new("retry");
+    let hosts = ["a.example", "b.example"];
+    let tls = tls(&dir, &hosts);
+    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+    provider.kx_groups =
+        vec![rustls::crypto::aws_lc_rs::kx_group::MLKEM1024, rustls::crypto::aws_lc_rs::kx_group::SECP384R1];
+    let mut roots = RootCertStore::empty();
+    let certificate = tls.certificates().of_host("b.example").expect("a certificate");
+    roots.add(certificate.key().cert[0].clone()).expect("a root");
+    let config = ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let mut pair = Pair::new(&tls, Entry::Direct, &config, "b.example");
+    pair.run().expect("a handshake");
+    assert_eq!(pair.client.handshake_kind(), Some(HandshakeKind::FullWithHelloRetryRequest));
+    assert_eq!(pair.info().group(), Some(NamedGroup::secp384r1));
+    assert!(pair.info().is_for("b.example"));
+    assert_eq!(pair.info().tls_exporter(), Some(&pair.exported()[..]));
+}
+
+#[test]
 fn tls12_works_and_offers_the_end_point_alone() {
     let dir = Scratch::new("tls12");
     let tls = tls(&dir, &["a.example"]);

@@ -65,7 +65,10 @@ macro_rules! remove {
 
 const PUT_1: &str = put!();
 const PUT_8: &str = put!(times_7!(", (?, ?, ?, ?, ?)"));
-const PUT_64: &str = put!(times_7!(", (?, ?, ?, ?, ?)"), times_56!(", (?, ?, ?, ?, ?)"));
+const PUT_64: &str = put!(
+    times_7!(", (?, ?, ?, ?, ?)"),
+    times_56!(", (?, ?, ?, ?, ?)")
+);
 
 const REMOVE_1: &str = remove!();
 const REMOVE_8: &str = remove!(times_7!(", (?, ?)"));
@@ -85,7 +88,10 @@ pub(super) async fn commit(
             8 => PUT_8,
             _ => PUT_1,
         };
-        rows.iter().fold(query(text), bind_put).execute(&mut *tx).await?;
+        rows.iter()
+            .fold(query(text), bind_put)
+            .execute(&mut *tx)
+            .await?;
         puts = rest;
     }
     let mut removals = batch.removals.as_slice();
@@ -95,7 +101,10 @@ pub(super) async fn commit(
             8 => REMOVE_8,
             _ => REMOVE_1,
         };
-        rows.iter().fold(query(text), bind_removal).execute(&mut *tx).await?;
+        rows.iter()
+            .fold(query(text), bind_removal)
+            .execute(&mut *tx)
+            .await?;
         removals = rest;
     }
     if batch.highest > marked {
@@ -128,7 +137,5 @@ fn bind_put(statement: Statement, put: &Put<'_>) -> Statement {
 }
 
 fn bind_removal(statement: Statement, removal: &Removal<'_>) -> Statement {
-    statement
-        .bind(removal.account.as_str())
-        .bind(removal.id)
+    statement.bind(removal.account.as_str()).bind(removal.id)
 }

@@ -63,7 +63,7 @@ conditions! {
         InvalidFrom "invalid-from"
             "the 'from' attribute does not match an authorized JID or validated domain.";
         InvalidNamespace "invalid-namespace"
-            "the stream namespace is not \"http://etherx.jabber.org/streams\", or the content namespace is not supported.";
+            "the stream namespace is not the one of streams, or the content namespace is not supported.";
         InvalidXml "invalid-xml"
             "the entity has sent invalid XML to a server that validates.";
         NotAuthorized "not-authorized"

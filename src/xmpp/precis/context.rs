@@ -1,33 +1,63 @@
 //! What depends on a code point's neighbours: the rules of RFC 5892 appendix A, and the Bidi Rule of RFC 5893 §2.
 
+use std::cell::OnceCell;
+
 use icu_properties::CodePointMapData;
 use icu_properties::props::{BidiClass, CanonicalCombiningClass, JoiningType, Script};
 
-/// Whether `c`, which stands at byte `at` of `text` and is CONTEXTJ or CONTEXTO, may stand there.
-pub(super) fn allows(text: &str, at: usize, c: char) -> bool {
-    let (Some(head), Some(tail)) = (text.get(..at), text.get(at + c.len_utf8()..)) else {
-        return false;
-    };
-    let before = head.chars().next_back();
-    let after = tail.chars().next();
-    match c {
-        // A.1, A.2: zero width (non-)joiner.
-        '\u{200c}' => before.is_some_and(is_virama) || joins(head, tail),
-        '\u{200d}' => before.is_some_and(is_virama),
-        // A.3: middle dot, between two l as in Catalan.
-        '\u{b7}' => before == Some('l') && after == Some('l'),
-        // A.4: Greek keraia.
-        '\u{375}' => after.is_some_and(|c| script(c) == Script::Greek),
-        // A.5, A.6: Hebrew geresh and gershayim.
-        '\u{5f3}' | '\u{5f4}' => before.is_some_and(|c| script(c) == Script::Hebrew),
-        // A.7: Katakana middle dot.
-        '\u{30fb}' => text
-            .chars()
-            .any(|c| matches!(script(c), Script::Hiragana | Script::Katakana | Script::Han)),
-        // A.8, A.9: one kind of Arabic digits only.
-        '\u{660}'..='\u{669}' => !text.contains(|c| matches!(c, '\u{6f0}'..='\u{6f9}')),
-        '\u{6f0}'..='\u{6f9}' => !text.contains(|c| matches!(c, '\u{660}'..='\u{669}')),
-        _ => false,
+/// A string, and what the rules ask of the whole of it, found out once.
+pub(super) struct Context<'a> {
+    text: &'a str,
+    japanese: OnceCell<bool>,
+    indic_digits: OnceCell<bool>,
+    extended_digits: OnceCell<bool>,
+}
+
+impl<'a> Context<'a> {
+    pub(super) const fn new(text: &'a str) -> Self {
+        Self {
+            text,
+            japanese: OnceCell::new(),
+            indic_digits: OnceCell::new(),
+            extended_digits: OnceCell::new(),
+        }
+    }
+
+    /// Whether `c`, which stands at byte `at` and is CONTEXTJ or CONTEXTO, may stand there.
+    pub(super) fn allows(&self, at: usize, c: char) -> bool {
+        let (Some(head), Some(tail)) = (self.text.get(..at), self.text.get(at + c.len_utf8()..))
+        else {
+            return false;
+        };
+        let before = head.chars().next_back();
+        let after = tail.chars().next();
+        match c {
+            // A.1, A.2: zero width (non-)joiner.
+            '\u{200c}' => before.is_some_and(is_virama) || joins(head, tail),
+            '\u{200d}' => before.is_some_and(is_virama),
+            // A.3: middle dot, between two l as in Catalan.
+            '\u{b7}' => before == Some('l') && after == Some('l'),
+            // A.4: Greek keraia.
+            '\u{375}' => after.is_some_and(|c| script(c) == Script::Greek),
+            // A.5, A.6: Hebrew geresh and gershayim.
+            '\u{5f3}' | '\u{5f4}' => before.is_some_and(|c| script(c) == Script::Hebrew),
+            // A.7: Katakana middle dot.
+            '\u{30fb}' => self.has(&self.japanese, |c| {
+                matches!(script(c), Script::Hiragana | Script::Katakana | Script::Han)
+            }),
+            // A.8, A.9: one kind of Arabic digits only.
+            '\u{660}'..='\u{669}' => !self.has(&self.extended_digits, |c| {
+                matches!(c, '\u{6f0}'..='\u{6f9}')
+            }),
+            '\u{6f0}'..='\u{6f9}' => {
+                !self.has(&self.indic_digits, |c| matches!(c, '\u{660}'..='\u{669}'))
+            }
+            _ => false,
+        }
+    }
+
+    fn has(&self, known: &OnceCell<bool>, wanted: impl Fn(char) -> bool) -> bool {
+        *known.get_or_init(|| self.text.chars().any(wanted))
     }
 }
 

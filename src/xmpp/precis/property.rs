@@ -6,7 +6,8 @@ use icu_properties::props::{
 };
 use icu_properties::{CodePointMapData, CodePointSetData};
 
-use super::{Disallowed, NFKC, category, context};
+use super::context::Context;
+use super::{Disallowed, NFKC, category};
 
 /// RFC 8264 §4: the two sets of code points that profiles build upon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,10 +35,11 @@ pub(super) enum Property {
 
 /// Whether each code point belongs to the class, and stands where it may.
 pub(super) fn allows(class: Class, text: &str) -> Result<(), Disallowed> {
+    let context = Context::new(text);
     let allowed = text.char_indices().all(|(at, c)| match derive(c) {
         Property::Valid => true,
         Property::Freeform => class == Class::Freeform,
-        Property::Context => context::allows(text, at, c),
+        Property::Context => context.allows(at, c),
         Property::Disallowed | Property::Unassigned => false,
     });
     if allowed && !text.is_empty() {

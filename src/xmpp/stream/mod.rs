@@ -226,9 +226,12 @@ impl Stream {
         let Some(negotiation) = &mut self.negotiation else {
             return;
         };
-        negotiation.secured = true;
-        negotiation.bindings = info.bindings;
-        if self.state == State::Negotiating(Step::Handshake) {
+        let in_handshake = self.state == State::Negotiating(Step::Handshake);
+        if in_handshake || self.state == State::AwaitingHeader {
+            negotiation.secured = true;
+            negotiation.bindings = info.bindings;
+        }
+        if in_handshake {
             self.restart(now);
         }
     }
@@ -260,7 +263,13 @@ impl Stream {
     /// Stanzas may flow: the session was resumed in place of binding (XEP-0198), or the peer
     /// server proved itself in another way (XEP-0220).
     pub fn established(&mut self) {
-        if let State::Negotiating(Step::Bind | Step::Features | Step::Choose) = self.state {
+        let proven = match self.state {
+            State::Negotiating(Step::Bind | Step::Choose) => true,
+            // A client has no other way than SASL.
+            State::Negotiating(Step::Features) => self.config.kind == Kind::S2s,
+            _ => false,
+        };
+        if proven {
             self.open();
         }
     }

@@ -261,6 +261,27 @@ fn a20_what_is_logged_of_a_login_holds_no_password() {
 }
 
 #[test]
+fn a14_no_answer_out_of_turn_opens_a_stream() {
+    let mut side = Side::receiving(config(Kind::C2s));
+    side.feed(HEADER);
+    let now = side.now;
+    side.stream.handle_tls(now, TlsInfo::default());
+    assert!(!side.stream.is_secured(), "no handshake was asked for");
+    side.stream.established();
+    side.stream.handle_keys(now, Ok(keys("user@localhost")));
+    side.stream.handle_bind(Err(Condition::Conflict.into()));
+    assert!(!side.stream.is_open());
+    assert_eq!(side.written(), "");
+    // Resuming before authentication does not even reach the driver.
+    let mut side = Side::receiving(direct());
+    side.feed(&format!(
+        "{HEADER}<resume xmlns='urn:xmpp:sm:3' h='0' previd='x'/>"
+    ));
+    assert_eq!(side.last(), "closed by us: not-authorized");
+    assert!(!side.has("nonza"));
+}
+
+#[test]
 fn stanzas_in_the_middle_of_sasl_end_the_stream() {
     let mut side = Side::receiving(direct());
     side.feed(&format!(

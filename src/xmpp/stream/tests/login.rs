@@ -189,7 +189,8 @@ fn features_are_those_of_the_phase() {
         "{third}"
     );
     assert!(!third.contains("mechanism"));
-    let ids: std::collections::HashSet<_> = [first, second, third]
+    let headers = [first, second, third];
+    let ids: std::collections::HashSet<_> = headers
         .iter()
         .map(|header| {
             header

@@ -1,0 +1,298 @@
+//! The suite on PostgreSQL, and what only a server can suffer. Tests that stop or kill the server have one of their own.
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use rookery_core::store::{AccountStore, StoreError, TailStore};
+use sqlx::{Connection, Executor, PgConnection, query_scalar};
+use tokio::task::spawn_blocking;
+
+use super::suite::suite;
+use super::{Fixture, LogCapture, append, ids, jid, keys, remove};
+use crate::postgres::PostgresStore;
+use crate::testing::{Fsync, POSTGRES_PASSWORD, PostgresServer, postgres_wanted};
+use crate::{Backend, DEADLINE, Durability, OpenError, StoreConf, open};
+
+const ALICE: &str = "alice@x.example";
+
+/// The server that the tests share; it ends with the process.
+static SERVER: OnceLock<PostgresServer> = OnceLock::new();
+
+fn wanted() -> bool {
+    let wanted = postgres_wanted();
+    if !wanted {
+        eprintln!("not run: ROOKERY_TEST_POSTGRES=off");
+    }
+    wanted
+}
+
+async fn server() -> &'static PostgresServer {
+    let start = || SERVER.get_or_init(|| PostgresServer::start(Fsync::Off).unwrap());
+    spawn_blocking(start).await.unwrap()
+}
+
+async fn own_server() -> Arc<PostgresServer> {
+    let start = || Arc::new(PostgresServer::start(Fsync::Off).unwrap());
+    spawn_blocking(start).await.unwrap()
+}
+
+async fn database() -> String {
+    let server = server().await;
+    spawn_blocking(|| server.create_database().unwrap())
+        .await
+        .unwrap()
+}
+
+async fn order(
+    server: &Arc<PostgresServer>,
+    order: impl FnOnce(&PostgresServer) -> Result<(), String> + Send + 'static,
+) {
+    let server = Arc::clone(server);
+    spawn_blocking(move || order(&server).unwrap())
+        .await
+        .unwrap();
+}
+
+fn conf(url: &str) -> StoreConf {
+    StoreConf {
+        backend: Backend::Postgres {
+            url: url.to_owned(),
+            connections: 4,
+        },
+        durability: Durability::Full,
+    }
+}
+
+async fn fixture() -> Option<Fixture> {
+    if !wanted() {
+        return None;
+    }
+    Some(Fixture {
+        store: open(&conf(&database().await)).await.unwrap(),
+        _kept: Box::new(()),
+    })
+}
+
+suite!(fixture);
+
+async fn refusal(url: &str) -> OpenError {
+    match open(&conf(url)).await {
+        Ok(_) => panic!("it was opened"),
+        Err(error) => error,
+    }
+}
+
+#[tokio::test]
+async fn t1_what_is_committed_outlives_a_killed_server() {
+    if !wanted() {
+        return;
+    }
+    let server = own_server().await;
+    let url = server.create_database().unwrap();
+    let store = open(&conf(&url)).await.unwrap();
+    store.create_account(&jid(ALICE), &keys()).await.unwrap();
+    for id in 1..=50 {
+        store.commit(&[append(ALICE, id)]).await.unwrap();
+    }
+    store.commit(&[remove(ALICE, 50)]).await.unwrap();
+    order(&server, PostgresServer::kill).await;
+    order(&server, PostgresServer::start_again).await;
+    // The store finds its way back by itself.
+    assert_eq!(ids(&*store, ALICE).await, (1..50).collect::<Vec<u64>>());
+    assert_eq!(store.last_id().await.unwrap(), 50);
+    store.commit(&[append(ALICE, 51)]).await.unwrap();
+}
+
+#[tokio::test]
+async fn t7_a_server_that_hangs_is_given_up_on_and_found_again() {
+    if !wanted() {
+        return;
+    }
+    let server = own_server().await;
+    let url = server.create_database().unwrap();
+    let deadline = Duration::from_secs(4);
+    let log = LogCapture::start();
+    let store = PostgresStore::open(&url, 2, Durability::Full, deadline)
+        .await
+        .unwrap();
+    store.create_account(&jid(ALICE), &keys()).await.unwrap();
+    order(&server, PostgresServer::pause).await;
+    for id in 1..3 {
+        let start = Instant::now();
+        let (batch, alice) = ([append(ALICE, id)], jid(ALICE));
+        let (first, second, third) = tokio::join!(
+            store.commit(&batch),
+            store.tail_size(&alice),
+            store.account_exists(&alice),
+        );
+        for result in [first.err(), second.err(), third.err()] {
+            assert!(
+                matches!(result, Some(StoreError::Unavailable(_))),
+                "{result:?}"
+            );
+        }
+        assert!(start.elapsed() < deadline * 2);
+    }
+    order(&server, PostgresServer::resume).await;
+    store
+        .commit(&[append(ALICE, 2), append(ALICE, 3)])
+        .await
+        .unwrap();
+    assert!(store.account_exists(&jid(ALICE)).await.unwrap());
+    let there = ids(&store, ALICE).await;
+    assert!(there.ends_with(&[2, 3]), "{there:?}");
+    let lines = log.take();
+    let count = |word: &str| lines.iter().filter(|line| line.contains(word)).count();
+    assert_eq!((count("ERROR"), count("works again")), (2, 2), "{lines:?}");
+}
+
+#[tokio::test]
+async fn t7_a_restart_of_the_server_costs_only_time() {
+    if !wanted() {
+        return;
+    }
+    let server = own_server().await;
+    let url = server.create_database().unwrap();
+    let store = open(&conf(&url)).await.unwrap();
+    store.create_account(&jid(ALICE), &keys()).await.unwrap();
+    let calls = async {
+        for id in 1..=200 {
+            store.commit(&[append(ALICE, id)]).await.unwrap();
+            assert!(store.account_exists(&jid(ALICE)).await.unwrap());
+        }
+    };
+    let restart = async {
+        order(&server, PostgresServer::stop).await;
+        order(&server, PostgresServer::start_again).await;
+    };
+    tokio::join!(calls, restart);
+    assert_eq!(ids(&*store, ALICE).await, (1..=200).collect::<Vec<u64>>());
+}
+
+#[tokio::test]
+async fn t7_a_server_that_is_down_is_named_in_the_error() {
+    if !wanted() {
+        return;
+    }
+    let server = own_server().await;
+    let url = server.create_database().unwrap();
+    let deadline = Duration::from_secs(3);
+    let store = PostgresStore::open(&url, 2, Durability::Full, deadline)
+        .await
+        .unwrap();
+    order(&server, PostgresServer::stop).await;
+    let error = store.last_id().await.unwrap_err();
+    assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+    let refused = PostgresStore::open(&url, 2, Durability::Full, deadline).await;
+    let error = refused.err().unwrap();
+    assert!(matches!(error, OpenError::Unreachable { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn deleting_accounts_does_not_disturb_commits() {
+    if !wanted() {
+        return;
+    }
+    let store = open(&conf(&database().await)).await.unwrap();
+    let bob = jid("bob@x.example");
+    store.create_account(&jid(ALICE), &keys()).await.unwrap();
+    let delete = async {
+        for _ in 0..40 {
+            store.create_account(&bob, &keys()).await.unwrap();
+            assert!(store.delete_account(&bob).await.unwrap());
+        }
+    };
+    let commit = async {
+        for id in 1..=300 {
+            let changes = [append("bob@x.example", id), append(ALICE, id)];
+            store.commit(&changes).await.unwrap();
+        }
+    };
+    tokio::join!(delete, commit);
+    assert_eq!(ids(&*store, ALICE).await.len(), 300);
+}
+
+#[tokio::test]
+async fn t2_durability_is_what_the_conf_says_whatever_the_server_does() {
+    if !wanted() {
+        return;
+    }
+    let url = database().await;
+    let mut admin = PgConnection::connect(&url).await.unwrap();
+    for (server, durability, wanted) in [
+        ("off", Durability::Full, "on"),
+        ("on", Durability::Full, "on"),
+        ("remote_apply", Durability::Full, "remote_apply"),
+        ("on", Durability::Relaxed, "off"),
+    ] {
+        let name: String = query_scalar("SELECT current_database()::text")
+            .fetch_one(&mut admin)
+            .await
+            .unwrap();
+        let change = format!("ALTER DATABASE {name} SET synchronous_commit = {server}");
+        admin.execute(sqlx::AssertSqlSafe(change)).await.unwrap();
+        let store = PostgresStore::open(&url, 2, durability, DEADLINE)
+            .await
+            .unwrap();
+        let found: String = query_scalar("SHOW synchronous_commit")
+            .fetch_one(&store.pool)
+            .await
+            .unwrap();
+        assert_eq!(found, wanted);
+    }
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_left_alone() {
+    if !wanted() {
+        return;
+    }
+    let url = database().await;
+    open(&conf(&url)).await.unwrap().close().await;
+    let mut admin = PgConnection::connect(&url).await.unwrap();
+    let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+                 VALUES (9999, 'later', true, '\\x00', 0)";
+    admin.execute(newer).await.unwrap();
+    let error = refusal(&url).await;
+    assert!(
+        matches!(error, OpenError::Newer { found: 9999, .. }),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn a21_what_is_wrong_with_a_url_is_said_without_the_password() {
+    for url in [
+        "mysql://rookery:canary@localhost/x",
+        "postgres://rookery:canary@localhost:port/x",
+        "postgres://rookery:canary@[x/x",
+        "postgres://rookery:canary@localhost/x?sslmode=maybe",
+        // Nobody listens there.
+        "postgres://rookery:canary@127.0.0.1:1/x",
+        "postgres://rookery:canary@localhost/x?host=/nowhere",
+    ] {
+        let error = refusal(url).await;
+        let text = format!("{error} {error:?}");
+        assert!(!text.contains("canary"), "{text}");
+        assert!(
+            matches!(error, OpenError::Url { .. } | OpenError::Unreachable { .. }),
+            "{text}"
+        );
+    }
+    if !wanted() {
+        return;
+    }
+    let log = LogCapture::start();
+    let url = server().await.url("test_none", "canary");
+    let error = refusal(&url).await;
+    assert!(matches!(error, OpenError::Refused { .. }), "{error:?}");
+    let url = database().await;
+    let nowhere = url.replace("/test_", "/none_");
+    let error = refusal(&nowhere).await;
+    assert!(matches!(error, OpenError::Refused { .. }), "{error:?}");
+    let text = format!("{error} {error:?} {:?}", log.take());
+    assert!(
+        !text.contains("canary") && !text.contains(POSTGRES_PASSWORD),
+        "{text}"
+    );
+}
