@@ -79,8 +79,8 @@ pub(super) struct Findings {
     pub(super) bounced: u64,
     /// Received a second time after the crash, under the same stanza-id.
     pub(super) redelivered: u64,
-    /// Not acknowledged, yet received before the crash, sent again, and received again under another stanza-id or none.
-    pub(super) resent: u64,
+    /// Not acknowledged, though the server had it; sent again therefore, and received twice.
+    pub(super) copied: u64,
     /// Received twice otherwise.
     pub(super) doubled: u64,
     /// Received after a later one.
@@ -95,7 +95,7 @@ impl Findings {
         self.lost += other.lost;
         self.bounced += other.bounced;
         self.redelivered += other.redelivered;
-        self.resent += other.resent;
+        self.copied += other.copied;
         self.doubled += other.doubled;
         self.disordered += other.disordered;
     }
@@ -125,9 +125,8 @@ impl Journal {
                 let twice_here = !here.insert(seq);
                 let earlier = seen.get(&seq).copied();
                 match earlier {
-                    _ if twice_here => found.doubled += 1,
-                    Some(other) if phase == 1 && same(other, received) => found.redelivered += 1,
-                    Some(_) if seq >= self.acked => found.resent += 1,
+                    Some(other) if phase == 1 && !twice_here && same(other, received) => found.redelivered += 1,
+                    Some(_) if phase == 1 && (self.acked..self.settled).contains(&seq) => found.copied += 1,
                     Some(_) => found.doubled += 1,
                     None => {
                         if newest > Some(seq) {
@@ -223,8 +222,9 @@ mod tests {
         assert_eq!((found.redelivered, found.doubled, found.disordered), (2, 0, 0));
         let found = judge(3, &[0, 1, 2], list(&[1, 2], "y"));
         assert_eq!((found.redelivered, found.doubled), (0, 2));
-        let found = judge(1, &[0, 1, 2], list(&[1, 2], "y"));
-        assert_eq!((found.resent, found.doubled), (2, 0));
+        let (before, after) = (list(&[0, 1], "x"), [list(&[1, 2], "y"), list(&[1, 2], "z")].concat());
+        let resent = Journal { sent: 3, acked: 1, settled: 3, before, after, ..Journal::default() };
+        assert_eq!((resent.findings().copied, resent.findings().doubled), (3, 0));
         assert_eq!(judge(3, &[0, 1, 2], list(&[2, 2], "x")).doubled, 1);
         assert_eq!(judge(3, &[0, 1, 1, 2], vec![]).doubled, 1);
     }
