@@ -81,6 +81,24 @@ impl World {
 }
 
 impl Client {
+    /// A client of a session that was bound elsewhere.
+    pub(crate) fn over(world: &World, session: Arc<Session>) -> Self {
+        let connection = session.connection();
+        Self { server: world.server.clone(), session, connection }
+    }
+
+    /// Waits until the server closes the stream: what came before, and the stream error.
+    pub(crate) async fn last_words(&self) -> (String, String) {
+        let mut buffer = Vec::new();
+        for _ in 0..10_000 {
+            if let Some(error) = self.session.drain(&mut buffer, 1 << 20, Instant::now()).close {
+                return (String::from_utf8(buffer).unwrap(), error.to_element().to_xml());
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        panic!("the stream is open still");
+    }
+
     /// Sends a stanza or a nonza.
     pub(crate) async fn send(&self, xml: &str) {
         let bytes = Bytes::copy_from_slice(xml.as_bytes());
