@@ -9,6 +9,7 @@ pub mod last;
 pub mod offline;
 pub mod ping;
 pub mod presence;
+pub mod roster;
 pub mod register;
 pub mod stanza_id;
 pub mod stream_limits;
@@ -24,6 +25,7 @@ pub const ALL: &[Entry] = &[
     Entry::of::<stanza_id::StanzaId>(),
     Entry::of::<offline::Offline>(),
     Entry::of::<stream_management::StreamManagement>(),
+    Entry::of::<roster::Roster>(),
     Entry::of::<caps::Caps>(),
     Entry::of::<presence::Presence>(),
     Entry::of::<disco::Disco>(),

@@ -1,1 +1,141 @@
-//! Rookery
+//! Rookery, put together: the conf, the database, the modules and the network become a server.
+
+pub mod control;
+pub mod database;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rookery_core::config::{Conf, ConfigError, Listener};
+use rookery_core::control::{AccountCommands, CommandCondition, CommandError, Commands, Reply, Request};
+use rookery_core::server::Server;
+use rookery_core::store::Store;
+use rookery_net::c2s::C2s;
+use rookery_net::certs::{Certificates, HostFiles};
+use rookery_net::limits::Admission;
+use rookery_net::tls::Tls;
+use tokio::sync::mpsc;
+use tracing::error;
+
+/// How long the connections may take to end when the server does.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Why a server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The conf is wrong.
+    #[error("{0}")]
+    Conf(#[from] ConfigError),
+    /// The data folder cannot be had.
+    #[error("cannot use the data folder {folder}: {error}")]
+    Data {
+        /// The folder.
+        folder: String,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// The database cannot be had.
+    #[error("{0}")]
+    Store(#[from] rookery_store::OpenError),
+    /// The server's own parts do not start.
+    #[error("{0}")]
+    Server(#[from] rookery_core::server::StartError),
+    /// A certificate cannot be had.
+    #[error("{0}")]
+    Certificate(#[from] rookery_net::certificate::CertificateError),
+    /// TLS cannot be set up.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(String),
+    /// A port cannot be had.
+    #[error("{0}")]
+    Listen(#[from] rookery_net::listen::ListenError),
+}
+
+/// A server that has begun to serve.
+#[derive(Debug, Clone)]
+pub struct Ready {
+    /// The ports, with the addresses they really have.
+    pub listeners: Vec<(Listener, SocketAddr)>,
+}
+
+/// Judges what a conf says of modules, without starting anything.
+pub fn judge(conf: &Conf) -> Result<(), ConfigError> {
+    conf.check_modules(&rookery_modules::ALL.iter().map(|module| module.name).collect::<Vec<_>>())
+}
+
+/// Serves until `shutdown`. `on_ready` is called once all ports are open; each conf from `reloads` replaces the one before.
+pub async fn serve(
+    conf: Conf,
+    on_ready: impl FnOnce(&Ready),
+    mut reloads: mpsc::Receiver<Conf>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), StartError> {
+    judge(&conf)?;
+    let data = &conf.server().data;
+    let control = control::ControlSocket::open(data)
+        .map_err(|error| StartError::Data { folder: data.display().to_string(), error })?;
+    let store = database::open(conf.store()).await?;
+    let server = Server::start(conf.clone(), store.clone(), rookery_modules::ALL).await?;
+    let certificates = Arc::new(Certificates::open(HostFiles::of_conf(&conf), None)?);
+    let tls = Tls::for_clients(certificates.clone()).map_err(|error| StartError::Tls(error.to_string()))?;
+    let admission = Admission::new(conf.limits().into());
+    let ports = rookery_net::server::Server::bind(conf.listeners(), tls, admission.clone(), conf.limits().tls_handshake.get())?;
+    let ready = Ready { listeners: ports.ports().map(|port| (port.conf.clone(), port.address)).collect() };
+
+    let clients = C2s::new(server.clone());
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let stopped = || {
+        let mut stopped = stopped.clone();
+        // An error means that the other end is gone: that, too, is the end.
+        async move { drop(stopped.wait_for(|stopped| *stopped).await) }
+    };
+    let commands = Arc::new(LiveCommands { accounts: AccountCommands::new(&conf, store), server: server.clone() });
+    let control = tokio::spawn(control.serve(commands, stopped()));
+    let network = tokio::spawn(ports.run(clients.clone(), stopped(), GRACE));
+    on_ready(&ready);
+
+    tokio::pin!(shutdown);
+    loop {
+        tokio::select! {
+            () = &mut shutdown => break,
+            Some(conf) = reloads.recv() => {
+                certificates.reload(HostFiles::of_conf(&conf), None);
+                admission.set_limits(conf.limits().into());
+                if let Err(fault) = server.reload(conf, rookery_modules::ALL) {
+                    error!("the conf stays as it was: {fault}");
+                }
+                clients.reload();
+            }
+        }
+    }
+    stop.send_replace(true);
+    for task in [network, control] {
+        if let Err(failure) = task.await {
+            error!("a part of the server ended badly: {failure}");
+        }
+    }
+    server.finish().await;
+    Ok(())
+}
+
+/// Commands as a running server carries them out: sessions follow the database.
+struct LiveCommands {
+    accounts: AccountCommands<dyn Store>,
+    server: Arc<Server>,
+}
+
+#[async_trait]
+impl Commands for LiveCommands {
+    async fn run(&self, request: Request) -> Result<Reply, CommandError> {
+        let Request::UserDel { jid } = &request else { return self.accounts.run(request).await };
+        let account = self.accounts.account(jid)?;
+        if self.server.delete_account(&account).await? {
+            Ok(Reply::Account { jid: account.to_string() })
+        } else {
+            Err(CommandError::new(CommandCondition::ItemNotFound, format!("there is no account {account}")))
+        }
+    }
+}

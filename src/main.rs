@@ -1,1 +1,10 @@
-fn main() {}
+//! The binary: `rookery serve`, `rookery check`, `rookery user ...`.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+mod cli;
+
+fn main() -> ExitCode {
+    cli::run(Instant::now())
+}

@@ -89,18 +89,30 @@ impl Account {
         self.roster_turn.lock().await
     }
 
-    /// Changes the roster: `decide` sees it as it is, alone, and lists the changes; they are on disk when this returns.
-    /// `next` in `decide`'s arguments is the version for changed items.
-    pub async fn change_roster<T>(&self, decide: impl FnOnce(&Roster, u64) -> (Vec<RosterChange>, T)) -> Result<T, StoreError> {
+    /// Reads the roster with no change on its way: what `read` sends comes between what is told of the changes before and
+    /// after.
+    pub async fn read_roster<T>(&self, read: impl FnOnce(&Roster) -> T) -> T {
+        let _turn = self.roster_turn.lock().await;
+        read(&self.roster())
+    }
+
+    /// Changes the roster: `decide` sees it as it is, alone, with the version for changed items, and lists the changes.
+    /// When they are on disk, `tell` is called with what `decide` gave beside them; the next change comes after it, so
+    /// that what `tell` sends is in the order of the versions.
+    pub async fn change_roster<T, U>(
+        &self,
+        decide: impl FnOnce(&Roster, u64) -> (Vec<RosterChange>, T),
+        tell: impl FnOnce(T) -> U,
+    ) -> Result<U, StoreError> {
         let _turn = self.roster_turn.lock().await;
         let roster = self.roster();
-        let (changes, result) = decide(&roster, roster.version() + 1);
+        let (changes, decided) = decide(&roster, roster.version() + 1);
         drop(roster);
         if !changes.is_empty() {
             self.store.change_roster(&self.jid, &changes).await?;
             Arc::make_mut(&mut self.state.lock().roster).apply(&changes);
         }
-        Ok(result)
+        Ok(tell(decided))
     }
 
     /// A copy of what a module keeps in the account.

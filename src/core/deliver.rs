@@ -41,9 +41,9 @@ enum Otherwise {
 enum Page {
     /// The page is not to be trusted: read it again.
     Again,
-    /// There is more, if the session has room.
+    /// There is more.
     More,
-    /// The session is up to date.
+    /// The session is up to date, or full.
     Last,
 }
 
@@ -284,7 +284,11 @@ impl Server {
             }
             tail.release(&kept);
         }
-        if full || !room {
+        if !room {
+            // The session asks again when its outbox is half empty.
+            return Page::Last;
+        }
+        if full {
             return Page::More;
         }
         session.caught_up();

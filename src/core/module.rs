@@ -150,7 +150,7 @@ pub enum Flow {
     /// Refused: the sender is told, unless the stanza is an error or a result itself.
     Reject(StanzaError),
     /// Ask again when the future is done. Only before [`Stage::Archive`] for messages, anywhere for presence and IQ.
-    Wait(BoxFuture<Flow>),
+    Wait(BoxFuture<Self>),
 }
 
 impl From<Result<(), StanzaError>> for Flow {
@@ -213,9 +213,20 @@ impl Call {
 /// What an IQ handler answers: the payload of the result, or the error.
 pub type IqResult = Result<Option<Element>, StanzaError>;
 
-pub(crate) type IqFn = Box<dyn Fn(Call) -> BoxFuture<IqResult> + Send + Sync>;
+/// What became of an IQ request.
+pub(crate) enum Answer {
+    /// The router is to send a result with this payload.
+    Payload(Option<Element>),
+    /// The module has sent the result itself.
+    Sent,
+}
+
+pub(crate) type IqFn = Box<dyn Fn(Call) -> BoxFuture<Result<Answer, StanzaError>> + Send + Sync>;
 pub(crate) type InterceptFn = Box<dyn Fn(&Cx<'_>, &mut Stanza) -> Flow + Send + Sync>;
 pub(crate) type SessionFn = Box<dyn Fn(&Arc<Server>, &Arc<Session>) -> Flow + Send + Sync>;
+/// A module's handler of a nonza.
+pub type NonzaHook<M> = fn(&Arc<M>, &Arc<Server>, &mut Nonza<'_>, &Element) -> Result<(), StreamError>;
+
 pub(crate) type NonzaFn = Box<dyn Fn(&Arc<Server>, &mut Nonza<'_>, &Element) -> Result<(), StreamError> + Send + Sync>;
 pub(crate) type FeatureFn = Box<dyn Fn(&Offer<'_>) -> Option<Element> + Send + Sync>;
 pub(crate) type ComponentFn = Box<dyn Fn(&Arc<Server>, Stanza) -> BoxFuture<()> + Send + Sync>;
@@ -309,7 +320,27 @@ impl<M: Module> Hooks<'_, M> {
         Fut: Future<Output = IqResult> + Send + 'static,
     {
         let module = self.module.clone();
-        self.table.iq.push(IqDoor { kind, at, ns, name, call: Box::new(move |call| Box::pin(f(module.clone(), call))) });
+        let call = move |call: Call| -> BoxFuture<_> {
+            let answer = f(module.clone(), call);
+            Box::pin(async move { answer.await.map(Answer::Payload) })
+        };
+        self.table.iq.push(IqDoor { kind, at, ns, name, call: Box::new(call) });
+        self
+    }
+
+    /// The same, but the module sends the result itself, at the moment that is right among other stanzas. The router
+    /// sends errors only.
+    pub fn iq_answered<F, Fut>(&mut self, kind: IqType, at: Target, ns: &'static str, name: &'static str, f: F) -> &mut Self
+    where
+        F: Fn(Arc<M>, Call) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), StanzaError>> + Send + 'static,
+    {
+        let module = self.module.clone();
+        let call = move |call: Call| -> BoxFuture<_> {
+            let answer = f(module.clone(), call);
+            Box::pin(async move { answer.await.map(|()| Answer::Sent) })
+        };
+        self.table.iq.push(IqDoor { kind, at, ns, name, call: Box::new(call) });
         self
     }
 
@@ -362,7 +393,7 @@ impl<M: Module> Hooks<'_, M> {
         &mut self,
         ns: &'static str,
         name: &'static str,
-        f: fn(&Arc<M>, &Arc<Server>, &mut Nonza<'_>, &Element) -> Result<(), StreamError>,
+        f: NonzaHook<M>,
     ) -> &mut Self {
         let module = self.module.clone();
         self.table.nonzas.push((ns, name, Box::new(move |server, nonza, element| f(&module, server, nonza, element))));

@@ -31,6 +31,23 @@ use crate::tombstones;
 /// How often accounts that nobody uses are let go.
 const SWEEP: Duration = Duration::from_secs(60);
 
+/// How long a resumption waits for the database to take what the client had sent before.
+const SETTLING: Duration = Duration::from_secs(10);
+
+/// Why a session is not resumed.
+#[derive(Debug, thiserror::Error)]
+pub enum ResumeError {
+    /// The client's count cannot be.
+    #[error(transparent)]
+    Count(#[from] BadResume),
+    /// The session has ended.
+    #[error("the session has ended")]
+    Gone,
+    /// What the client had sent is still being stored; later the session may be resumed.
+    #[error("the session is busy")]
+    Busy,
+}
+
 /// How many ended sessions are remembered.
 const ENDED: usize = 4096;
 
@@ -369,16 +386,28 @@ impl Server {
         session.handled()
     }
 
-    /// A new connection takes a session over: gives its number, or `None` when the session has just ended. `answer` makes
-    /// the first thing that the new connection writes from the count of what was handled.
-    pub async fn resume(self: &Arc<Self>, session: &Arc<Session>, h: u32, answer: impl FnOnce(u32) -> bytes::Bytes) -> Result<Option<u64>, BadResume> {
-        let Some(resumed) = session.resume(h, answer)? else { return Ok(None) };
+    /// A new connection takes a session over (XEP-0198 §5). The old connection is parted from it first, and what came by
+    /// it is handled to the end, so that the count in the answer is exact. `answer` makes the first thing that the new
+    /// connection writes from that count.
+    pub async fn resume(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        h: u32,
+        answer: impl FnOnce(u32) -> bytes::Bytes,
+    ) -> Result<u64, ResumeError> {
+        let parted = session.take_over(h).map_err(BadResume::TooHigh)?;
+        if tokio::time::timeout(SETTLING, session.settled()).await.is_err() {
+            // Without a connection now, it waits as any other session that was cut off.
+            self.disconnected(session, parted, false).await;
+            return Err(ResumeError::Busy);
+        }
+        let resumed = session.resume(h, answer)?.ok_or(ResumeError::Gone)?;
         if let Some(parked) = resumed.parked {
             warn!(session = %session.jid, "a stanza is given up, since the client ends whenever it gets it");
             self.give_up(parked).await;
         }
         self.tell(session, SessionEvent::Resumed).await;
-        Ok(Some(resumed.connection))
+        Ok(resumed.connection)
     }
 
     /// Runs something beside whatever is going on now.

@@ -108,6 +108,8 @@ struct State {
     acks: Option<Box<Acks>>,
     /// The session gets the tail from the store, from this id on; new kept messages wait there for their turn.
     catching_up: Option<u64>,
+    /// The size of the next message of the tail, when it was offered and there was no room: it waits for so much.
+    wanted: usize,
     presence: Option<Arc<Stanza>>,
     interested: bool,
     closing: Option<StreamError>,
@@ -182,6 +184,7 @@ impl Session {
                 in_flight: Vec::new(),
                 acks: None,
                 catching_up: None,
+                wanted: 0,
                 presence: None,
                 interested: false,
                 closing: None,
@@ -361,11 +364,29 @@ impl Session {
         self.state.lock().acks.as_ref().and_then(|acks| acks.resumable)
     }
 
-    /// Counts a stanza that came from the client. It counts as handled when the receipt is dropped.
-    pub fn receive(self: &Arc<Self>) -> Option<Receipt> {
+    /// Counts a stanza that the client sent on a connection; without stream management there is nothing to count. It
+    /// counts as handled when the receipt is dropped. An error says that the connection is past: the stanza is not
+    /// taken, and the client sends it again on its new one.
+    pub fn receive(self: &Arc<Self>, connection: u64) -> Result<Option<Receipt>, Past> {
         let mut state = self.state.lock();
-        let slot = state.acks.as_mut()?.incoming.receive();
-        Some(Receipt { session: self.clone(), slot })
+        if self.connection.load(Ordering::Acquire) != connection {
+            return Err(Past);
+        }
+        let slot = state.acks.as_mut().map(|acks| acks.incoming.receive());
+        Ok(slot.map(|slot| Receipt { session: self.clone(), slot }))
+    }
+
+    /// Parts the session from its connection before a resumption, so that nothing more comes in on the old one. An `h`
+    /// that is too high changes nothing.
+    pub(crate) fn take_over(&self, h: u32) -> Result<u64, ack::HandledTooHigh> {
+        let state = self.state.lock();
+        if let Some(acks) = &state.acks {
+            acks.unacked.check(h)?;
+        }
+        let connection = self.connection.fetch_add(1, Ordering::AcqRel) + 1;
+        drop(state);
+        self.wake.notify_one();
+        Ok(connection)
     }
 
     /// The client asks what is handled: it is told at once, and again when the rest is durable (XEP-0198 §4).
@@ -482,10 +503,15 @@ impl Session {
         self.wake.notified().await;
     }
 
-    /// Writes what waits into `buffer`, up to about `budget` bytes.
-    pub fn drain(&self, buffer: &mut Vec<u8>, budget: usize, now: Instant) -> Drained {
+    /// Writes what waits into `buffer`, up to about `budget` bytes. `None` when the session has another connection, or
+    /// has ended and said why: then what waits is not this connection's.
+    pub fn drain(&self, connection: u64, buffer: &mut Vec<u8>, budget: usize, now: Instant) -> Option<Drained> {
         let mut drained = Drained::default();
         let mut state = self.state.lock();
+        if self.connection.load(Ordering::Acquire) != connection {
+            let close = if state.phase == Phase::Closed { state.closing.take() } else { None };
+            return close.map(|error| Drained { close: Some(error), ..Drained::default() });
+        }
         let state = &mut *state;
         let start = buffer.len();
         while buffer.len() - start < budget {
@@ -529,12 +555,12 @@ impl Session {
                 buffer.extend_from_slice(b"<r xmlns='urn:xmpp:sm:3'/>");
             }
         }
-        drained.hungry = state.catching_up.is_some() && state.bytes < self.limits.outbox / 2 && !state.is_full(&self.limits, 0);
+        drained.hungry = state.catching_up.is_some() && state.bytes < self.limits.outbox / 2 && !state.is_full(&self.limits, state.wanted);
         drained.wrote = buffer.len() > start;
         if !drained.more {
             drained.close = state.closing.take();
         }
-        drained
+        Some(drained)
     }
 
     /// All that was drained has been written: without stream management that is as much as can be known.
@@ -604,7 +630,7 @@ impl Session {
     /// From where on the session wants its tail, while it is catching up and has room.
     pub(crate) fn catching_up(&self) -> Option<u64> {
         let state = self.state.lock();
-        if state.phase == Phase::Closed || state.is_full(&self.limits, 0) { None } else { state.catching_up }
+        if state.phase == Phase::Closed || state.is_full(&self.limits, state.wanted) { None } else { state.catching_up }
     }
 
     /// Begins to read the tail from `after` on; kept messages wait there until the session has caught up.
@@ -617,8 +643,10 @@ impl Session {
         let mut state = self.state.lock();
         let Some(id) = out.kept.as_ref().map(|kept| kept.id) else { return false };
         if state.phase == Phase::Closed || state.is_full(&self.limits, out.size()) {
+            state.wanted = out.size();
             return false;
         }
+        state.wanted = 0;
         state.catching_up = Some(id);
         state.enqueue(out);
         true
@@ -634,7 +662,10 @@ impl Session {
 
     /// The tail is read to its end: kept messages come straight to the outbox again.
     pub(crate) fn caught_up(&self) {
-        self.state.lock().catching_up = None;
+        let mut state = self.state.lock();
+        state.catching_up = None;
+        state.wanted = 0;
+        drop(state);
         self.wake.notify_one();
     }
 
@@ -679,8 +710,12 @@ impl State {
         self.outbox.push_back(Out::Stanza(out));
     }
 
+    /// Whether there is no room for so many more bytes. Where nothing waits there is room for anything, or a message
+    /// larger than the bounds would wait for ever.
     fn is_full(&self, limits: &SessionLimits, more: usize) -> bool {
-        self.bytes + more > limits.outbox || self.acks.as_ref().is_some_and(|acks| acks.unacked_bytes + self.bytes + more > limits.unacked)
+        let unacked = self.acks.as_ref().map(|acks| acks.unacked_bytes);
+        let held = self.bytes + unacked.unwrap_or_default();
+        held > 0 && (self.bytes + more > limits.outbox || unacked.is_some() && held + more > limits.unacked)
     }
 
     fn wants_answer(&self) -> bool {
@@ -696,6 +731,10 @@ pub(crate) enum Detached {
     /// It cannot be resumed.
     Ends,
 }
+
+/// The connection that speaks is not the session's any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Past;
 
 /// A stanza of the client that is being handled; dropping it counts the stanza as handled (XEP-0198 `h`).
 ///

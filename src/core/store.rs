@@ -71,6 +71,8 @@ pub trait AccountStore: Send + Sync {
 /// A roster as it is stored (RFC 6121 §2).
 #[derive(Debug, Clone, Default)]
 pub struct StoredRoster {
+    /// A number that no other account has or had, one of the same name neither.
+    pub epoch: u64,
     /// The version of the whole roster: the highest of its changes.
     pub version: u64,
     /// The contacts.
@@ -99,7 +101,8 @@ pub enum RosterChange {
 pub trait RosterStore: Send + Sync {
     /// The roster of an account; an empty one when nothing is stored.
     async fn roster(&self, user: &BareJid) -> StoreResult<StoredRoster>;
-    /// Applies the changes in one transaction. Older removals than the last 1000 may be forgotten.
+    /// Applies the changes in one transaction. A removal stays known when the contact comes back, until it is not
+    /// among the last [`crate::roster::REMOVALS`]. For an account that is not there (deleted meanwhile) nothing happens.
     async fn change_roster(&self, user: &BareJid, changes: &[RosterChange]) -> StoreResult<()>;
 }
 
@@ -146,6 +149,9 @@ pub struct TailSize {
 pub trait TailStore: Send + Sync {
     /// Applies the changes in their order, in one transaction; on disk when this returns `Ok`.
     /// An append for an account that has been deleted meanwhile is passed over in silence.
+    ///
+    /// A call that fails as `Unavailable` may have been cut off after the disk had it: the batch may be stored all the same.
+    /// Committing it again does no harm, and removing what may not be there does neither.
     async fn commit(&self, changes: &[TailChange]) -> StoreResult<()>;
     /// Up to `limit` entries of an account with `after < id <= up_to`, by id.
     async fn tail(&self, user: &BareJid, after: u64, up_to: u64, limit: usize) -> StoreResult<Vec<TailEntry>>;

@@ -9,13 +9,14 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use rookery_xmpp::error::StanzaError;
 use rookery_xmpp::stanza::Stanza;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::account::Account;
 use crate::server::Server;

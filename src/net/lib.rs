@@ -3,6 +3,7 @@
 //! Read it in the order a connection passes: `listen` accepts, `limits` admits, `transport` carries the bytes and `tls`
 //! secures them with a certificate of `certs`. What the bytes say is `rookery-xmpp`'s, what they do `rookery-core`'s.
 
+pub mod c2s;
 pub mod certificate;
 pub mod certs;
 pub mod limits;

@@ -29,6 +29,11 @@ const POLL_CERTIFICATES: Duration = Duration::from_secs(5);
 pub trait Service: Send + Sync + 'static {
     /// Serves one connection to its end.
     fn serve(&self, connection: Connection) -> impl Future<Output = ()> + Send + 'static;
+
+    /// The server ends: whatever the service wants to tell its connections beyond what [`Ending`] does.
+    fn end(&self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
 }
 
 /// A connection that was let in; on a direct TLS port, its handshake is done.
@@ -148,6 +153,7 @@ impl Server {
         end.await;
         tasks.shutdown().await;
         let _ = ending.send(true);
+        service.end().await;
         if tokio::time::timeout(grace, ending.closed()).await.is_err() {
             info!(connections = ending.receiver_count(), "some connections did not end in time");
         }

@@ -232,6 +232,11 @@ impl Transport {
         }
     }
 
+    /// Returns when the socket may take more: call [`Self::offer`] then.
+    pub async fn writable(&self) -> io::Result<()> {
+        self.tcp.writable().await
+    }
+
     /// What the TLS handshake settled; `None` on a plain connection and before its end.
     pub fn tls(&self) -> Option<&TlsInfo> {
         self.tls.as_ref()?.info()
@@ -243,8 +248,8 @@ impl Transport {
     }
 
     /// Ends the connection in order: close_notify, what is unwritten, FIN; then awaits the peer's end, so that a reset
-    /// does not take the last words from it. All of it within `patience`.
-    pub async fn close(mut self, patience: Duration) {
+    /// does not take the last words from it. All of it within `patience`; then drop it.
+    pub async fn close(&mut self, patience: Duration) {
         let closing = async {
             self.say_goodbye()?;
             self.flush().await?;
@@ -308,7 +313,8 @@ impl Transport {
         Ok(())
     }
 
-    fn offer(&mut self) -> io::Result<()> {
+    /// Offers the socket what it has not taken yet.
+    pub fn offer(&mut self) -> io::Result<()> {
         while self.taken < self.unwritten.len() {
             match self.tcp.try_write(self.unwritten.get(self.taken..).unwrap_or_default()) {
                 Ok(count) => {

@@ -17,7 +17,7 @@ use crate::sqlite::SqliteStore;
 pub enum OpenError {
     /// The data directory cannot be made.
     #[error(
-        "cannot make the data directory {path}: {why}; make it yourself and give it to the user that runs rookery, or name another path in the conf"
+        "cannot make the data directory {path}: {why}; make it yourself and give it to the user that runs rookery, or name another path in the conf ([store] path)"
     )]
     Directory {
         /// The directory.
@@ -27,7 +27,7 @@ pub enum OpenError {
     },
     /// The database file cannot be opened.
     #[error(
-        "cannot open the database file {path}: {why}; see that it is a file which the user that runs rookery may read and write, or name another path in the conf"
+        "cannot open the database file {path}: {why}; see that it is a file which the user that runs rookery may read and write, or name another path in the conf ([store] path)"
     )]
     File {
         /// The file.
@@ -45,9 +45,19 @@ pub enum OpenError {
         /// The system's or the database's word.
         why: String,
     },
+    /// Another process holds the file.
+    #[error(
+        "the database file {path} is locked by another program: {why}; end whatever else has it open (a backup or a database browser, perhaps), and try again"
+    )]
+    Locked {
+        /// The file.
+        path: PathBuf,
+        /// The database's word.
+        why: String,
+    },
     /// The file is something else, or damaged.
     #[error(
-        "the file {path} is not a database of rookery: {why}; name another path in the conf, or put a backup in its place"
+        "the file {path} is not a database of rookery: {why}; name another path in the conf ([store] path), or put a backup in its place"
     )]
     Foreign {
         /// The file.
@@ -79,7 +89,7 @@ pub enum OpenError {
     },
     /// The URL of the conf is none.
     #[error(
-        "the database URL of the conf cannot be read: {why}; it has the form postgres://user:password@host/database (a special character in the password is written as %XX)"
+        "the url in [store] of the conf cannot be read: {why}; it has the form postgres://user:password@host/database (a special character in the password is written as %XX)"
     )]
     Url {
         /// What is wrong with it; without the password.
@@ -97,7 +107,7 @@ pub enum OpenError {
     },
     /// The server refuses us.
     #[error(
-        "the database {name} refuses us: {why}; see user, password and database name in the URL of the conf, and pg_hba.conf of the server"
+        "the database {name} refuses us: {why}; see user, password and database name in the url of [store] in the conf, and pg_hba.conf of the server"
     )]
     Refused {
         /// Server and database.

@@ -15,7 +15,7 @@ mod open;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rookery_core::store::StoreError;
 use sqlx::pool::PoolConnection;
@@ -31,6 +31,9 @@ mod rows {
 }
 
 crate::rows::store!(SqliteStore);
+
+/// How long to wait before the log is tried again.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// A database in one file.
 pub(crate) struct SqliteStore {
@@ -59,9 +62,17 @@ impl SqliteStore {
 
     /// A new connection that writes, on a log that is known to be whole.
     async fn reopen(&self) -> Outcome<SqliteConnection> {
+        let start = Instant::now();
         let mut connection = self.options.connect().await?;
-        if !empty_log(&mut connection).await? {
-            return Err(StoreError::Unavailable("another process holds the file".into()).into());
+        // SQLite waits for a lock on the log itself, but not for another handle that is just copying it: most likely the
+        // one that was given up, which ends on its own.
+        while !empty_log(&mut connection).await? {
+            if start.elapsed() >= patience(self.health.deadline()) {
+                return Err(
+                    StoreError::Unavailable("another program holds the file".into()).into(),
+                );
+            }
+            tokio::time::sleep(PAUSE).await;
         }
         tracing::info!(path = %self.path.display(), "the database was opened anew");
         Ok(connection)

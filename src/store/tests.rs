@@ -7,11 +7,11 @@ mod sqlite;
 mod suite;
 
 use std::any::Any;
+use std::cell::RefCell;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Once, OnceLock};
 use std::time::{Duration, UNIX_EPOCH};
 
-use parking_lot::Mutex;
 use rookery_core::store::{Store, TailChange, TailEntry};
 use rookery_xmpp::jid::BareJid;
 use rookery_xmpp::sasl::Credentials;
@@ -26,7 +26,14 @@ pub(crate) fn jid(text: &str) -> BareJid {
     BareJid::new(text).unwrap()
 }
 
+/// The keys of "canary-password"; always the same, because making them is slow.
 pub(crate) fn keys() -> Credentials {
+    static KEYS: OnceLock<Credentials> = OnceLock::new();
+    KEYS.get_or_init(other_keys).clone()
+}
+
+/// The keys of the same password with new salts.
+pub(crate) fn other_keys() -> Credentials {
     Credentials::from_password("canary-password", 10_000).unwrap()
 }
 
@@ -34,7 +41,7 @@ pub(crate) fn entry(account: &str, id: u64) -> TailEntry {
     TailEntry {
         account: jid(account),
         id,
-        resource: (id % 2 == 0).then(|| format!("phone {id}")),
+        resource: id.is_multiple_of(2).then(|| format!("phone {id}")),
         stamp: UNIX_EPOCH + Duration::from_micros(1_790_000_000_000_001 + id % 1_000_000),
         stanza: format!("<message xmlns='jabber:client' id='{id}'><body>hi</body></message>")
             .into(),
@@ -62,31 +69,33 @@ pub(crate) async fn ids(store: &dyn Store, account: &str) -> Vec<u64> {
 }
 
 /// What this thread logs while the value lives.
-pub(crate) struct LogCapture {
-    lines: Lines,
-    _guard: tracing::subscriber::DefaultGuard,
+pub(crate) struct LogCapture;
+
+thread_local! {
+    static LINES: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
 }
 
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
+/// Writes to the capture of the thread, if there is one.
+struct ThreadLines;
 
 impl LogCapture {
     pub(crate) fn start() -> Self {
-        let lines = Lines::default();
-        let writer = lines.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_ansi(false)
-            .with_writer(move || writer.clone())
-            .finish();
-        Self {
-            lines,
-            _guard: tracing::subscriber::set_default(subscriber),
-        }
+        // One subscriber for the whole process: those that come and go per thread race with each other in tracing's caches.
+        static SUBSCRIBER: Once = Once::new();
+        SUBSCRIBER.call_once(|| {
+            tracing_subscriber::fmt()
+                .with_ansi(false)
+                .with_writer(|| ThreadLines)
+                .init();
+        });
+        tracing::callsite::rebuild_interest_cache();
+        LINES.set(Some(Vec::new()));
+        Self
     }
 
     /// The lines since the last call.
     pub(crate) fn take(&self) -> Vec<String> {
-        let bytes = std::mem::take(&mut *self.lines.0.lock());
+        let bytes = LINES.replace(Some(Vec::new())).unwrap_or_default();
         String::from_utf8(bytes)
             .unwrap()
             .lines()
@@ -95,9 +104,19 @@ impl LogCapture {
     }
 }
 
-impl io::Write for Lines {
+impl Drop for LogCapture {
+    fn drop(&mut self) {
+        LINES.set(None);
+    }
+}
+
+impl io::Write for ThreadLines {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().extend_from_slice(bytes);
+        LINES.with_borrow_mut(|lines| {
+            if let Some(lines) = lines {
+                lines.extend_from_slice(bytes);
+            }
+        });
         Ok(bytes.len())
     }
 

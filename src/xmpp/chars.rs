@@ -38,15 +38,23 @@ pub(crate) fn is_nonchar(bytes: &[u8]) -> bool {
 
 const START: u8 = 1;
 const PART: u8 = 2;
+const NO_URI: u8 = 4;
 
-/// What an ASCII byte may be in a name; bytes of other characters have neither bit.
+/// What an ASCII byte may be in a name or must not be in a URI; bytes of other characters have no bit.
 #[expect(clippy::indexing_slicing, reason = "evaluated by the compiler")]
 const ASCII: [u8; 256] = {
     let mut table = [0; 256];
     let mut byte = 0;
     while byte < 128 {
         let b = byte as u8;
-        if b.is_ascii_alphabetic() || b == b'_' {
+        if b <= b' '
+            || matches!(
+                b,
+                0x7F | b'{' | b'}' | b'|' | b'<' | b'>' | b'"' | b'\\' | b'^' | b'`'
+            )
+        {
+            table[byte] = NO_URI;
+        } else if b.is_ascii_alphabetic() || b == b'_' {
             table[byte] = START | PART;
         } else if b.is_ascii_digit() || b == b'-' || b == b'.' {
             table[byte] = PART;
@@ -59,6 +67,12 @@ const ASCII: [u8; 256] = {
 #[inline]
 fn class(byte: u8) -> u8 {
     ASCII.get(usize::from(byte)).copied().unwrap_or_default()
+}
+
+/// The length of the run of ASCII name characters that `text` begins with.
+#[inline]
+pub(crate) fn plain_name_len(text: &str) -> usize {
+    text.bytes().take_while(|b| class(*b) & PART != 0).count()
 }
 
 /// Whether `name` is an NCName: what an element, an attribute or a prefix may be called.
@@ -103,14 +117,7 @@ fn is_in(table: &[u16], c: char) -> bool {
 /// Whether `uri` can name a namespace without being mistaken by parsers that join namespace and name with
 /// a separator (expat with `\n`, `|` or space; ElementTree with `{}`). None of these is legal in a URI.
 pub(crate) fn is_namespace_name(uri: &str) -> bool {
-    !uri.bytes().any(|b| {
-        b <= b' '
-            || b == 0x7F
-            || matches!(
-                b,
-                b'{' | b'}' | b'|' | b'<' | b'>' | b'"' | b'\\' | b'^' | b'`'
-            )
-    })
+    uri.bytes().all(|b| class(b) & NO_URI == 0)
 }
 
 #[cfg(test)]

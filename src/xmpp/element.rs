@@ -124,11 +124,13 @@ impl Element {
     /// Adds text behind what is there; joined with text that stands last.
     pub fn push_text(&mut self, text: impl Into<String>) {
         let text = text.into();
-        match self.nodes.last_mut() {
-            _ if text.is_empty() => {}
-            Some(Node::Text(last)) => last.push_str(&text),
-            _ => self.nodes.push(Node::Text(text)),
-        }
+        self.extend_text(|last| {
+            if last.is_empty() {
+                *last = text
+            } else {
+                last.push_str(&text)
+            }
+        });
     }
 
     /// Keeps the child elements for which `keep` says so; text stays.
@@ -241,14 +243,15 @@ impl Element {
         &self.nodes
     }
 
-    /// The text that stands last, made if there is none; whoever asks adds to it.
-    pub(crate) fn last_text(&mut self) -> &mut String {
-        if !matches!(self.nodes.last(), Some(Node::Text(_))) {
-            self.nodes.push(Node::Text(String::new()));
+    /// Adds to the text that stands last, or makes one.
+    pub(crate) fn extend_text(&mut self, add: impl FnOnce(&mut String)) {
+        if let Some(Node::Text(last)) = self.nodes.last_mut() {
+            return add(last);
         }
-        match self.nodes.last_mut() {
-            Some(Node::Text(text)) => text,
-            _ => unreachable!("a text has just been pushed"),
+        let mut text = String::new();
+        add(&mut text);
+        if !text.is_empty() {
+            self.nodes.push(Node::Text(text));
         }
     }
 

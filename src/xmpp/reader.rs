@@ -13,7 +13,7 @@ use crate::header::Namespaces;
 use crate::limits::{not_well_formed, restricted};
 use crate::ns;
 use crate::scope::{NsRef, Scope};
-use crate::tag::{self, RawAttr, RawAttrs};
+use crate::tag::{self, RawAttrs};
 
 pub(crate) struct Reader<'a> {
     text: &'a str,
@@ -21,7 +21,7 @@ pub(crate) struct Reader<'a> {
     /// Namespaces at the place that has been read.
     pub(crate) scope: Scope<'a>,
     /// The attributes of the last start tag, declarations left out.
-    pub(crate) attrs: SmallVec<[Attr<'a>; 8]>,
+    pub(crate) attrs: SmallVec<[Attr<'a>; 6]>,
     /// Up to here all has been read, in bytes.
     pub(crate) at: usize,
     pub(crate) traits: Traits,
@@ -54,6 +54,7 @@ pub(crate) struct Attr<'a> {
     pub(crate) ns: NsRef,
     pub(crate) local: &'a str,
     pub(crate) raw: &'a str,
+    prefix: &'a str,
 }
 
 pub(crate) enum Event<'a> {
@@ -155,7 +156,7 @@ impl<'a> Reader<'a> {
         self.scope.enter();
         self.leave = empty;
         let inside = self.scope.depth() > 1;
-        let mut plain: SmallVec<[RawAttr<'a>; 8]> = SmallVec::new();
+        self.attrs.clear();
         let mut attrs = RawAttrs::new(rest);
         while let Some(attr) = attrs.next()? {
             match self.scope.declare(&attr)? {
@@ -165,24 +166,31 @@ impl<'a> Reader<'a> {
                         matches!(&**uri, ns::CLIENT | ns::SERVER | ns::COMPONENT);
                 }
                 Some(_) => {}
-                None => plain.push(attr),
+                None => self.attrs.push(Attr {
+                    ns: NsRef::None,
+                    local: attr.local,
+                    raw: attr.value,
+                    prefix: attr.prefix,
+                }),
             }
         }
+        // Only now are all declarations of this tag known.
         let (ns, declared) = self.scope.element(prefix)?;
         let mut foreign = declared < 2;
-        self.attrs.clear();
-        for attr in plain {
+        for at in 0..self.attrs.len() {
+            let Some((earlier, [attr, ..])) = self.attrs.split_at_mut_checked(at) else {
+                break;
+            };
             let (ns, declared) = self.scope.attribute(attr.prefix)?;
             foreign |= declared < 2;
-            let attr = Attr {
-                ns,
-                local: attr.local,
-                raw: attr.value,
-            };
-            if self.attrs.iter().any(|other| self.same_name(other, &attr)) {
+            attr.ns = ns;
+            let same_ns = |other| other == ns || self.scope.uri(other) == self.scope.uri(ns);
+            if earlier
+                .iter()
+                .any(|other| other.local == attr.local && same_ns(other.ns))
+            {
                 return Err(not_well_formed("attribute is there twice"));
             }
-            self.attrs.push(attr);
         }
         self.traits.foreign_prefix |= foreign && inside;
         Ok(Start {
@@ -200,10 +208,6 @@ impl<'a> Reader<'a> {
             .addr()
             .checked_sub(self.text.as_ptr().addr())?;
         (at + part.len() <= self.text.len()).then_some(at)
-    }
-
-    fn same_name(&self, a: &Attr<'_>, b: &Attr<'_>) -> bool {
-        a.local == b.local && (a.ns == b.ns || self.scope.uri(a.ns) == self.scope.uri(b.ns))
     }
 }
 

@@ -10,8 +10,9 @@ use crate::limits::{exceeded, not_well_formed};
 use crate::ns;
 use crate::tag::{self, RawAttr};
 
-/// Declarations that may be in force at one place; keeps looking up a prefix cheap however a stanza is nested.
-const MOST_DECLARATIONS: usize = 256;
+/// Declarations that may be in force at one place; keeps looking up a prefix cheap however a stanza is nested. Room for
+/// a default namespace on each of the 64 levels that a stanza may have, and as many prefixes.
+const MOST_DECLARATIONS: usize = 128;
 
 /// A namespace in a [`Scope`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,9 +25,9 @@ pub(crate) enum NsRef {
 
 /// The declarations in force.
 pub(crate) struct Scope<'a> {
-    declarations: SmallVec<[Declaration<'a>; 6]>,
+    declarations: SmallVec<[Declaration<'a>; 4]>,
     /// For each open element, what holds around it.
-    outside: SmallVec<[Level; 12]>,
+    outside: SmallVec<[Level; 8]>,
     default: NsRef,
 }
 

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use crate::chars::{is_namespace_name, is_ncname, is_space, is_xml_char};
+use crate::chars::{is_namespace_name, is_ncname, is_space, is_xml_char, plain_name_len};
 use crate::error::{StreamCondition, StreamError};
 use crate::limits::{not_well_formed, restricted};
 
@@ -22,12 +22,18 @@ pub(crate) struct RawAttr<'a> {
 /// Splits `prefix:local`; the prefix is empty if there is none.
 #[inline]
 pub(crate) fn split_name(name: &str) -> Result<(&str, &str), StreamError> {
-    let (prefix, local) =
-        match memchr::memchr(b':', name.as_bytes()).and_then(|at| name.split_at_checked(at)) {
-            Some((prefix, rest)) => (prefix, rest.get(1..).unwrap_or_default()),
-            None => ("", name),
-        };
-    if !is_ncname(local) || (local.len() != name.len() && !is_ncname(prefix)) {
+    let plain = plain_name_len(name);
+    let colon = match name.as_bytes().get(plain) {
+        None => None,
+        Some(b':') => Some(plain),
+        // Something beyond ASCII, or illegal.
+        Some(_) => name.find(':'),
+    };
+    let (prefix, local) = match colon.and_then(|at| name.split_at_checked(at)) {
+        Some((prefix, rest)) => (prefix, rest.get(1..).unwrap_or_default()),
+        None => ("", name),
+    };
+    if !is_ncname(local) || (colon.is_some() && !is_ncname(prefix)) {
         return Err(not_well_formed("illegal name"));
     }
     Ok((prefix, local))
@@ -179,7 +185,8 @@ pub(crate) fn check_namespace(uri: &str) -> Result<(), StreamError> {
 }
 
 fn trim_start(text: &str) -> &str {
-    text.trim_start_matches([' ', '\t', '\n', '\r'])
+    let spaces = text.bytes().take_while(|b| is_space(*b)).count();
+    text.get(spaces..).unwrap_or_default()
 }
 
 /// Splits before the first byte that `at` accepts, which must be an ASCII one.

@@ -92,10 +92,10 @@ pub(crate) fn read_element(
                 let child = std::mem::replace(&mut element, parent);
                 element.push(child);
             }
-            Some(Event::Text(text)) => tag::push_text(element.last_text(), text),
-            Some(Event::Char(c)) => element.last_text().push(c),
-            Some(Event::CData("")) => {}
-            Some(Event::CData(text)) => tag::push_text(element.last_text(), text),
+            Some(Event::Text(text) | Event::CData(text)) => {
+                element.extend_text(|last| tag::push_text(last, text))
+            }
+            Some(Event::Char(c)) => element.extend_text(|last| last.push(c)),
             None => return Err(not_well_formed("element does not end")),
         }
     }

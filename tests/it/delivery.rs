@@ -27,9 +27,9 @@ async fn a_message_reaches_all_resources_that_are_not_negative() {
     }
     romeo.send(&chat("juliet@localhost", "one")).await;
     let got = balcony.read();
-    assert!(got.starts_with("<message"), "{got}");
-    assert!(got.contains("from='romeo@localhost/orchard'"), "{got}");
-    assert!(got.contains("<stanza-id xmlns='urn:xmpp:sid:0' by='juliet@localhost'"), "{got}");
+    assert!(got.starts_with("<message"), "got {got}");
+    assert!(got.contains("from='romeo@localhost/orchard'"), "got {got}");
+    assert!(got.contains("<stanza-id xmlns='urn:xmpp:sid:0' by='juliet@localhost'"), "got {got}");
     assert_eq!(chamber.bodies(), ["one"]);
     assert_eq!(hidden.read(), "");
     romeo.send(&chat("juliet@localhost/hidden", "two")).await;
@@ -69,7 +69,7 @@ async fn an_offline_message_is_acknowledged_after_the_commit_and_delivered_once_
     pass(Duration::from_secs(1)).await;
     let got = juliet.read();
     assert_eq!(bodies(&got), ["one"]);
-    assert!(got.contains("<delay xmlns='urn:xmpp:delay' from='localhost' stamp='"), "{got}");
+    assert!(got.contains("<delay xmlns='urn:xmpp:delay' from='localhost' stamp='"), "got {got}");
     pass(Duration::from_secs(1)).await;
     assert!(world.store.tail(&jid("juliet@localhost"), 0, u64::MAX, 10).await.unwrap().is_empty());
     let second = world.bind("juliet@localhost", "chamber").await;
@@ -101,9 +101,9 @@ async fn a_detached_session_keeps_its_messages_and_gets_them_on_resumption() {
     romeo.send(&chat("juliet@localhost", "two")).await;
     pass(Duration::from_secs(5)).await;
     let connection = world.server.resume(&juliet.session, 0, |h| format!("<resumed h='{h}'/>").into()).await.unwrap();
-    assert!(connection.is_some_and(|connection| connection != juliet.connection));
+    assert_ne!(connection, juliet.connection);
     let got = juliet.read();
-    assert!(got.starts_with("<resumed h='0'/>"), "{got}");
+    assert!(got.starts_with("<resumed h='0'/>"), "got {got}");
     assert_eq!(bodies(&got), ["one", "two"]);
     juliet.send("<a xmlns='urn:xmpp:sm:3' h='2'/>").await;
     pass(Duration::from_secs(5)).await;
@@ -175,8 +175,8 @@ async fn a_database_that_fails_refuses_what_only_it_could_keep_and_no_more() {
     assert_eq!(romeo.read(), "<a xmlns='urn:xmpp:sm:3' h='0'/>");
     pass(Duration::from_secs(15)).await;
     let got = romeo.read();
-    assert!(got.contains("<message") && got.contains("type='error'") && got.contains("id='kept by nobody'"), "{got}");
-    assert!(got.contains("type='wait'"), "{got}");
+    assert!(got.contains("<message") && got.contains("type='error'") && got.contains("id='kept by nobody'"), "got {got}");
+    assert!(got.contains("type='wait'"), "got {got}");
     assert!(got.contains("<a xmlns='urn:xmpp:sm:3' h='2'/>"), "its fate is known, so it counts: {got}");
     // Now that failures are known, the next one is told at once.
     romeo.send(&chat("nurse@localhost", "next")).await;
@@ -251,8 +251,8 @@ async fn c3_forged_stanza_ids_are_taken_out_in_every_spelling() {
         )
         .await;
     let got = juliet.read();
-    assert!(!got.contains("forged") && !got.contains("carbons"), "{got}");
-    assert_eq!(got.matches("urn:xmpp:sid:0").count(), 1, "{got}");
+    assert!(!got.contains("forged") && !got.contains("carbons"), "got {got}");
+    assert_eq!(got.matches("urn:xmpp:sid:0").count(), 1, "got {got}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,10 +1,17 @@
 //! What the server promises, tried on the server itself, in this process.
 
+// A test that panics has failed, which is what it is for.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
 mod blocking;
 mod caps;
+mod commands;
 mod contacts;
 mod delivery;
 mod disco;
 mod questions;
 mod register;
+mod roster;
+mod subscription;
+mod told;
 mod world;

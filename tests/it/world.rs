@@ -63,6 +63,34 @@ impl World {
         client
     }
 
+    /// Binds a resource that asks for the roster and sends initial presence; what that brings is read and dropped.
+    pub(crate) async fn interested(&self, user: &str, resource: &str) -> Client {
+        let client = self.bind(user, resource).await;
+        client.send("<iq type='get' id='roster'><query xmlns='jabber:iq:roster'/></iq>").await;
+        client.send("<presence/>").await;
+        client.read();
+        client
+    }
+
+    /// The first asks for the presence of the second, who approves; what that brings is read and dropped.
+    pub(crate) async fn subscribe(&self, user: &Client, contact: &Client) {
+        user.send(&format!("<presence type='subscribe' to='{}'/>", contact.session.account.jid)).await;
+        contact.send(&format!("<presence type='subscribed' to='{}'/>", user.session.account.jid)).await;
+        let roster = user.session.account.roster();
+        assert!(roster.subscription(contact.session.account.jid.as_str()).is_to());
+        user.read();
+        contact.read();
+    }
+
+    /// Routes a stanza as if another server had sent it.
+    pub(crate) async fn route(&self, xml: &str) {
+        let bytes = Bytes::copy_from_slice(xml.as_bytes());
+        match parse(bytes, &Namespaces::content_only("jabber:client")).unwrap() {
+            Parsed::Stanza(stanza) => self.server.route(stanza).await,
+            other => panic!("{other:?} for {xml}"),
+        }
+    }
+
     /// The same with stream management and resumption.
     pub(crate) async fn login_resumable(&self, user: &str, resource: &str) -> Client {
         let client = self.login(user, resource).await;
@@ -70,13 +98,6 @@ impl World {
         let enabled = client.read();
         assert!(enabled.starts_with("<enabled"), "{enabled}");
         client
-    }
-
-    /// Lets the tasks beside the clients run until nothing is left for them to do now. The clock may be paused.
-    pub(crate) async fn settle(&self) {
-        for _ in 0..64 {
-            tokio::task::yield_now().await;
-        }
     }
 }
 
@@ -104,7 +125,7 @@ impl Client {
         let bytes = Bytes::copy_from_slice(xml.as_bytes());
         match parse(bytes, &Namespaces::content_only("jabber:client")).unwrap() {
             Parsed::Stanza(stanza) => {
-                let receipt = self.session.receive();
+                let receipt = self.session.receive(self.session.connection()).unwrap();
                 self.server.accept(&self.session, stanza, receipt).await.unwrap();
             }
             Parsed::Nonza(element) => self.nonza(&element).await,
@@ -114,7 +135,8 @@ impl Client {
 
     async fn nonza(&self, element: &Element) {
         let host = self.server.host("localhost").unwrap();
-        let mut nonza = Nonza { user: &self.session.account.jid, session: Some(&self.session), reply: Vec::new(), wait: None };
+        let mut nonza =
+            Nonza { user: &self.session.account.jid, session: Some(&self.session), reply: Vec::new(), wait: None };
         self.server.nonza(&host, &mut nonza, element).expect("a known nonza").unwrap();
         for reply in nonza.reply {
             self.session.push_nonza(reply.to_xml().into());
@@ -125,7 +147,10 @@ impl Client {
     pub(crate) fn read(&self) -> String {
         let mut buffer = Vec::new();
         loop {
-            let drained = self.session.drain(&mut buffer, 1 << 20, Instant::now());
+            let drained = self
+                .session
+                .drain(self.session.connection(), &mut buffer, 1 << 20, Instant::now())
+                .expect("the connection is the session's");
             if drained.hungry {
                 self.server.catch_up(&self.session);
             }

@@ -1,5 +1,7 @@
 //! What idle connections cost: a binary of its own, so that the resident memory is theirs.
 
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::manual_async_fn, reason = "tests")]
+
 mod common;
 
 use std::sync::Arc;

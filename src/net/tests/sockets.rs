@@ -1,5 +1,7 @@
 //! The byte layer over true sockets: STARTTLS and direct TLS, deadlines, limits, back-pressure, the end.
 
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
 mod common;
 
 use std::io;

@@ -8,11 +8,18 @@ use crate::health::Outcome;
 
 /// The parts see the tables as they were before; a batch names no row twice, so their order does not matter. An account
 /// that is not there any more joins nothing: its entries are passed over.
+///
+/// The removals are looked up one by one (`LATERAL ... LIMIT 1`), because a plan that was cached while the tails were short
+/// would else search the whole tail of each account, however long it has grown.
 const COMMIT: &str = "\
 WITH removed AS (
-    DELETE FROM tail USING UNNEST($7::text[], $8::bigint[]) AS old (jid, id)
-    JOIN accounts ON accounts.jid = old.jid
-    WHERE tail.account = accounts.number AND tail.id = old.id
+    DELETE FROM tail WHERE ctid = ANY (ARRAY(
+        SELECT found.ctid FROM UNNEST($7::text[], $8::bigint[]) AS old (jid, id)
+        JOIN accounts ON accounts.jid = old.jid
+        CROSS JOIN LATERAL (
+            SELECT tail.ctid FROM tail WHERE tail.account = accounts.number AND tail.id = old.id LIMIT 1
+        ) AS found
+    ))
 ), marked AS (
     UPDATE tail_marks SET id = $6 WHERE slot = pg_backend_pid() % 16 AND id < $6
 )

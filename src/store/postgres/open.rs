@@ -143,7 +143,10 @@ async fn synchronous_commit(
     Ok((commit == "off").then_some("on"))
 }
 
-/// The settings of a new connection: the server gives up on a statement when we do.
+/// The settings of a new connection.
+///
+/// The server gives up on a statement when we do. And it always goes by the indexes: every statement of ours looks up
+/// single rows, but a plan that was cached while the tails were all but empty would read them whole after they grew.
 async fn settle(
     on: &mut PgConnection,
     commit: Option<&'static str>,
@@ -152,7 +155,10 @@ async fn settle(
     query(
         "SELECT set_config('statement_timeout', $1, false), \
          set_config('idle_in_transaction_session_timeout', $1, false), \
-         set_config('synchronous_commit', coalesce($2, current_setting('synchronous_commit')), false)",
+         set_config('synchronous_commit', coalesce($2, current_setting('synchronous_commit')), false), \
+         set_config('enable_seqscan', 'off', false), \
+         set_config('enable_hashjoin', 'off', false), \
+         set_config('enable_mergejoin', 'off', false)",
     )
     .persistent(false)
     .bind(deadline.as_millis().to_string())

@@ -5,13 +5,13 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::atomic::AtomicI64;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::migrate::MigrateError;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{ConnectOptions, query_scalar};
+use sqlx::{ConnectOptions, Connection, query_as};
 use tokio::sync::Mutex;
 
 use super::{SqliteStore, code, empty_log, judge, patience, primary};
@@ -22,6 +22,9 @@ use crate::open::{OpenError, warn_relaxed};
 
 /// Connections that read. SQLite reads from memory most of the time; more would only wait for the same CPUs.
 const READERS: u32 = 4;
+
+/// How long to wait for another process that opens the file at the same time, before looking again.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// "Rook", as the schema writes it into the file.
 const APPLICATION: i64 = 0x526F_6F6B;
@@ -34,12 +37,17 @@ impl SqliteStore {
     ) -> Result<Self, OpenError> {
         make_file(path)?;
         let options = options(path, durability, deadline);
-        let fail = |error| failure(path, &error);
-        let mut writer = options.connect().await.map_err(fail)?;
-        inspect(path, &mut writer).await?;
-        migrate(path, &mut writer).await?;
-        // Another process may hold the log; it has then opened it this way itself.
-        empty_log(&mut writer).await.map_err(fail)?;
+        let start = Instant::now();
+        let writer = loop {
+            match prepare(path, &options).await {
+                // SQLite waits for most locks itself, but not for those of a change to WAL.
+                Err(OpenError::Locked { .. }) if start.elapsed() < deadline => {
+                    tokio::time::sleep(PAUSE).await;
+                }
+                result => break result?,
+            }
+        };
+        let options = options.journal_mode(SqliteJournalMode::Wal);
         let name = path.display().to_string();
         if durability == Durability::Relaxed {
             warn_relaxed(&name);
@@ -68,10 +76,27 @@ impl SqliteStore {
     }
 }
 
+/// A connection that writes, on a file that was found to be ours and is up to date.
+async fn prepare(
+    path: &Path,
+    options: &SqliteConnectOptions,
+) -> Result<SqliteConnection, OpenError> {
+    let fail = |error| failure(path, &error);
+    // Looks before it touches: the change to WAL would be written into another program's file.
+    let mut probe = options.connect().await.map_err(fail)?;
+    inspect(path, &mut probe).await?;
+    probe.close().await.map_err(fail)?;
+    let options = options.clone().journal_mode(SqliteJournalMode::Wal);
+    let mut writer = options.connect().await.map_err(fail)?;
+    migrate(path, &mut writer).await?;
+    // Another process may hold the log; it has then opened it this way itself.
+    empty_log(&mut writer).await.map_err(fail)?;
+    Ok(writer)
+}
+
 fn options(path: &Path, durability: Durability, deadline: Duration) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)
-        .journal_mode(SqliteJournalMode::Wal)
         .synchronous(match durability {
             Durability::Full => SqliteSynchronous::Full,
             Durability::Relaxed => SqliteSynchronous::Normal,
@@ -87,8 +112,9 @@ fn options(path: &Path, durability: Durability, deadline: Duration) -> SqliteCon
         .disable_statement_logging()
 }
 
-/// Makes directory and file for us alone, and sees that we may write them. SQLite would open a read-only file without a
-/// word, and make a missing one with the rights of the umask.
+/// Makes directory and file for us alone; SQLite would give them the rights of the umask.
+///
+/// A file that is there is not opened here: closing it would take the locks from a handle that this process has on it.
 fn make_file(path: &Path) -> Result<(), OpenError> {
     if let Some(directory) = path.parent().filter(|path| !path.as_os_str().is_empty()) {
         DirBuilder::new()
@@ -100,51 +126,57 @@ fn make_file(path: &Path) -> Result<(), OpenError> {
                 why,
             })?;
     }
-    let file = OpenOptions::new()
-        .read(true)
+    let made = OpenOptions::new()
         .write(true)
-        .create(true)
-        .truncate(false)
+        .create_new(true)
         .mode(0o600)
-        .open(path)
-        .map_err(|error| match error.kind() {
-            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => OpenError::ReadOnly {
+        .open(path);
+    match made {
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+        Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => {
+            return Err(OpenError::ReadOnly {
                 path: path.to_owned(),
                 why: error.to_string(),
-            },
-            _ => OpenError::File {
+            });
+        }
+        Err(error) => {
+            return Err(OpenError::File {
                 path: path.to_owned(),
                 why: error.to_string(),
-            },
-        })?;
-    let mode = file.metadata().map_or(0, |data| data.permissions().mode());
+            });
+        }
+    }
+    let mode = path.metadata().map_or(0, |data| data.permissions().mode());
     if mode & 0o007 != 0 {
-        tracing::warn!(path = %path.display(), "the database can be read by every user of this machine; chmod o-rwx is advised");
+        tracing::warn!(
+            path = %path.display(),
+            "the database can be read by every user of this machine; chmod o-rwx is advised"
+        );
     }
     Ok(())
 }
 
-/// Sees that the file is a database, and ours or empty.
+/// Sees that the file is a database, ours or empty, and that we may write it, without writing it.
 async fn inspect(path: &Path, on: &mut SqliteConnection) -> Result<(), OpenError> {
     let fail = |error| failure(path, &error);
-    let application: i64 = query_scalar("PRAGMA application_id")
-        .fetch_one(&mut *on)
-        .await
-        .map_err(fail)?;
-    let tables: i64 = query_scalar(
-        "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name <> '_sqlx_migrations' \
+    let (application, tables): (i64, i64) = query_as(
+        "SELECT (SELECT application_id FROM pragma_application_id), count(*) FROM sqlite_schema \
+         WHERE type = 'table' AND name <> '_sqlx_migrations' \
          AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'",
     )
-    .fetch_one(on)
+    .fetch_one(&mut *on)
     .await
     .map_err(fail)?;
-    if application == APPLICATION || (application == 0 && tables == 0) {
-        return Ok(());
+    if application != APPLICATION && (application != 0 || tables != 0) {
+        return Err(OpenError::Foreign {
+            path: path.to_owned(),
+            why: "it is a database of another program".into(),
+        });
     }
-    Err(OpenError::Foreign {
-        path: path.to_owned(),
-        why: "it is a database of another program".into(),
-    })
+    // SQLite opens a read-only file without a word.
+    let tx = on.begin_with("BEGIN IMMEDIATE").await.map_err(fail)?;
+    tx.rollback().await.map_err(fail)
 }
 
 async fn migrate(path: &Path, on: &mut SqliteConnection) -> Result<(), OpenError> {
@@ -161,11 +193,21 @@ async fn migrate(path: &Path, on: &mut SqliteConnection) -> Result<(), OpenError
             found,
             known,
         },
-        error => OpenError::Schema {
-            name: path.display().to_string(),
-            why: error.to_string(),
-        },
+        MigrateError::Execute(ref cause) | MigrateError::ExecuteMigration(ref cause, _) => {
+            match failure(path, cause) {
+                OpenError::File { .. } => schema(path, &error),
+                told => told,
+            }
+        }
+        error => schema(path, &error),
     })
+}
+
+fn schema(path: &Path, error: &MigrateError) -> OpenError {
+    OpenError::Schema {
+        name: path.display().to_string(),
+        why: error.to_string(),
+    }
 }
 
 fn failure(path: &Path, error: &sqlx::Error) -> OpenError {
@@ -179,6 +221,7 @@ fn failure(path: &Path, error: &sqlx::Error) -> OpenError {
             path,
             why: "it is no SQLite database, or a damaged one".into(),
         },
+        Some(code::BUSY | code::LOCKED) => OpenError::Locked { path, why },
         Some(code::READONLY | code::PERM) => OpenError::ReadOnly { path, why },
         _ => OpenError::File { path, why },
     }

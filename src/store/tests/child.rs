@@ -76,9 +76,14 @@ impl Process {
     /// SIGKILL; gives what the child had still written.
     pub(crate) fn kill(mut self) -> Vec<String> {
         self.child.kill().unwrap();
-        let rest = std::iter::from_fn(|| self.line()).collect();
-        self.child.wait().unwrap();
-        rest
+        std::iter::from_fn(|| self.line()).collect()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

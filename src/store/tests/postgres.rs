@@ -110,7 +110,7 @@ async fn t7_a_server_that_hangs_is_given_up_on_and_found_again() {
     }
     let server = own_server().await;
     let url = server.create_database().unwrap();
-    let deadline = Duration::from_secs(2);
+    let deadline = Duration::from_secs(4);
     let log = LogCapture::start();
     let store = PostgresStore::open(&url, 2, Durability::Full, deadline)
         .await
@@ -176,7 +176,7 @@ async fn t7_a_server_that_is_down_is_named_in_the_error() {
     }
     let server = own_server().await;
     let url = server.create_database().unwrap();
-    let deadline = Duration::from_secs(1);
+    let deadline = Duration::from_secs(3);
     let store = PostgresStore::open(&url, 2, Durability::Full, deadline)
         .await
         .unwrap();

@@ -184,12 +184,12 @@ impl Body {
     }
 
     pub(super) fn elements_mut(&mut self) -> &mut Vec<Element> {
-        if !matches!(self, Self::Edited(_)) {
-            *self = Self::Edited(Arc::new(self.elements().to_vec()));
-        }
-        match self {
-            Self::Edited(elements) => Arc::make_mut(elements),
-            Self::Empty | Self::Raw(_) => unreachable!("has just become elements"),
+        loop {
+            *self = match self {
+                Self::Edited(elements) => return Arc::make_mut(elements),
+                Self::Empty => Self::Edited(Arc::default()),
+                Self::Raw(raw) => Self::Edited(Arc::new(raw.elements().to_vec())),
+            };
         }
     }
 

@@ -17,13 +17,13 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use tokio::net::TcpStream;
 
-pub const HOST: &str = "chat.example";
+pub(crate) const HOST: &str = "chat.example";
 
 /// A folder that is removed at the end.
-pub struct Scratch(pub PathBuf);
+pub(crate) struct Scratch(pub(crate) PathBuf);
 
 impl Scratch {
-    pub fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("rookery-net-it-{}-{name}", std::process::id()));
         let _ = std::fs::remove_dir_all(&path);
         Self(path)
@@ -36,13 +36,13 @@ impl Drop for Scratch {
     }
 }
 
-pub fn tls(dir: &Scratch) -> Tls {
+pub(crate) fn tls(dir: &Scratch) -> Tls {
     let files =
         HostFiles { host: HOST.to_owned(), certificate: dir.0.join("c.crt"), key: dir.0.join("c.key"), generate: true };
     Tls::for_clients(Arc::new(Certificates::open(vec![files], None).expect("a certificate"))).expect("TLS")
 }
 
-pub fn client_config(dir: &Scratch) -> Arc<ClientConfig> {
+pub(crate) fn client_config(dir: &Scratch) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(dir.0.join("c.crt")).expect("a certificate")).expect("a root");
     let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
@@ -55,12 +55,12 @@ pub fn client_config(dir: &Scratch) -> Arc<ClientConfig> {
     Arc::new(config)
 }
 
-pub fn listener(mode: TlsMode) -> Listener {
+pub(crate) fn listener(mode: TlsMode) -> Listener {
     Listener { address: "127.0.0.1:0".parse().expect("an address"), ..Listener::c2s(0, mode) }
 }
 
 /// A server on one port, and its address.
-pub fn server(tls: Tls, mode: TlsMode, limits: ConnectionLimits) -> (Server, SocketAddr, Arc<Admission>) {
+pub(crate) fn server(tls: Tls, mode: TlsMode, limits: ConnectionLimits) -> (Server, SocketAddr, Arc<Admission>) {
     let admission = Admission::new(limits);
     let server = Server::bind(&[listener(mode)], tls, admission.clone(), Duration::from_secs(10)).expect("a port");
     let address = server.ports().next().expect("a port").address;
@@ -68,23 +68,23 @@ pub fn server(tls: Tls, mode: TlsMode, limits: ConnectionLimits) -> (Server, Soc
 }
 
 /// No limit for the tests' own address.
-pub fn unlimited() -> ConnectionLimits {
+pub(crate) fn unlimited() -> ConnectionLimits {
     ConnectionLimits { exempt: vec!["127.0.0.0/8".parse().expect("a range")], ..ConnectionLimits::default() }
 }
 
 /// A TLS client by hand, as plain as can be.
-pub struct Client {
-    pub tcp: TcpStream,
-    pub tls: ClientConnection,
+pub(crate) struct Client {
+    pub(crate) tcp: TcpStream,
+    pub(crate) tls: ClientConnection,
 }
 
 impl Client {
-    pub async fn connect(address: SocketAddr, config: &Arc<ClientConfig>) -> io::Result<Self> {
+    pub(crate) async fn connect(address: SocketAddr, config: &Arc<ClientConfig>) -> io::Result<Self> {
         Self::over(TcpStream::connect(address).await?, config).await
     }
 
     /// The handshake on a connection that exists.
-    pub async fn over(tcp: TcpStream, config: &Arc<ClientConfig>) -> io::Result<Self> {
+    pub(crate) async fn over(tcp: TcpStream, config: &Arc<ClientConfig>) -> io::Result<Self> {
         let name = ServerName::try_from(HOST).expect("a name");
         let mut client = Self { tcp, tls: ClientConnection::new(config.clone(), name).expect("a client") };
         while client.tls.is_handshaking() {
@@ -95,7 +95,7 @@ impl Client {
         Ok(client)
     }
 
-    pub async fn flush(&mut self) -> io::Result<()> {
+    pub(crate) async fn flush(&mut self) -> io::Result<()> {
         while self.tls.wants_write() {
             let mut out = Vec::new();
             self.tls.write_tls(&mut out)?;
@@ -113,7 +113,7 @@ impl Client {
     }
 
     /// Takes what comes next from the socket; `false` at its end.
-    pub async fn receive(&mut self) -> io::Result<bool> {
+    pub(crate) async fn receive(&mut self) -> io::Result<bool> {
         let mut buffer = [0; 4096];
         loop {
             self.tcp.readable().await?;
@@ -139,13 +139,16 @@ impl Client {
         }
     }
 
-    pub async fn say(&mut self, text: &[u8]) -> io::Result<()> {
-        self.tls.writer().write_all(text)?;
-        self.flush().await
+    pub(crate) async fn say(&mut self, text: &[u8]) -> io::Result<()> {
+        for piece in text.chunks(16 * 1024) {
+            self.tls.writer().write_all(piece)?;
+            self.flush().await?;
+        }
+        Ok(())
     }
 
     /// So many bytes of plaintext, or what came before the end.
-    pub async fn hear(&mut self, count: usize) -> io::Result<Vec<u8>> {
+    pub(crate) async fn hear(&mut self, count: usize) -> io::Result<Vec<u8>> {
         let mut heard = Vec::new();
         loop {
             let mut buffer = [0; 16 * 1024];

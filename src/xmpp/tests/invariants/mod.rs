@@ -1,5 +1,12 @@
 //! What must hold for any input: checked on generated XML by `xml.rs` and on arbitrary bytes by the fuzz targets.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test helper: panicking is how it fails"
+)]
+
 use bytes::Bytes;
 use rookery_xmpp::element::Element;
 use rookery_xmpp::framer::{Frame, Framer};

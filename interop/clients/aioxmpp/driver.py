@@ -1,0 +1,215 @@
+"""aioxmpp (Python) behind the line protocol of ../wire.py.
+
+aiosasl has SCRAM-PLUS but aioxmpp's own provider does not use it, so a provider on its public interface does; the
+binding is tls-exporter, because aiosasl's tls-server-end-point cannot read the hash of an ECDSA certificate.
+"""
+
+import asyncio
+import datetime
+import socket
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parent.parent))
+
+import aioxmpp  # noqa: E402
+import aiosasl  # noqa: E402
+import aiosasl.channel_binding  # noqa: E402
+import aioxmpp.connector  # noqa: E402
+import aioxmpp.dispatcher  # noqa: E402
+import aioxmpp.security_layer as security  # noqa: E402
+from wire import emit, serve  # noqa: E402
+
+
+class TLSExporter(aiosasl.channel_binding.ChannelBindingProvider):
+    """RFC 9266."""
+
+    cb_name = b"tls-exporter"
+
+    def __init__(self, connection):
+        self.connection = connection
+
+    def extract_cb_data(self):
+        return self.connection.export_keying_material(b"EXPORTER-Channel-Binding", 32, b"")
+
+
+class Passwords(security.PasswordSASLProvider):
+    """The library's provider, preceded by SCRAM-PLUS, noting which mechanism it was."""
+
+    mechanism = None
+    transport = None
+
+    def __init__(self, password):
+        async def provide(jid, attempt):
+            return password
+
+        super().__init__(provide, max_auth_attempts=1)
+        self.password = password
+
+    async def execute(self, client_jid, features, xmlstream, tls_transport):
+        self.transport = tls_transport
+        plus, token = self._find_supported(features, [aiosasl.SCRAMPLUS])
+        if not plus:
+            return await super().execute(client_jid, features, xmlstream, tls_transport)
+
+        async def credentials():
+            return client_jid.localpart, self.password
+
+        binding = TLSExporter(tls_transport.get_extra_info("ssl_object"))
+        stream = aioxmpp.sasl.SASLXMPPInterface(xmlstream)
+        return await self._execute(stream, plus(credentials, binding), token)
+
+    async def _execute(self, intf, mechanism, token):
+        self.mechanism = token[0] if isinstance(token, tuple) else token
+        return await super()._execute(intf, mechanism, token)
+
+
+def gated(connector, gate):
+    """A connector that waits: the library reconnects at once, a test decides when."""
+
+    class Gated(connector):
+        async def connect(self, *args, **kwargs):
+            await gate.wait()
+            return await super().connect(*args, **kwargs)
+
+    return Gated()
+
+
+class Driver:
+    client = None
+
+    async def do_connect(self, jid, password, host, port, tls, ca, resource="aioxmpp"):
+        def context():
+            made = security.default_ssl_context()
+            made.load_verify_locations(ca)
+            return made
+
+        self.passwords = Passwords(password)
+        self.gate = asyncio.Event()
+        self.gate.set()
+        kind = {"direct": aioxmpp.connector.XMPPOverTLSConnector, "starttls": aioxmpp.connector.STARTTLSConnector}[tls]
+        self.client = client = aioxmpp.Client(
+            aioxmpp.JID.fromstr(f"{jid}/{resource}"),
+            security.SecurityLayer(context, security.PKIXCertificateVerifier, True, (self.passwords,)),
+            override_peer=[(host, port, gated(kind, self.gate))],
+            negotiation_timeout=datetime.timedelta(seconds=10),
+            max_initial_attempts=1,
+        )
+        client.backoff_start = datetime.timedelta(milliseconds=10)
+        self.listen()
+        await self.until(client.on_stream_established, client.start)
+        emit(
+            "online",
+            jid=str(client.local_jid),
+            mechanism=self.passwords.mechanism,
+            tls=self.passwords.transport.get_extra_info("ssl_object").get_protocol_version_name(),
+        )
+
+    async def until(self, signal, action):
+        """Does the action and waits for the signal, or raises what made the client fail."""
+        done = asyncio.get_running_loop().create_future()
+        failed = self.client.on_failure.connect(done, self.client.on_failure.AUTO_FUTURE)
+        signalled = signal.connect(lambda *_: done.done() or done.set_result(None))
+        try:
+            action()
+            await done
+        finally:
+            signal.disconnect(signalled)
+            self.client.on_failure.disconnect(failed)
+
+    def listen(self):
+        self.contacts = self.client.summon(aioxmpp.RosterClient)
+        for signal in ("entry_added", "entry_subscription_state_changed"):
+            getattr(self.contacts, f"on_{signal}").connect(self.roster)
+        self.contacts.on_subscribe.connect(lambda st: emit("subscribe", **{"from": str(st.from_.bare())}))
+        self.contacts.on_subscribed.connect(lambda st: emit("subscribed", **{"from": str(st.from_.bare())}))
+        messages = self.client.summon(aioxmpp.dispatcher.SimpleMessageDispatcher)
+        for kind in (aioxmpp.MessageType.CHAT, aioxmpp.MessageType.ERROR):
+            messages.register_callback(kind, None, self.message)
+        presences = self.client.summon(aioxmpp.dispatcher.SimplePresenceDispatcher)
+        for kind in (aioxmpp.PresenceType.AVAILABLE, aioxmpp.PresenceType.UNAVAILABLE):
+            presences.register_callback(kind, None, self.presence)
+        self.pinger = self.client.summon(aioxmpp.PingService)
+        self.disco = self.client.summon(aioxmpp.DiscoClient)
+
+    @staticmethod
+    def message(stanza):
+        if stanza.type_ == aioxmpp.MessageType.ERROR:
+            emit("error", do="send", condition=stanza.error.condition.value[1])
+        elif stanza.body:
+            delayed = "delay" if stanza.xep0203_delay else None
+            emit("message", body=stanza.body.any(), id=stanza.id_, delayed=delayed, **{"from": str(stanza.from_)})
+
+    @staticmethod
+    def presence(stanza):
+        kind = "unavailable" if stanza.type_ == aioxmpp.PresenceType.UNAVAILABLE else "available"
+        status = stanza.status.any() if stanza.status else ""
+        emit("presence", type=kind, status=status, **{"from": str(stanza.from_)})
+
+    def roster(self, *_, **__):
+        items = [{"jid": str(jid), "subscription": item.subscription} for jid, item in self.contacts.items.items()]
+        emit("roster", items=items)
+
+    async def do_roster(self):
+        self.roster()  # the library has fetched it before it called the stream established
+
+    async def do_roster_add(self, jid):
+        await self.contacts.set_entry(aioxmpp.JID.fromstr(jid), name="contact")
+
+    async def do_subscribe(self, jid):
+        self.contacts.subscribe(aioxmpp.JID.fromstr(jid))
+
+    async def do_approve(self, jid):
+        self.contacts.approve(aioxmpp.JID.fromstr(jid))
+
+    async def do_presence(self, status=None):
+        presence = aioxmpp.Presence()
+        if status:
+            presence.status[None] = status
+        self.client.enqueue(presence)
+
+    async def do_send(self, to, body):
+        message = aioxmpp.Message(type_=aioxmpp.MessageType.CHAT, to=aioxmpp.JID.fromstr(to))
+        message.body[None] = body
+        written = asyncio.get_running_loop().create_future()
+
+        def changed(token, state):
+            if state != aioxmpp.stream.StanzaState.ACTIVE and not written.done():
+                written.set_result(state)
+
+        self.client.enqueue(message, on_state_change=changed)
+        await written  # the library fails when the connection goes before it has written what it was given
+
+    async def do_ping(self, to):
+        await self.pinger.ping(aioxmpp.JID.fromstr(to))
+        emit("pong")
+
+    async def do_disco(self, to):
+        info = await self.disco.query_info(aioxmpp.JID.fromstr(to))
+        emit("disco", features=sorted(info.features), identities=[f"{i.category}/{i.type_}" for i in info.identities])
+
+    async def do_drop(self):
+        self.gate.clear()
+        raw = self.passwords.transport.get_extra_info("socket")
+        await self.until(self.client.on_stream_suspended, lambda: raw.shutdown(socket.SHUT_RDWR))
+        emit("dropped")
+
+    async def do_resume(self):
+        lost = self.client.on_stream_destroyed.connect(
+            lambda *_: emit("error", do="resume", condition="resumption failed")
+        )
+        await self.until(self.client.on_stream_resumed, self.gate.set)
+        self.client.on_stream_destroyed.disconnect(lost)
+        emit("resumed")
+
+    async def do_quit(self):
+        if self.client and self.client.running:
+            await self.until(self.client.on_stopped, self.client.stop)
+        emit("bye")
+
+
+async def main():
+    await serve(Driver())
+
+
+asyncio.run(main())

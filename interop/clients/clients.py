@@ -1,0 +1,189 @@
+"""The clients: how each driver is started, what it can do, and the process behind the line protocol."""
+
+import json
+import os
+import queue
+import subprocess
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+CACHE = Path(os.environ.get("ROOKERY_CACHE") or Path.home() / ".cache" / "rookery") / "interop-clients"
+PATIENCE = float(os.environ.get("INTEROP_PATIENCE", "20"))  # seconds that any one event may take
+
+
+@dataclass(frozen=True)
+class Client:
+    """`binding` is the channel binding it uses for `plus`; `plain` is its best mechanism without one.
+    `host` is given where the library must be told a name in place of an address. `lacks` maps a feature that the library does not have to the reason.
+    """
+
+    name: str
+    command: tuple
+    plain: str
+    plus: str | None = None
+    binding: str | None = None
+    host: str | None = None
+    lacks: dict = field(default_factory=dict)
+
+    def strongest(self, server):
+        return self.plus if self.plus and self.binding in server.binds else self.plain
+
+
+NO_RESUME = "the library has no XEP-0198"
+
+CLIENTS = [
+    Client(
+        "slixmpp",
+        (CACHE / "slixmpp/bin/python", HERE / "slixmpp/driver.py"),
+        plain="SCRAM-SHA-256",
+    ),
+    Client(
+        "aioxmpp",
+        (CACHE / "aioxmpp/bin/python", HERE / "aioxmpp/driver.py"),
+        plain="SCRAM-SHA-256",
+        plus="SCRAM-SHA-256-PLUS",
+        binding="tls-exporter",
+    ),
+    Client(
+        "xmppjs",
+        ("node", CACHE / "xmppjs/driver.js"),
+        plain="SCRAM-SHA-1",
+        host="localhost",  # direct TLS checks the certificate for the name that was dialled
+    ),
+    Client(
+        "mellium",
+        (CACHE / "mellium/driver",),
+        plain="SCRAM-SHA-256",
+        plus="SCRAM-SHA-256-PLUS",
+        binding="tls-exporter",
+        lacks={"resume": NO_RESUME},
+    ),
+    Client(
+        "smack",
+        ("java", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-cp", f"{CACHE}/smack/lib/*:{CACHE}/smack/classes", "Driver"),
+        plain="SCRAM-SHA-1",
+        host="localhost",  # direct TLS checks the certificate for the name that was dialled
+    ),
+    Client(
+        "strophe",
+        (CACHE / "strophe/driver",),
+        plain="SCRAM-SHA-256",
+    ),
+    Client(
+        "profanity",
+        ("python3", HERE / "profanity/driver.py"),
+        plain="SCRAM-SHA-256",
+        lacks={"resume": "a terminal program: no command of it cuts the network"},
+    ),
+]
+
+
+class Failed(Exception):
+    """What a test says when the conversation did not go as it should."""
+
+
+class Driver:
+    """One running client. Events are kept in order; a wait takes the first that fits and leaves the others."""
+
+    def __init__(self, client, server, log):
+        self.client, self.server, self.events = client, server, []
+        self.queue = queue.SimpleQueue()
+        self.log = log.open("a", buffering=1)
+        self.process = subprocess.Popen(
+            [str(part) for part in client.command],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True, bufsize=1,
+            env=os.environ | {"NODE_EXTRA_CA_CERTS": str(server.ca)},
+        )
+        threading.Thread(target=self.read, daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.log.close()
+
+    def read(self):
+        for line in self.process.stdout:
+            try:
+                event = json.loads(line)
+            except ValueError:
+                event = {"ev": "noise", "line": line.strip()}
+            self.queue.put(event)
+        self.queue.put(None)
+
+    def note(self, arrow, what):
+        self.log.write(f"{arrow} {json.dumps(what)}\n")
+
+    def do(self, name, **arguments):
+        command = {"do": name} | arguments
+        self.note(">>", command)
+        try:
+            self.process.stdin.write(json.dumps(command) + "\n")
+        except OSError:
+            raise Failed(f"{self.client.name} is gone") from None
+
+    def wait(self, ev, matches=lambda event: True, patience=PATIENCE, **fields):
+        """The first event `ev` with these fields; an `error` that nobody waits for fails the test at once."""
+        deadline, at = time.monotonic() + patience, 0
+        wanted = f"{ev} {fields}" if fields else ev
+        while True:
+            while at == len(self.events):
+                try:
+                    event = self.queue.get(timeout=max(0, deadline - time.monotonic()))
+                except queue.Empty:
+                    raise Failed(f"{self.client.name}: no {wanted} in {patience:g} s") from None
+                if event is None:
+                    self.queue.put(None)
+                    raise Failed(f"{self.client.name} ended while {wanted} was awaited")
+                self.note("<<", event)
+                self.events.append(event)
+            event = self.events[at]
+            if event["ev"] == ev and all(event.get(k) == v for k, v in fields.items()) and matches(event):
+                return self.events.pop(at)
+            if event["ev"] == "error":
+                raise Failed(f"{self.client.name}: {event.get('do')} failed: {event.get('condition')} {event.get('text', '')}")
+            at += 1
+
+    def seen(self, ev, **fields):
+        """How many such events came so far; ask after a `ping`, which comes after all that was sent before."""
+        return sum(e["ev"] == ev and all(e.get(k) == v for k, v in fields.items()) for e in self.events)
+
+    def forget(self):
+        self.events.clear()
+
+    def connect(self, account, password, tls="starttls"):
+        self.jid = f"{account}@localhost"
+        port = self.server.direct if tls == "direct" else self.server.starttls
+        host = self.client.host or self.server.host
+        self.do("connect", jid=self.jid, password=password, host=host, port=port, tls=tls, ca=str(self.server.ca))
+
+    def online(self, account, password, tls="starttls"):
+        """Logs in and asks for the roster, which makes the resource an interested one (RFC 6121, 2.2)."""
+        self.connect(account, password, tls)
+        online = self.wait("online")
+        self.do("roster")
+        self.wait("roster")
+        return online
+
+    def available(self, status=None):
+        """Sends presence and waits until the server has taken it."""
+        self.do("presence", **({"status": status} if status else {}))
+        self.ping()
+
+    def ping(self):
+        self.do("ping", to="localhost")
+        self.wait("pong")
+
+    def quit(self):
+        self.do("quit")
+        self.wait("bye")
+        self.process.wait(PATIENCE)

@@ -1,0 +1,189 @@
+"""Profanity (C, a terminal program) behind the line protocol of ../wire.py.
+
+It runs in a terminal of its own: commands are typed, events are read from its log, which has each stanza that it sent
+and received. It has its home in a temporary folder. The server's certificate is pinned there by its fingerprint, as
+`/tls always` would do: the version in Debian 12 does not heed `/tls certpath`. So `ca` must be that certificate itself.
+"""
+
+import asyncio
+import fcntl
+import hashlib
+import os
+import pty
+import re
+import signal
+import ssl
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parent.parent))
+
+from wire import emit, serve  # noqa: E402
+
+ROSTER, DISCO, DELAY = "{jabber:iq:roster}", "{http://jabber.org/protocol/disco#info}", "{urn:xmpp:delay}delay"
+PING, BIND, SASL = "{urn:xmpp:ping}ping", "{urn:ietf:params:xml:ns:xmpp-bind}", "{urn:ietf:params:xml:ns:xmpp-sasl}"
+
+
+class Driver:
+    process = None
+
+    def __init__(self):
+        self.home = tempfile.TemporaryDirectory(prefix="profanity-")
+        self.log = Path(self.home.name) / "profanity.log"
+        self.pings, self.infos, self.contacts = set(), set(), {}
+        self.mechanism, self.condition, self.asked = None, "", False
+        self.jid, self.online = None, False
+
+    async def do_connect(self, jid, password, host, port, tls, ca, resource="profanity"):
+        home, config = Path(self.home.name), Path(self.home.name) / "config" / "profanity"
+        config.mkdir(parents=True)
+        (config / "profrc").write_text("[notifications]\nmessage=off\n")
+        data = home / "data" / "profanity"
+        data.mkdir(parents=True)
+        fingerprint = hashlib.sha1(ssl.PEM_cert_to_DER_cert(Path(ca).read_text())).hexdigest()
+        (data / "tlscerts").write_text(f"[{fingerprint}]\nversion=3\n")
+        (data / "accounts").write_text(
+            f"[{jid}]\nenabled=true\njid={jid}\npassword={password}\nserver={host}\nport={port}\nresource={resource}\n"
+            f"tls.policy={'legacy' if tls == 'direct' else 'force'}\npresence.last=online\npresence.login=online\n"
+            "priority.online=0\nmuc.nick=x\n"
+        )
+        self.log.touch()
+        self.terminal, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 200, 0, 0))
+        self.process = subprocess.Popen(
+            ["profanity", "--log=DEBUG", f"--logfile={self.log}", f"--account={jid}"],
+            stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+            env=os.environ | {
+                "HOME": str(home), "XDG_CONFIG_HOME": str(home / "config"), "XDG_DATA_HOME": str(home / "data"),
+                "TERM": "xterm", "LC_ALL": "C.UTF-8",
+            },
+        )
+        os.close(theirs)
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self.terminal, self.drain)
+        self.following = loop.create_task(self.follow())
+
+    def drain(self):
+        try:
+            os.read(self.terminal, 65536)
+        except OSError:  # the program has ended
+            asyncio.get_running_loop().remove_reader(self.terminal)
+
+    def type(self, line):
+        os.write(self.terminal, line.encode() + b"\r")
+
+    async def follow(self):
+        """Reads the log as it grows. A stanza is one line, or several when there is a newline in it."""
+        with self.log.open(encoding="utf-8") as log:
+            while True:
+                if line := log.readline():
+                    if found := re.search(r"(SENT|RECV): (<.*)", line):
+                        self.stanza(found[1] == "SENT", found[2])
+                    elif "Connection failed" in line or "Login failed" in line:
+                        emit("error", do="connect", condition=self.condition, text=line.strip())
+                else:
+                    await asyncio.sleep(0.01)
+
+    def stanza(self, sent, text):
+        try:
+            element = ET.fromstring(text)
+        except ET.ParseError:  # a stream header, or a stanza whose prefix is declared there
+            return
+        name = element.tag.split("}")[-1]
+        if sent:
+            if name == "auth":
+                self.mechanism = element.get("mechanism")
+            elif element.find(PING) is not None:
+                self.pings.add(element.get("id"))
+            elif self.asked and element.find(DISCO + "query") is not None:
+                self.infos.add(element.get("id"))
+        elif name == "failure" and element.tag.startswith(SASL):
+            self.condition = element[0].tag.removeprefix(SASL)
+        elif received := getattr(self, name, None):
+            received(element)
+
+    def message(self, message):
+        body = message.findtext("{*}body")
+        if message.get("type") == "error":
+            emit("error", do="send", condition="bounced")
+        elif body:
+            delayed = None if message.find(DELAY) is None else "delay"
+            emit("message", body=body, id=message.get("id"), delayed=delayed, **{"from": message.get("from")})
+
+    def presence(self, presence):
+        kind, sender = presence.get("type", "available"), presence.get("from")
+        if kind in ("available", "unavailable"):
+            emit("presence", type=kind, status=presence.findtext("{*}status") or "", **{"from": sender})
+        elif kind in ("subscribe", "subscribed"):
+            emit(kind, **{"from": sender.split("/")[0]})
+
+    def iq(self, iq):
+        query = iq.find(DISCO + "query")
+        if jid := iq.findtext(f"{BIND}bind/{BIND}jid"):
+            self.jid = jid
+        elif self.jid and not self.online and query is not None and iq.get("type") == "result":
+            # It asks the server for its features when it is online, and refuses some commands until it knows them.
+            self.online = True
+            emit("online", jid=self.jid, mechanism=self.mechanism)
+        if iq.get("id") in self.pings:
+            emit("pong")
+        if query is not None and iq.get("id") in self.infos:
+            identities = [f"{i.get('category')}/{i.get('type')}" for i in query.findall(DISCO + "identity")]
+            emit("disco", features=[f.get("var") for f in query.findall(DISCO + "feature")], identities=identities)
+        if (contacts := iq.find(ROSTER + "query")) is not None:
+            for item in contacts.findall(ROSTER + "item"):
+                self.contacts[item.get("jid")] = item.get("subscription")
+            self.roster()
+
+    def roster(self):
+        emit("roster", items=[{"jid": j, "subscription": s} for j, s in self.contacts.items()])
+
+    async def do_roster(self):
+        self.roster()  # it asks for the roster by itself when it is online
+
+    async def do_roster_add(self, jid):
+        self.type(f"/roster add {jid} contact")
+
+    async def do_subscribe(self, jid):
+        self.type(f"/sub request {jid}")
+
+    async def do_approve(self, jid):
+        self.type(f"/sub allow {jid}")
+
+    async def do_presence(self, status=None):
+        self.type(f'/status set online "{status}"' if status else "/status set online")
+
+    async def do_send(self, to, body):
+        self.type(f"/msg {to} {body}")
+
+    async def do_ping(self, to):
+        self.type("/ping" if to == "localhost" else f"/ping {to}")
+
+    async def do_disco(self, to):
+        self.asked = True
+        self.type(f"/disco info {to}")
+
+    async def do_quit(self):
+        if self.process:
+            self.type("/quit")
+            await asyncio.to_thread(self.process.wait, 10)
+        emit("bye")
+
+
+async def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # so that the program and its home are cleared away
+    driver = Driver()
+    try:
+        await serve(driver)
+    finally:
+        if driver.process:
+            driver.process.kill()
+        driver.home.cleanup()
+
+
+asyncio.run(main())

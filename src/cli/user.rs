@@ -1,0 +1,257 @@
+//! `rookery user ...`: asks the running server over its control socket, or the database when none runs.
+
+use std::io::{BufRead, IsTerminal, Read};
+use std::path::Path;
+
+use clap::{Args, Subcommand};
+use rookery::control::{AskError, ask};
+use rookery::database;
+use rookery_core::config::{Backend, Conf, Secret};
+use rookery_core::control::{AccountCommands, Answer, CommandCondition, CommandError, Commands, Reply, Request};
+use serde::Serialize;
+
+use super::{Outcome, complain, fail, read_conf, refuse, runtime, say, say_json};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum UserCommand {
+    /// Makes an account
+    Add {
+        /// The account, such as alice@localhost
+        jid: String,
+        #[command(flatten)]
+        password: PasswordArgs,
+    },
+    /// Lists accounts
+    List {
+        /// One host's accounts only
+        host: Option<String>,
+    },
+    /// Sets an account's password and ends its sessions
+    Passwd {
+        /// The account, such as alice@localhost
+        jid: String,
+        #[command(flatten)]
+        password: PasswordArgs,
+    },
+    /// Removes an account with its contacts and waiting messages, and ends its sessions
+    Del {
+        /// The account, such as alice@localhost
+        jid: String,
+    },
+}
+
+/// Without any of these, the password is asked for twice on the terminal.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+pub(super) struct PasswordArgs {
+    /// The password; other users of the machine may see it in the list of processes
+    #[arg(long, value_name = "PASSWORD")]
+    password: Option<String>,
+    /// Reads the password from the first line of standard input
+    #[arg(long)]
+    password_stdin: bool,
+    /// Makes a password and prints it
+    #[arg(long)]
+    generate: bool,
+}
+
+/// The longest password that is read, in bytes.
+const PASSWORD_BYTES: u64 = 4096;
+
+/// Characters of a generated password: 24 out of 57 are 139 bits.
+const GENERATED_LENGTH: usize = 24;
+
+/// Letters and digits that nobody takes for one another.
+const ALPHABET: &[u8; 57] = b"23456789abcdefghijkmnopqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ";
+
+pub(super) fn run(named: Option<&Path>, json: bool, command: UserCommand) -> Outcome {
+    let conf = match read_conf(named) {
+        Ok(conf) => conf,
+        Err(error) => return fail(json, CommandCondition::InternalServerError, error.to_string()),
+    };
+    let mut generated = None;
+    let mut choose = |args| match choose_password(args)? {
+        Chosen::Given(password) => Ok(password),
+        Chosen::Generated(password) => {
+            generated = Some(password.clone());
+            Ok(password)
+        }
+    };
+    let request = match command {
+        UserCommand::Add { jid, password } => choose(password).map(|password| Request::UserAdd { jid, password }),
+        UserCommand::Passwd { jid, password } => choose(password).map(|password| Request::UserPasswd { jid, password }),
+        UserCommand::List { host } => Ok(Request::UserList { host }),
+        UserCommand::Del { jid } => Ok(Request::UserDel { jid }),
+    };
+    let request = match request {
+        Ok(request) => request,
+        Err(error) => return refuse(json, error),
+    };
+    let done = match request {
+        Request::UserAdd { .. } => "made",
+        Request::UserPasswd { .. } => "has its new password",
+        _ => "removed",
+    };
+    match runtime() {
+        Err(text) => fail(json, CommandCondition::InternalServerError, text),
+        Ok(runtime) => match runtime.block_on(carry_out(&conf, request)) {
+            Ok(reply) => {
+                print(json, done, reply, generated);
+                Outcome::Done
+            }
+            Err(error) => refuse(json, error),
+        },
+    }
+}
+
+async fn carry_out(conf: &Conf, request: Request) -> Result<Reply, CommandError> {
+    let data = &conf.server().data;
+    match ask(data, &request).await {
+        Ok(reply) => Ok(reply),
+        Err(AskError::Refused(error)) => Err(error),
+        Err(AskError::NotRunning) => carry_out_alone(conf, request).await,
+        Err(AskError::Io(error)) => {
+            let text = match error.kind() {
+                std::io::ErrorKind::PermissionDenied => format!(
+                    "the server's control socket in {} belongs to another user; run this as that user (sudo -u rookery ...)",
+                    data.display()
+                ),
+                _ => format!("the running server does not answer on its control socket in {}: {error}", data.display()),
+            };
+            Err(CommandError::new(CommandCondition::ServiceUnavailable, text))
+        }
+    }
+}
+
+/// No server runs: the database itself.
+async fn carry_out_alone(conf: &Conf, request: Request) -> Result<Reply, CommandError> {
+    let failed = |text| CommandError::new(CommandCondition::ServiceUnavailable, text);
+    let file = &conf.store().path;
+    let is_new = conf.store().backend == Backend::Sqlite && !file.exists();
+    if is_new && !matches!(request, Request::UserAdd { .. }) {
+        let file = std::path::absolute(file).unwrap_or_else(|_| file.clone());
+        return Err(failed(format!("no server runs, and there is no database {} yet", file.display())));
+    }
+    refuse_as_other_user(conf).map_err(failed)?;
+    let store = database::open(conf.store()).await.map_err(|error| failed(error.to_string()))?;
+    let result = AccountCommands::new(conf, store.clone()).run(request).await;
+    store.close().await;
+    if is_new && result.is_ok() {
+        let file = std::path::absolute(file).unwrap_or_else(|_| file.clone());
+        complain(&format!("note: no server runs; the account is in the new database {}", file.display()));
+    }
+    result
+}
+
+/// Root would leave files behind that the server's user cannot write.
+fn refuse_as_other_user(conf: &Conf) -> Result<(), String> {
+    use std::os::unix::fs::MetadataExt;
+    let data = &conf.server().data;
+    let (Ok(own), Ok(folder)) = (std::fs::metadata("/proc/self"), std::fs::metadata(data)) else { return Ok(()) };
+    if conf.store().backend == Backend::Sqlite && own.uid() == 0 && folder.uid() != 0 {
+        let owner = folder.uid();
+        return Err(format!(
+            "the data folder {} belongs to user {owner}; run this as that user (sudo -u '#{owner}' ...)",
+            data.display()
+        ));
+    }
+    Ok(())
+}
+
+enum Chosen {
+    Given(Secret),
+    Generated(Secret),
+}
+
+fn choose_password(args: PasswordArgs) -> Result<Chosen, CommandError> {
+    let failed = |text: &str| CommandError::new(CommandCondition::BadRequest, text);
+    if let Some(password) = args.password {
+        return Ok(Chosen::Given(Secret::new(password)));
+    }
+    if args.generate {
+        return generate().map(Chosen::Generated);
+    }
+    if args.password_stdin {
+        let mut line = String::new();
+        let mut input = std::io::stdin().lock().take(PASSWORD_BYTES);
+        return match input.read_line(&mut line) {
+            Ok(0) => Err(failed("standard input holds no password")),
+            Ok(_) => Ok(Chosen::Given(Secret::new(line.trim_end_matches(['\n', '\r'])))),
+            Err(_) => Err(failed("standard input holds no text")),
+        };
+    }
+    if !std::io::stdin().is_terminal() {
+        return Err(failed(
+            "no terminal to ask for the password: give --password-stdin, --generate or --password PASSWORD",
+        ));
+    }
+    let read = |prompt| rpassword::prompt_password(prompt).map_err(|_| failed("the terminal gave no password"));
+    let first = read("Password: ")?;
+    if first.is_empty() {
+        return Err(failed("an empty password is none"));
+    }
+    if first != read("Once more: ")? {
+        return Err(failed("the two passwords are not the same"));
+    }
+    Ok(Chosen::Given(Secret::new(first)))
+}
+
+fn generate() -> Result<Secret, CommandError> {
+    let mut password = String::with_capacity(GENERATED_LENGTH);
+    while password.len() < GENERATED_LENGTH {
+        let mut bytes = [0_u8; 64];
+        getrandom::fill(&mut bytes).map_err(|_| {
+            CommandError::new(CommandCondition::InternalServerError, "the system gives no random bytes")
+        })?;
+        // Six bits each; those beyond the alphabet are thrown away, so that each character is as likely as any other.
+        let characters = bytes.iter().filter_map(|byte| ALPHABET.get(usize::from(byte & 63)));
+        password.extend(characters.take(GENERATED_LENGTH - password.len()).map(|&byte| char::from(byte)));
+    }
+    Ok(Secret::new(password))
+}
+
+fn print(json: bool, done: &str, reply: Reply, generated: Option<Secret>) {
+    #[derive(Serialize)]
+    struct WithPassword<'a> {
+        ok: AccountWithPassword<'a>,
+    }
+    #[derive(Serialize)]
+    struct AccountWithPassword<'a> {
+        jid: &'a str,
+        password: &'a str,
+    }
+    match (reply, generated) {
+        (Reply::Account { jid }, Some(password)) if json => {
+            say_json(&WithPassword { ok: AccountWithPassword { jid: &jid, password: password.expose() } });
+        }
+        (reply, _) if json => say_json(&Answer::Ok(reply)),
+        (Reply::Account { jid }, Some(password)) => say(&format!("{jid} {done}; password: {}", password.expose())),
+        (Reply::Account { jid }, None) => say(&format!("{jid} {done}")),
+        (Reply::Accounts { accounts }, _) => accounts.iter().for_each(|account| say(&account.jid)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn generated_passwords_are_long_and_differ() {
+        let (first, second) = (generate().unwrap(), generate().unwrap());
+        assert_eq!(first.expose().len(), GENERATED_LENGTH);
+        assert!(first.expose().bytes().all(|byte| ALPHABET.contains(&byte)));
+        assert_ne!(first, second);
+    }
+
+    #[test]
+    fn a21_passwords_of_the_command_line_are_not_shown() {
+        let chosen = choose_password(PasswordArgs {
+            password: Some("canary".to_owned()),
+            password_stdin: false,
+            generate: false,
+        });
+        let Ok(Chosen::Given(password)) = chosen else { panic!("no password") };
+        let request = Request::UserAdd { jid: "a@b".into(), password };
+        assert!(!format!("{request:?}").contains("canary"));
+    }
+}

@@ -1,0 +1,588 @@
+//! One client's connection: reads, lets stream and session decide, writes, waits.
+//!
+//! The future is what an idle client costs beside its session and its keys, so it holds no buffer, and what may be
+//! large (routing a stanza, asking the database) lives on the heap while it lasts.
+
+use std::fmt;
+use std::io;
+use std::mem;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Instant;
+
+use rookery_core::host::Host;
+use rookery_core::module::{Nonza, PreAuthCall, When};
+use rookery_core::server::Server;
+use rookery_core::session::{Drained, Session, StreamInfo};
+use rookery_xmpp::element::Element;
+use rookery_xmpp::error::{Condition, StanzaError, StreamCondition, StreamError};
+use rookery_xmpp::jid::BareJid;
+use rookery_xmpp::sasl::{ChannelBindings, Secret};
+use rookery_xmpp::stanza::{Kind, Stanza};
+use rookery_xmpp::stream::{self, Ending, Event, Phase, Stream, TlsInfo};
+use tokio::sync::Semaphore;
+use tokio::time::Sleep;
+use tracing::{debug, info};
+
+use super::{ACK_PATIENCE, LAST_WORDS, Settings};
+use crate::rate::Bucket;
+use crate::server::Connection;
+use crate::transport::Read;
+
+/// So much is taken from the outbox for one write.
+const BUDGET: usize = 64 * 1024;
+
+/// With more than this waiting for the socket, a client is not heard: what it asks for would only add to it. With less
+/// it is, since there are clients that do not read while they write.
+const BACKLOG: usize = 512 * 1024;
+
+/// How a connection came to its end.
+#[derive(Debug)]
+enum Gone {
+    /// The stream was closed, by either side.
+    Closed(Ending),
+    /// The socket failed, or ended before the stream.
+    Lost(io::Error),
+    /// It did nothing for too long.
+    TimedOut(&'static str),
+    /// Another connection has the session now, or it has ended.
+    Past,
+}
+
+impl fmt::Display for Gone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed(Ending::ByPeer(error)) => write!(f, "closed by the client: {error:?}"),
+            Self::Closed(ending) => write!(f, "closed: {ending:?}"),
+            Self::Lost(error) => write!(f, "connection lost: {error}"),
+            Self::TimedOut(what) => f.write_str(what),
+            Self::Past => f.write_str("the session goes on in another connection"),
+        }
+    }
+}
+
+impl From<io::Error> for Gone {
+    fn from(error: io::Error) -> Self {
+        Self::Lost(error)
+    }
+}
+
+/// The session and the number of this connection on it.
+struct Attached {
+    session: Arc<Session>,
+    number: u64,
+    /// What was drained is not all written yet.
+    in_flight: bool,
+}
+
+pub(super) struct Driver {
+    server: Arc<Server>,
+    settings: Arc<Settings>,
+    hashing: Arc<Semaphore>,
+    connection: Connection,
+    id: u64,
+    /// Boxed, since it moves to another thread while a password is hashed.
+    stream: Box<Stream>,
+    /// Read, but not looked at yet: behind a question, or behind a step of the negotiation.
+    unread: Vec<u8>,
+    host: Option<Arc<Host>>,
+    user: Option<BareJid>,
+    attached: Option<Attached>,
+    bucket: Bucket,
+    /// Nothing is read before.
+    paused: Option<Instant>,
+    /// Since when the peer has taken nothing of what waits, and how much it had taken then.
+    stalled: Option<(Instant, u64)>,
+    timer: Option<(Instant, Pin<Box<Sleep>>)>,
+}
+
+impl Driver {
+    pub(super) fn new(
+        server: Arc<Server>,
+        settings: Arc<Settings>,
+        hashing: Arc<Semaphore>,
+        connection: Connection,
+    ) -> Self {
+        let conf = &connection.port.conf;
+        let now = now();
+        let stream = Stream::receiving(settings.stream(conf.tls, conf.allow_plain_passwords), now);
+        Self {
+            id: server.next_stream(),
+            bucket: Bucket::new(settings.rate, now),
+            server,
+            settings,
+            hashing,
+            connection,
+            stream: Box::new(stream),
+            unread: Vec::new(),
+            host: None,
+            user: None,
+            attached: None,
+            paused: None,
+            stalled: None,
+            timer: None,
+        }
+    }
+
+    /// Serves the connection to its end.
+    #[expect(clippy::manual_async_fn, reason = "an async fn would keep the driver twice")]
+    pub(super) fn run(mut self) -> impl Future<Output = ()> + Send {
+        async move { self.serve().await }
+    }
+
+    async fn serve(&mut self) {
+        debug!(stream = self.id, peer = %self.connection.peer, "connected");
+        if let Some(info) = self.connection.transport.tls() {
+            self.stream.handle_tls(now(), TlsInfo { bindings: bindings(info) });
+        }
+        let gone = self.drive().await;
+        debug!(stream = self.id, "{gone}");
+        // The client's own end ends the session; anything else may be a tunnel (XEP-0198 §5).
+        let goodbye = matches!(gone, Gone::Closed(Ending::ByPeer(None) | Ending::ByUs(None)));
+        if let Some(Attached { session, number, .. }) = self.attached.take() {
+            Box::pin(self.server.disconnected(&session, number, goodbye)).await;
+        }
+        if let Gone::Closed(_) | Gone::Past = gone {
+            Box::pin(self.connection.transport.close(LAST_WORDS)).await;
+        }
+    }
+
+    /// Deals with what is there, writes, awaits the next thing; until the end.
+    async fn drive(&mut self) -> Gone {
+        let mut events = Vec::new();
+        loop {
+            if let Err(gone) = self.digest(mem::take(&mut events)).await {
+                return gone;
+            }
+            let next = match self.transmit() {
+                Ok(()) => self.stream.poll_event(),
+                Err(gone) => return gone,
+            };
+            match next {
+                // Writing has brought the end.
+                Some(event) => events.push(event),
+                None => match self.wait().await {
+                    Ok(happened) => events = happened,
+                    Err(gone) => return gone,
+                },
+            }
+        }
+    }
+
+    // ---- reading --------------------------------------------------------------------------------------------------
+
+    fn read(&mut self) -> Result<Vec<Event>, Gone> {
+        let (stream, unread, now) = (&mut self.stream, &mut self.unread, now());
+        let mut events = Vec::new();
+        let read = self.connection.transport.read(|bytes| {
+            let used = if unread.is_empty() { feed(stream, now, bytes, &mut events) } else { 0 };
+            unread.extend_from_slice(bytes.get(used..).unwrap_or_default());
+        })?;
+        match read {
+            Read::Bytes(count) => {
+                self.paused = self.bucket.take(count, now);
+                Ok(events)
+            }
+            Read::Blocked | Read::Secured => Ok(events),
+            Read::Ended => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "ended without </stream:stream>").into()),
+            Read::Cut => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "cut off").into()),
+        }
+    }
+
+    /// Deals with what happened and with what has been read but not looked at, until something is missing.
+    async fn digest(&mut self, mut events: Vec<Event>) -> Result<(), Gone> {
+        loop {
+            if events.is_empty() {
+                events.extend(self.stream.poll_event());
+            }
+            if events.is_empty() {
+                if self.unread.is_empty() || self.stream.is_busy() {
+                    return Ok(());
+                }
+                let unread = mem::take(&mut self.unread);
+                let used = feed(&mut self.stream, now(), &unread, &mut events);
+                let rest = unread.get(used..).unwrap_or_default();
+                if !rest.is_empty() {
+                    self.unread = rest.to_vec();
+                } else if events.is_empty() {
+                    return Ok(());
+                }
+            }
+            for event in mem::take(&mut events) {
+                self.handle(event).await?;
+                tokio::task::coop::consume_budget().await;
+            }
+        }
+    }
+
+    async fn handle(&mut self, event: Event) -> Result<(), Gone> {
+        match event {
+            Event::Stanza(stanza) => self.accept(stanza).await,
+            Event::Answered(reply) => {
+                if let Some(attached) = &self.attached {
+                    drop(attached.session.receive(attached.number));
+                    reply.map(|reply| attached.session.send(reply));
+                }
+                Ok(())
+            }
+            Event::Nonza(element) => Box::pin(self.nonza(element)).await,
+            Event::Opened(opened) => {
+                self.open(&opened);
+                Ok(())
+            }
+            Event::StartTls => Box::pin(self.start_tls()).await,
+            Event::LookUp { user, expensive } => Box::pin(self.look_up(user, expensive)).await,
+            Event::Authenticated { identity, mechanism } => {
+                info!(stream = self.id, peer = %self.connection.peer, user = %identity, mechanism = mechanism.name(), "authenticated");
+                self.user = Some(identity.bare());
+                self.connection.unauthenticated = None;
+                Ok(())
+            }
+            Event::AuthFailed { user, condition } => {
+                let user = user.as_ref().map_or("", |user| user.as_str());
+                info!(stream = self.id, peer = %self.connection.peer, user, ?condition, "authentication failed");
+                Ok(())
+            }
+            Event::PreAuthIq(stanza) => Box::pin(self.pre_auth(stanza)).await,
+            Event::Bind { resource } => Box::pin(self.bind(resource)).await,
+            Event::Closed(ending) => {
+                if ending == Ending::ByPeer(None) {
+                    self.drain()?;
+                }
+                self.transmit_stream()?;
+                Err(Gone::Closed(ending))
+            }
+            // Of a stream that we open.
+            Event::Features(_) | Event::Bound(_) => Ok(()),
+        }
+    }
+
+    async fn accept(&mut self, stanza: Stanza) -> Result<(), Gone> {
+        let Some(Attached { session, number, .. }) = &self.attached else { return Ok(()) };
+        let Ok(receipt) = session.receive(*number) else { return self.past() };
+        if let Err(error) = Box::pin(self.server.accept(session, stanza, receipt)).await {
+            self.stream.close(now(), Some(error));
+        }
+        Ok(())
+    }
+
+    // ---- negotiation ----------------------------------------------------------------------------------------------
+
+    fn open(&mut self, opened: &stream::Opened) {
+        let Some(host) = self.server.host(opened.to.as_str()) else {
+            return self.stream.handle_host(Err(StreamCondition::HostUnknown.into()));
+        };
+        let secured = self.stream.is_secured();
+        let features = match opened.phase {
+            // Nothing is told to those who have not encrypted yet.
+            Phase::BeforeTls => Vec::new(),
+            Phase::BeforeAuth => host.stream_features(&self.server, When::BeforeAuth, secured),
+            Phase::AfterAuth => host.stream_features(&self.server, When::BeforeBind, secured),
+        };
+        self.host = Some(host);
+        self.stream.handle_host(Ok(stream::Host { features, external: Vec::new(), register: secured }));
+    }
+
+    async fn start_tls(&mut self) -> Result<(), Gone> {
+        self.transmit_stream()?;
+        let to = self.host.as_ref().map(|host| host.domain.to_string()).unwrap_or_default();
+        self.connection.start_tls(&to, &self.unread).await?;
+        let bindings = self.connection.transport.tls().map(bindings).unwrap_or_default();
+        self.stream.handle_tls(now(), TlsInfo { bindings });
+        Ok(())
+    }
+
+    async fn look_up(&mut self, user: BareJid, expensive: bool) -> Result<(), Gone> {
+        let keys = self.server.credentials(&user).await.map_err(|error| {
+            info!(stream = self.id, %error, "cannot look up an account");
+        });
+        if !expensive {
+            self.stream.handle_keys(now(), keys);
+            return Ok(());
+        }
+        let _turn = self.hashing.clone().acquire_owned().await;
+        let settings = self.settings.clone();
+        let placeholder = Box::new(Stream::receiving(settings.plain.clone(), now()));
+        let mut stream = mem::replace(&mut self.stream, placeholder);
+        let hashed = tokio::task::spawn_blocking(move || {
+            stream.handle_keys(now(), keys);
+            stream
+        });
+        self.stream = hashed.await.map_err(io::Error::other)?;
+        Ok(())
+    }
+
+    async fn pre_auth(&mut self, stanza: Stanza) -> Result<(), Gone> {
+        let (Some(host), Kind::Iq(kind), Some(payload)) =
+            (self.host.clone(), stanza.head.kind, stanza.payload().cloned())
+        else {
+            return Ok(());
+        };
+        let call = PreAuthCall {
+            server: self.server.clone(),
+            host,
+            secured: self.stream.is_secured(),
+            peer: self.connection.peer.ip(),
+            kind,
+            payload,
+        };
+        let reply = match self.server.pre_auth_iq(call).await {
+            Some(Ok(payload)) => Some(stanza.result(payload)),
+            Some(Err(error)) => stanza.error_reply(&error),
+            None => stanza.error_reply(&StanzaError::new(Condition::ServiceUnavailable)),
+        };
+        self.transmit_stream()?;
+        if let Some(reply) = reply {
+            self.connection.transport.write_with(|out| reply.write(out, None))?;
+        }
+        Ok(())
+    }
+
+    async fn bind(&mut self, resource: Option<String>) -> Result<(), Gone> {
+        let Some(user) = self.user.clone() else { return Ok(()) };
+        let info = StreamInfo { id: self.id, peer: self.connection.peer.ip(), secured: self.stream.is_secured() };
+        match self.server.bind(&user, resource.as_deref(), info).await {
+            Ok(session) => {
+                debug!(stream = self.id, jid = %session.jid, "bound");
+                self.stream.handle_bind(Ok(session.jid.clone()));
+                let number = session.connection();
+                self.attached = Some(Attached { session, number, in_flight: false });
+            }
+            Err(error) => self.stream.handle_bind(Err(error)),
+        }
+        Ok(())
+    }
+
+    async fn nonza(&mut self, element: Element) -> Result<(), Gone> {
+        let (Some(user), Some(host)) = (&self.user, self.host.clone()) else { return Ok(()) };
+        let mut nonza = Nonza {
+            user,
+            session: self.attached.as_ref().map(|attached| &attached.session),
+            reply: Vec::new(),
+            wait: None,
+        };
+        let known = self.server.nonza(&host, &mut nonza, &element);
+        let (mut reply, wait) = (mem::take(&mut nonza.reply), nonza.wait.take());
+        let outcome = match (known, wait) {
+            (None, _) => Err(StreamCondition::UnsupportedStanzaType.into()),
+            (Some(Err(error)), _) => Err(error),
+            (Some(Ok(())), None) => Ok(None),
+            (Some(Ok(())), Some(wait)) => wait.await.map(Some),
+        };
+        match outcome {
+            Ok(outcome) => {
+                let outcome = outcome.unwrap_or_default();
+                reply.extend(outcome.reply);
+                for element in &reply {
+                    self.stream.send(element);
+                }
+                if let Some((session, number)) = outcome.resume {
+                    debug!(stream = self.id, jid = %session.jid, "resumed");
+                    self.attached = Some(Attached { session, number, in_flight: false });
+                    self.stream.established();
+                }
+            }
+            Err(error) => self.stream.close(now(), Some(error)),
+        }
+        Ok(())
+    }
+
+    // ---- writing --------------------------------------------------------------------------------------------------
+
+    /// What the stream itself has to say.
+    fn transmit_stream(&mut self) -> Result<(), Gone> {
+        while let Some(bytes) = self.stream.poll_transmit() {
+            self.connection.transport.write(&bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Writes what there is, as long as the socket takes it.
+    fn transmit(&mut self) -> Result<(), Gone> {
+        self.transmit_stream()?;
+        while self.connection.transport.is_flushed() {
+            let Some(attached) = &mut self.attached else { return Ok(()) };
+            if mem::take(&mut attached.in_flight) {
+                attached.session.flushed();
+            }
+            if !self.stream.is_open() || !self.drain()? {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what waits in the outbox, in one piece. Returns whether there may be more.
+    fn drain(&mut self) -> Result<bool, Gone> {
+        let Some(attached) = &mut self.attached else { return Ok(false) };
+        let (session, now) = (&attached.session, now());
+        let mut drained = None;
+        self.connection.transport.write_with(|out| drained = session.drain(attached.number, out, BUDGET, now))?;
+        let Some(Drained { wrote, more, hungry, close }) = drained else { return self.past().map(|()| false) };
+        attached.in_flight |= wrote;
+        if hungry {
+            self.server.catch_up(session);
+        }
+        if let Some(error) = close {
+            self.stream.close(now, Some(error));
+            self.transmit_stream()?;
+            return Ok(false);
+        }
+        Ok(wrote || more)
+    }
+
+    /// The session has ended, and perhaps says why; or it is another connection's now, and what this one has not sent,
+    /// that one will.
+    fn past(&mut self) -> Result<(), Gone> {
+        let last = self
+            .attached
+            .as_ref()
+            .and_then(|Attached { session, number, .. }| session.drain(*number, &mut Vec::new(), 0, now())?.close);
+        let error = last.unwrap_or_else(|| {
+            StreamError::new(StreamCondition::Conflict).with_text("The session goes on in another connection.")
+        });
+        self.stream.close(now(), Some(error));
+        self.transmit_stream()?;
+        Err(Gone::Past)
+    }
+
+    // ---- waiting --------------------------------------------------------------------------------------------------
+
+    async fn wait(&mut self) -> Result<Vec<Event>, Gone> {
+        let now = now();
+        self.watch_writing(now)?;
+        let asked = self.attached.as_ref().and_then(|attached| attached.session.asked_at()).map(|at| at + ACK_PATIENCE);
+        if asked.is_some_and(|due| due <= now) {
+            return Err(Gone::TimedOut("no acknowledgement"));
+        }
+        if self.paused.is_some_and(|until| until <= now) {
+            self.paused = None;
+        }
+        let stall = self.stalled.map(|(since, _)| since + self.settings.write_stall);
+        let due = [self.stream.poll_timeout(), self.paused, stall, asked].into_iter().flatten().min();
+        self.arm(due);
+
+        let listens = self.paused.is_none() && self.connection.transport.unwritten() <= BACKLOG;
+        let Self { connection, attached, timer, .. } = self;
+        let Connection { transport, ending, .. } = connection;
+        let bound = attached.is_some();
+        let happened = tokio::select! {
+            biased;
+            ready = transport.readable(), if listens => {
+                ready?;
+                Happened::Readable
+            }
+            ready = transport.writable(), if !transport.is_flushed() => {
+                ready?;
+                Happened::Writable
+            }
+            () = woken(attached.as_ref()), if bound => Happened::Other,
+            () = expired(timer.as_mut()), if timer.is_some() => Happened::Timer,
+            () = ending.begun(), if !bound => Happened::Ending,
+        };
+        match happened {
+            Happened::Readable => return self.read(),
+            Happened::Writable => self.connection.transport.offer()?,
+            Happened::Timer => {
+                self.timer = None;
+                self.stream.handle_timeout(self::now());
+            }
+            Happened::Ending => self.stream.close(now, Some(StreamCondition::SystemShutdown.into())),
+            Happened::Other => {}
+        }
+        Ok(Vec::new())
+    }
+
+    /// A peer that takes nothing of what waits for it is given up after a while.
+    fn watch_writing(&mut self, now: Instant) -> Result<(), Gone> {
+        let transport = &self.connection.transport;
+        self.stalled = match self.stalled {
+            _ if transport.is_flushed() => None,
+            Some((since, written)) if written == transport.written() => {
+                if now >= since + self.settings.write_stall {
+                    return Err(Gone::TimedOut("the client does not read"));
+                }
+                Some((since, written))
+            }
+            _ => Some((now, transport.written())),
+        };
+        Ok(())
+    }
+
+    /// Makes sure of a wake-up at `due`. A timer that is set too early is let be: it is cheaper to wake up once
+    /// for nothing than to set it anew with each stanza.
+    fn arm(&mut self, due: Option<Instant>) {
+        if let Some(due) = due
+            && self.timer.as_ref().is_none_or(|(at, _)| *at > due)
+        {
+            self.timer = Some((due, Box::pin(tokio::time::sleep_until(due.into()))));
+        }
+    }
+}
+
+enum Happened {
+    Readable,
+    Writable,
+    Timer,
+    Ending,
+    Other,
+}
+
+/// Gives the stream what was read. An open stream is fed on while its events are plain; else one event at a time, since
+/// the answer may change how the next bytes are to be read.
+fn feed(stream: &mut Stream, now: Instant, bytes: &[u8], events: &mut Vec<Event>) -> usize {
+    let mut used = 0;
+    while let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
+        if !stream.is_open() && !events.is_empty() {
+            break;
+        }
+        let taken = stream.handle_input(now, rest);
+        used += taken;
+        match stream.poll_event() {
+            Some(event) => events.push(event),
+            None if taken == 0 => break,
+            None => {}
+        }
+    }
+    used
+}
+
+async fn woken(attached: Option<&Attached>) {
+    if let Some(attached) = attached {
+        attached.session.woken().await;
+    }
+}
+
+async fn expired(timer: Option<&mut (Instant, Pin<Box<Sleep>>)>) {
+    if let Some((_, sleep)) = timer {
+        sleep.as_mut().await;
+    }
+}
+
+fn bindings(info: &crate::tls::TlsInfo) -> ChannelBindings {
+    ChannelBindings {
+        exporter: info.tls_exporter().map(Secret::new),
+        end_point: info.tls_server_end_point().map(Secret::new),
+    }
+}
+
+/// The runtime's clock, so that tests can make it run.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<F>(_: fn(Driver) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn an_idle_client_costs_a_small_future() {
+        let (driver, future) = (size_of::<Driver>(), size_of_future(Driver::run));
+        println!("driver {driver}, its future {future}, its stream {}", size_of::<Stream>());
+        assert!(future < 2048, "{future}");
+    }
+}
