@@ -56,16 +56,19 @@ async fn changes_are_pushed_to_resources_that_asked_for_the_list() {
     let chamber = world.login("juliet@localhost", "chamber").await;
     juliet.read();
     list(&juliet).await;
-    for (answer, expected) in [
-        (block(&chamber, &["romeo@localhost"]).await, "<block xmlns='urn:xmpp:blocking'><item jid='romeo@localhost'/></block>"),
-        (unblock(&chamber, &["romeo@localhost"]).await, "<unblock xmlns='urn:xmpp:blocking'><item jid='romeo@localhost'/></unblock>"),
-        (unblock(&chamber, &[]).await, "<unblock xmlns='urn:xmpp:blocking'/>"),
+    for answer in [
+        block(&chamber, &["romeo@localhost"]).await,
+        unblock(&chamber, &["romeo@localhost"]).await,
+        unblock(&chamber, &[]).await,
     ] {
-        assert_eq!(answer, "<iq type='result' id='q' to='juliet@localhost/chamber' from='juliet@localhost'/>".replace(" from='juliet@localhost'", ""));
-        let _ = expected;
+        assert_eq!(answer, "<iq type='result' to='juliet@localhost/chamber' id='q'/>");
     }
     let pushes = juliet.read();
-    for expected in ["<block xmlns='urn:xmpp:blocking'><item jid='romeo@localhost'/></block>", "<unblock xmlns='urn:xmpp:blocking'><item jid='romeo@localhost'/></unblock>", "<unblock xmlns='urn:xmpp:blocking'/>"] {
+    for expected in [
+        "<block xmlns='urn:xmpp:blocking'><item jid='romeo@localhost'/></block>",
+        "<unblock xmlns='urn:xmpp:blocking'><item jid='romeo@localhost'/></unblock>",
+        "<unblock xmlns='urn:xmpp:blocking'/>",
+    ] {
         assert!(pushes.contains(expected), "{pushes}");
     }
     assert_eq!(pushes.matches("<iq type='set'").count(), 3, "{pushes}");
@@ -116,12 +119,22 @@ async fn c8_nothing_from_a_blocked_contact_comes_through_and_it_seems_offline() 
     block(&juliet, &["romeo@localhost"]).await;
     romeo.read();
     for kind in ["chat", "normal"] {
-        let got = romeo.ask(&format!("<message type='{kind}' to='juliet@localhost' id='1'><body>x</body></message>")).await;
+        let got =
+            romeo.ask(&format!("<message type='{kind}' to='juliet@localhost' id='1'><body>x</body></message>")).await;
         assert!(got.starts_with("<message type='error'") && got.contains("from='juliet@localhost'"), "{got}");
-        assert!(got.contains("<error type='cancel'><service-unavailable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>"), "{got}");
+        assert!(
+            got.contains(
+                "<error type='cancel'><service-unavailable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>"
+            ),
+            "{got}"
+        );
     }
     for to in ["juliet@localhost", "juliet@localhost/balcony", "juliet@localhost/gone"] {
-        for (kind, payload) in [("get", "<ping xmlns='urn:xmpp:ping'/>"), ("set", "<x xmlns='urn:example:x'/>"), ("get", "<query xmlns='jabber:iq:last'/>")] {
+        for (kind, payload) in [
+            ("get", "<ping xmlns='urn:xmpp:ping'/>"),
+            ("set", "<x xmlns='urn:example:x'/>"),
+            ("get", "<query xmlns='jabber:iq:last'/>"),
+        ] {
             let got = romeo.iq(kind, to, payload).await;
             assert!(got.contains("<service-unavailable"), "{got}");
         }
@@ -141,7 +154,7 @@ async fn c8_nothing_from_a_blocked_contact_comes_through_and_it_seems_offline() 
         }
     }
     for kind in ["subscribe", "subscribed", "unsubscribe", "unsubscribed"] {
-        world.server.route(rookery_xmpp::stanza::Stanza::presence(rookery_xmpp::stanza::PresenceType::from_name(kind).unwrap()).from(jid("romeo@localhost")).to(jid("juliet@localhost"))).await;
+        world.route(&format!("<presence type='{kind}' from='romeo@localhost' to='juliet@localhost'/>")).await;
     }
     world.settle().await;
     assert_eq!((juliet.read(), romeo.read()), (String::new(), String::new()));
@@ -184,7 +197,12 @@ async fn a_contact_sees_the_user_go_when_blocked_and_come_when_unblocked() {
     block(&juliet, &["romeo@localhost"]).await;
     let got = romeo.read();
     for resource in ["balcony", "chamber"] {
-        assert!(got.contains(&format!("<presence type='unavailable' to='romeo@localhost' from='juliet@localhost/{resource}'/>")), "{got}");
+        assert!(
+            got.contains(&format!(
+                "<presence type='unavailable' to='romeo@localhost' from='juliet@localhost/{resource}'/>"
+            )),
+            "{got}"
+        );
     }
     assert_eq!(nurse.read(), "");
     // Nothing of what comes after reaches the contact.
@@ -194,11 +212,12 @@ async fn a_contact_sees_the_user_go_when_blocked_and_come_when_unblocked() {
     assert_eq!(romeo.read(), "");
     romeo.send("<presence><status>alone</status></presence>").await;
     assert!(!juliet.read().contains("alone"));
-    unblock(&juliet, &[]).await;
+    romeo.read();
+    let got_back = unblock(&juliet, &[]).await + &juliet.read();
     let got = romeo.read();
     assert!(got.contains("from='juliet@localhost/balcony'") && got.contains("<show>dnd</show>"), "{got}");
     assert_eq!(got.matches("<presence").count(), 2, "{got}");
-    assert!(juliet.read().contains("alone"), "the contact's presence comes back too");
+    assert!(got_back.contains("alone"), "the contact's presence comes back too");
 }
 
 #[tokio::test(start_paused = true)]
@@ -219,7 +238,10 @@ async fn directed_presence_is_taken_back_from_whom_is_blocked() {
     juliet.send("<presence to='romeo@localhost/orchard'/>").await;
     romeo.read();
     block(&juliet, &["romeo@localhost/orchard"]).await;
-    assert_eq!(romeo.read(), "<presence type='unavailable' to='romeo@localhost/orchard' from='juliet@localhost/balcony'/>");
+    assert_eq!(
+        romeo.read(),
+        "<presence type='unavailable' to='romeo@localhost/orchard' from='juliet@localhost/balcony'/>"
+    );
     juliet.leave().await;
     assert_eq!(romeo.read(), "", "told already");
 }
@@ -231,10 +253,17 @@ async fn the_own_resources_and_the_own_server_are_never_blocked() {
     juliet.read();
     assert!(block(&juliet, &["localhost"]).await.contains("type='result'"));
     assert!(juliet.iq("get", "localhost", "<ping xmlns='urn:xmpp:ping'/>").await.contains("type='result'"));
-    assert!(juliet.iq("get", "", "<query xmlns='http://jabber.org/protocol/disco#info'/>").await.contains("type='result'"));
+    assert!(
+        juliet.iq("get", "", "<query xmlns='http://jabber.org/protocol/disco#info'/>").await.contains("type='result'")
+    );
     juliet.send("<message type='chat' to='juliet@localhost/chamber'><body>note</body></message>").await;
     assert_eq!(chamber.bodies(), ["note"]);
     juliet.send("<presence><show>away</show></presence>").await;
     assert!(chamber.read().contains("away"));
-    assert!(romeo.ask("<message type='chat' to='juliet@localhost'><body>x</body></message>").await.contains("service-unavailable"));
+    assert!(
+        romeo
+            .ask("<message type='chat' to='juliet@localhost'><body>x</body></message>")
+            .await
+            .contains("service-unavailable")
+    );
 }

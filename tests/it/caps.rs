@@ -95,7 +95,8 @@ async fn c7_the_hash_function_is_part_of_the_key_and_unknown_ones_are_remembered
         world.settle().await;
         assert_eq!(can(&world, client, "http://jabber.org/protocol/muc"), Some(true));
     }
-    let query: Element = format!("<query xmlns='http://jabber.org/protocol/disco#info'>{INFO}</query>").parse().unwrap();
+    let query: Element =
+        format!("<query xmlns='http://jabber.org/protocol/disco#info'>{INFO}</query>").parse().unwrap();
     let ver = hash(&query, Hash::Sha256).unwrap();
     romeo.send(&presence("http://exodus", "sha-256", &ver)).await;
     world.settle().await;
@@ -120,8 +121,13 @@ async fn c2_only_the_client_that_was_asked_can_answer_with_the_id_and_the_addres
     assert!(id.len() >= 22, "random: {id}");
     says(&juliet, &id, INFO).await;
     says(&romeo, "1", INFO).await;
-    romeo.send(&format!("<iq type='result' id='{id}'><query xmlns='http://jabber.org/protocol/disco#info'>{INFO}</query></iq>")).await;
-    let get = format!("<iq type='get' id='{id}' to='localhost'><query xmlns='http://jabber.org/protocol/disco#info'/></iq>");
+    romeo
+        .send(&format!(
+            "<iq type='result' id='{id}'><query xmlns='http://jabber.org/protocol/disco#info'>{INFO}</query></iq>"
+        ))
+        .await;
+    let get =
+        format!("<iq type='get' id='{id}' to='localhost'><query xmlns='http://jabber.org/protocol/disco#info'/></iq>");
     assert!(romeo.ask(&get).await.contains("type='result'"), "a request with the id is a request");
     world.settle().await;
     assert_eq!(can(&world, &romeo, "http://jabber.org/protocol/muc"), None);
@@ -161,5 +167,7 @@ async fn a_client_that_does_not_answer_or_goes_is_forgotten() {
     says(&romeo, &id, INFO).await;
     world.settle().await;
     assert_eq!(can(&world, &romeo, "http://jabber.org/protocol/muc"), None, "too late");
-    assert!(world.server.accounts.loaded("juliet@localhost").is_none_or(|account| account.jid == jid("juliet@localhost")));
+    assert!(
+        world.server.accounts.loaded("juliet@localhost").is_none_or(|account| account.jid == jid("juliet@localhost"))
+    );
 }

@@ -11,8 +11,10 @@ impl World {
     /// Puts a contact into a user's roster, on that side alone.
     pub(crate) async fn set_contact(&self, user: &str, contact: &str, subscription: Subscription) {
         let account = self.server.account(&jid(user)).await.unwrap().expect("an account");
-        let decide = |_: &_, version| (vec![RosterChange::Put(RosterItem { subscription, version, ..RosterItem::new(jid(contact)) })], ());
-        account.change_roster(decide).await.unwrap();
+        let decide = |_: &_, version| {
+            (vec![RosterChange::Put(RosterItem { subscription, version, ..RosterItem::new(jid(contact)) })], ())
+        };
+        account.change_roster(decide, |()| ()).await.unwrap();
     }
 
     /// Two users who see each other's presence.

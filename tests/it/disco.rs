@@ -20,6 +20,7 @@ const SERVER: &[(&str, &str, Proof)] = &[
     ("jabber:iq:last", "localhost", Some(("get", "<query xmlns='jabber:iq:last'/>"))),
     ("jabber:iq:register", "localhost", Some(("get", "<query xmlns='jabber:iq:register'/>"))),
     ("jabber:iq:register", "", Some(("get", "<query xmlns='jabber:iq:register'/>"))),
+    ("jabber:iq:roster", "", Some(("get", "<query xmlns='jabber:iq:roster'/>"))),
     ("jabber:iq:version", "localhost", Some(("get", "<query xmlns='jabber:iq:version'/>"))),
     ("msgoffline", "", None),
     ("urn:xmpp:blocking", "", Some(("get", "<blocklist xmlns='urn:xmpp:blocking'/>"))),
@@ -100,7 +101,9 @@ async fn nothing_is_answered_that_is_not_announced() {
         assert_eq!(got.contains("type='result'"), is_announced, "{feature} of {to:?}: {got}");
     }
     for to in ["localhost", "", "romeo@localhost"] {
-        for payload in ["<x xmlns='urn:example:unknown'/>", "<ping xmlns='urn:example:ping'/>", "<pong xmlns='urn:xmpp:ping'/>"] {
+        for payload in
+            ["<x xmlns='urn:example:unknown'/>", "<ping xmlns='urn:example:ping'/>", "<pong xmlns='urn:xmpp:ping'/>"]
+        {
             for kind in ["get", "set"] {
                 let got = romeo.iq(kind, to, payload).await;
                 assert!(got.contains("service-unavailable"), "{got}");
@@ -128,7 +131,12 @@ async fn contacts_of_the_conf_are_announced() {
          <field var='status-addresses' type='list-multi'><value>https://status.example.org</value></field></x>"
     );
     let conf = rookery_core::config::Conf::parse("[modules.disco]\nadmin = [\"admin\"]\n", "test.toml").unwrap();
-    let database: std::sync::Arc<dyn rookery_core::store::Store> = std::sync::Arc::new(rookery_store::MemoryStore::new());
-    let error = rookery_core::server::Server::start(conf, database, rookery_modules::ALL).await.err().expect("a fault").to_string();
+    let database: std::sync::Arc<dyn rookery_core::store::Store> =
+        std::sync::Arc::new(rookery_store::MemoryStore::new());
+    let error = rookery_core::server::Server::start(conf, database, rookery_modules::ALL)
+        .await
+        .err()
+        .expect("a fault")
+        .to_string();
     assert!(error.contains("\"admin\" is no URI") && error.contains("test.toml:2"), "{error}");
 }

@@ -99,6 +99,13 @@ impl World {
         assert!(enabled.starts_with("<enabled"), "{enabled}");
         client
     }
+
+    /// Lets the tasks beside the clients run until nothing is left for them to do now. The clock may be paused.
+    pub(crate) async fn settle(&self) {
+        for _ in 0..64 {
+            tokio::task::yield_now().await;
+        }
+    }
 }
 
 impl Client {
@@ -112,7 +119,8 @@ impl Client {
     pub(crate) async fn last_words(&self) -> (String, String) {
         let mut buffer = Vec::new();
         for _ in 0..10_000 {
-            if let Some(error) = self.session.drain(&mut buffer, 1 << 20, Instant::now()).close {
+            let drained = self.session.drain(self.connection, &mut buffer, 1 << 20, Instant::now());
+            if let Some(error) = drained.expect("the connection is the session's").close {
                 return (String::from_utf8(buffer).unwrap(), error.to_element().to_xml());
             }
             tokio::time::sleep(std::time::Duration::from_millis(1)).await;
