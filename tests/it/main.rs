@@ -3,10 +3,16 @@
 // A test that panics has failed, which is what it is for.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+mod blocking;
+mod caps;
 mod commands;
+mod contacts;
 mod delivery;
+mod disco;
 mod outside;
 mod presence;
+mod questions;
+mod register;
 mod rfc6121;
 mod roster;
 mod rules;

@@ -110,9 +110,35 @@ impl World {
         assert!(enabled.starts_with("<enabled"), "{enabled}");
         client
     }
+
+    /// Lets the tasks beside the clients run until nothing is left for them to do now. The clock may be paused.
+    pub(crate) async fn settle(&self) {
+        for _ in 0..64 {
+            tokio::task::yield_now().await;
+        }
+    }
 }
 
 impl Client {
+    /// A client of a session that was bound elsewhere.
+    pub(crate) fn over(world: &World, session: Arc<Session>) -> Self {
+        let connection = session.connection();
+        Self { server: world.server.clone(), session, connection }
+    }
+
+    /// Waits until the server closes the stream: what came before, and the stream error.
+    pub(crate) async fn last_words(&self) -> (String, String) {
+        let mut buffer = Vec::new();
+        for _ in 0..10_000 {
+            let drained = self.session.drain(self.connection, &mut buffer, 1 << 20, Instant::now());
+            if let Some(error) = drained.expect("the connection is the session's").close {
+                return (String::from_utf8(buffer).unwrap(), error.to_element().to_xml());
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        panic!("the stream is open still");
+    }
+
     /// Sends a stanza or a nonza.
     pub(crate) async fn send(&self, xml: &str) {
         let bytes = Bytes::copy_from_slice(xml.as_bytes());
