@@ -3,11 +3,13 @@
 //! Core knows stanzas and addresses (`rookery-xmpp`) and nothing of sockets, SQL or single XEPs' features.
 
 pub mod account;
+pub mod caps;
 pub mod config;
 pub mod control;
 mod deliver;
 pub mod host;
 pub mod module;
+mod request;
 pub mod roster;
 mod router;
 pub mod server;
@@ -15,3 +17,4 @@ pub mod session;
 pub mod slots;
 pub mod store;
 pub mod tail;
+mod tombstones;
