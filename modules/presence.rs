@@ -38,7 +38,8 @@ impl Module for Presence {
     fn hooks(on: &mut Hooks<'_, Self>) {
         on.presence(Way::Outgoing, Stage::Deliver, Self::sent)
             .presence(Way::Incoming, Stage::Deliver, Self::probed)
-            .session(SessionEvent::Unavailable, Self::gone);
+            .session(SessionEvent::Unavailable, Self::gone)
+            .session(SessionEvent::Closed, Self::closed);
     }
 }
 
@@ -127,6 +128,22 @@ impl Presence {
                 if !roster.subscription(to.bare_str()).is_from() && to.bare_str() != account.jid.as_str() {
                     server.route_from(account, presence.clone().to(to)).await;
                 }
+            }
+            Flow::Next
+        }))
+    }
+
+    /// A session ends that was not available, and that some were shown all the same: no broadcast has told them.
+    fn closed(self: &Arc<Self>, server: &Arc<Server>, session: &Arc<Session>) -> Flow {
+        let directed = session.take(self.directed).unwrap_or_default();
+        if directed.is_empty() {
+            return Flow::Next;
+        }
+        let presence = Stanza::presence(PresenceType::Unavailable).from(session.jid.clone());
+        let (server, session) = (server.clone(), session.clone());
+        Flow::Wait(Box::pin(async move {
+            for to in directed {
+                server.route_from(&session.account, presence.clone().to(to)).await;
             }
             Flow::Next
         }))

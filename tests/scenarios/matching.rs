@@ -16,7 +16,7 @@ pub(crate) type Captures = BTreeMap<String, String>;
 /// Reads elements as they stand in a script or a stream: in `jabber:client`, with the prefixes `stream` and `scansion`.
 pub(crate) fn elements(text: &str) -> Result<Vec<Element>, String> {
     // A stream header has no end of its own.
-    let header = text.starts_with("<stream:stream") && !text.contains("</stream:stream>") && !text.ends_with("/>");
+    let header = text.starts_with("<stream:stream") && text.matches('<').count() == 1 && !text.ends_with("/>");
     let text = if header { text.trim_end_matches('>').to_owned() + "/>" } else { text.to_owned() };
     let whole = format!("<all xmlns='jabber:client' xmlns:stream='{}' xmlns:scansion='{SCANSION}'>{text}</all>", ns::STREAMS);
     let all: Element = whole.parse().map_err(|error| format!("this is not XML ({error:?}): {text}"))?;
