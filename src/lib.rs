@@ -70,6 +70,18 @@ pub fn judge(conf: &Conf) -> Result<(), ConfigError> {
 pub async fn serve(
     conf: Conf,
     on_ready: impl FnOnce(&Ready),
+    reloads: mpsc::Receiver<Conf>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), StartError> {
+    let store = conf.store().clone();
+    serve_from(async move { Ok(database::open(&store).await?) }, conf, on_ready, reloads, shutdown).await
+}
+
+/// The same with a database that the caller opens, once nothing else stands in the way.
+pub async fn serve_from(
+    store: impl Future<Output = Result<Arc<dyn Store>, StartError>>,
+    conf: Conf,
+    on_ready: impl FnOnce(&Ready),
     mut reloads: mpsc::Receiver<Conf>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), StartError> {
@@ -77,7 +89,7 @@ pub async fn serve(
     let data = &conf.server().data;
     let control = control::ControlSocket::open(data)
         .map_err(|error| StartError::Data { folder: data.display().to_string(), error })?;
-    let store = database::open(conf.store()).await?;
+    let store = store.await?;
     let server = Server::start(conf.clone(), store.clone(), rookery_modules::ALL).await?;
     let certificates = Arc::new(Certificates::open(HostFiles::of_conf(&conf), None)?);
     let tls = Tls::for_clients(certificates.clone()).map_err(|error| StartError::Tls(error.to_string()))?;
