@@ -5,6 +5,7 @@
 
 mod commands;
 mod delivery;
+mod documents;
 mod roster;
 mod subscription;
 mod told;
