@@ -36,3 +36,8 @@ pub const ALL: &[Entry] = &[
     Entry::of::<stream_limits::StreamLimits>(),
     Entry::of::<register::Register>(),
 ];
+
+/// The code in ARCHITECTURE.md must compile.
+#[cfg(doctest)]
+#[doc = include_str!("../ARCHITECTURE.md")]
+pub struct Architecture;

@@ -63,7 +63,8 @@ pub struct Ready {
 
 /// Judges what a conf says of modules, without starting anything.
 pub fn judge(conf: &Conf) -> Result<(), ConfigError> {
-    conf.check_modules(&rookery_modules::ALL.iter().map(|module| module.name).collect::<Vec<_>>())
+    conf.check_modules(&rookery_modules::ALL.iter().map(|module| module.name).collect::<Vec<_>>())?;
+    conf.hosts().iter().try_for_each(|host| rookery_modules::ALL.iter().try_for_each(|module| module.judge(conf, &host.domain)))
 }
 
 /// Serves until `shutdown`. `on_ready` is called once all ports are open; each conf from `reloads` replaces the one before.
@@ -114,11 +115,12 @@ pub async fn serve_from(
         tokio::select! {
             () = &mut shutdown => break,
             Some(conf) = reloads.recv() => {
+                if let Err(fault) = server.reload(conf.clone(), rookery_modules::ALL) {
+                    error!("the conf stays as it was: {fault}");
+                    continue;
+                }
                 certificates.reload(HostFiles::of_conf(&conf), None);
                 admission.set_limits(conf.limits().into());
-                if let Err(fault) = server.reload(conf, rookery_modules::ALL) {
-                    error!("the conf stays as it was: {fault}");
-                }
                 clients.reload();
             }
         }

@@ -521,12 +521,18 @@ pub struct Entry {
     /// [`Module::XEPS`].
     pub xeps: &'static [Xep],
     install: fn(&Conf, &Arc<Server>, &BareJid, &mut Table) -> Result<(), ConfigError>,
+    judge: fn(&Conf, &BareJid) -> Result<(), ConfigError>,
 }
 
 impl Entry {
     /// The entry of a module.
     pub const fn of<M: Module>() -> Self {
-        Self { name: M::NAME, xeps: M::XEPS, install: install::<M> }
+        Self { name: M::NAME, xeps: M::XEPS, install: install::<M>, judge: judge::<M> }
+    }
+
+    /// Reads the module's options for a host and throws them away: for whoever checks a conf without a server.
+    pub fn judge(&self, conf: &Conf, domain: &BareJid) -> Result<(), ConfigError> {
+        (self.judge)(conf, domain)
     }
 
     /// Builds the module for a host, if the conf has it on, and adds its hooks to the table.
@@ -544,4 +550,8 @@ fn install<M: Module>(conf: &Conf, server: &Arc<Server>, domain: &BareJid, table
     table.modules.push((M::NAME, M::XEPS));
     M::hooks(&mut Hooks { module: Arc::new(module), table });
     Ok(())
+}
+
+fn judge<M: Module>(conf: &Conf, domain: &BareJid) -> Result<(), ConfigError> {
+    conf.module::<M::Config>(domain.as_str(), M::NAME, M::ON).map(drop)
 }

@@ -401,7 +401,14 @@ impl Server {
             self.disconnected(session, parted, false).await;
             return Err(ResumeError::Busy);
         }
-        let resumed = session.resume(h, answer)?.ok_or(ResumeError::Gone)?;
+        let resumed = match session.resume(h, answer) {
+            Ok(resumed) => resumed.ok_or(ResumeError::Gone)?,
+            Err(error) => {
+                // The old connection is past already, so nobody else would end the session.
+                self.disconnected(session, parted, false).await;
+                return Err(error.into());
+            }
+        };
         if let Some(parked) = resumed.parked {
             warn!(session = %session.jid, "a stanza is given up, since the client ends whenever it gets it");
             self.give_up(parked).await;

@@ -1,7 +1,7 @@
 //! Client connections: what they go by, and the task that drives each.
 //!
 //! The rules of the stream are `rookery_xmpp::stream`'s, those of sessions and stanzas `rookery-core`'s; the
-//! [`driver`] carries bytes, time and answers between them.
+//! driver (`c2s/driver.rs`) carries bytes, time and answers between them.
 
 mod driver;
 

@@ -153,6 +153,24 @@ async fn a_session_that_is_not_resumed_in_time_leaves_its_messages_to_the_next_l
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_resumption_that_counts_backwards_leaves_no_session_behind() {
+    let world = World::new(&["romeo@localhost", "juliet@localhost"]).await;
+    let romeo = world.login("romeo@localhost", "orchard").await;
+    let juliet = world.login_resumable("juliet@localhost", "balcony").await;
+    romeo.send(&chat("juliet@localhost", "one")).await;
+    juliet.read();
+    juliet.send("<a xmlns='urn:xmpp:sm:3' h='1'/>").await;
+    romeo.send(&chat("juliet@localhost", "two")).await;
+    assert!(world.server.resume(&juliet.session, 0, |_| Default::default()).await.is_err());
+    assert!(juliet.session.is_detached(), "without a connection it waits as any other");
+    pass(Duration::from_secs(601)).await;
+    assert!(juliet.session.is_closed());
+    let juliet = world.login("juliet@localhost", "chamber").await;
+    pass(Duration::from_secs(1)).await;
+    assert_eq!(juliet.bodies(), ["two"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_comes_back_anew_gets_what_its_lost_session_holds() {
     let world = World::new(&["romeo@localhost", "juliet@localhost"]).await;
     let romeo = world.login("romeo@localhost", "orchard").await;

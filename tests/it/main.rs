@@ -9,6 +9,7 @@ mod commands;
 mod contacts;
 mod delivery;
 mod disco;
+mod documents;
 mod outside;
 mod presence;
 mod questions;
