@@ -156,22 +156,6 @@ impl Presence {
         }))
     }
 
-    /// A session ends that was not available, and that some were shown all the same: no broadcast has told them.
-    fn closed(self: &Arc<Self>, server: &Arc<Server>, session: &Arc<Session>) -> Flow {
-        let directed = session.take(self.directed).unwrap_or_default();
-        if directed.is_empty() {
-            return Flow::Next;
-        }
-        let presence = Stanza::presence(PresenceType::Unavailable).from(session.jid.clone());
-        let (server, session) = (server.clone(), session.clone());
-        Flow::Wait(Box::pin(async move {
-            for to in directed {
-                server.route_from(&session.account, presence.clone().to(to)).await;
-            }
-            Flow::Next
-        }))
-    }
-
     /// Somebody asks whether the user is there (RFC 6121 §4.3.2).
     fn probed(self: &Arc<Self>, cx: &Cx<'_>, probe: &mut Stanza) -> Flow {
         if probe.head.kind != Kind::Presence(PresenceType::Probe) {
