@@ -415,6 +415,11 @@ impl Server {
         tokio::spawn(future);
     }
 
+    /// Runs a future beside all else, for modules that have something long to do.
+    pub fn beside(&self, future: impl Future<Output = ()> + Send + 'static) {
+        tokio::spawn(future);
+    }
+
     /// Waits for a future, but not for ever. `false` when the time is over.
     pub async fn within(&self, time: Duration, future: impl Future<Output = ()>) -> bool {
         tokio::time::timeout(time, future).await.is_ok()

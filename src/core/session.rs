@@ -132,6 +132,7 @@ pub struct Session {
     reading: AtomicBool,
     wake: Notify,
     settled: Notify,
+    roomy: Notify,
     state: Mutex<State>,
 }
 
@@ -177,6 +178,7 @@ impl Session {
             reading: AtomicBool::new(false),
             wake: Notify::new(),
             settled: Notify::new(),
+            roomy: Notify::new(),
             state: Mutex::new(State {
                 phase: Phase::Attached,
                 outbox: VecDeque::new(),
@@ -263,8 +265,14 @@ impl Session {
     /// nobody keeps ends the session instead, with an error that says so.
     pub fn push(&self, out: Outgoing) -> Pushed {
         let mut state = self.state.lock();
-        if state.phase == Phase::Closed || state.closing.is_some() {
+        if state.phase == Phase::Closed {
             return Pushed::Refused;
+        }
+        if state.closing.is_some() {
+            let Some(kept) = &out.kept else { return Pushed::Refused };
+            // A detached session may be resumed all the same: it then reads on from here.
+            state.catching_up.get_or_insert(kept.id.saturating_sub(1));
+            return Pushed::Taken;
         }
         if let Some(kept) = &out.kept {
             if state.catching_up.is_some() {
@@ -274,7 +282,7 @@ impl Session {
                 state.catching_up = Some(kept.id.saturating_sub(1));
                 return Pushed::Taken;
             }
-        } else if state.bytes + out.size() > self.limits.outbox * 2 {
+        } else if state.bytes > self.limits.outbox * 2 {
             state.closing = Some(StreamError::new(StreamCondition::ResourceConstraint).with_text("Your client reads more slowly than it is sent to."));
             drop(state);
             self.wake.notify_one();
@@ -284,6 +292,24 @@ impl Session {
         drop(state);
         self.wake.notify_one();
         Pushed::Taken
+    }
+
+    /// Whether much can be sent at once without the client having to read meanwhile.
+    pub fn has_room(&self) -> bool {
+        let state = self.state.lock();
+        state.phase == Phase::Closed || state.bytes < self.limits.outbox / 2
+    }
+
+    /// Waits until the client has read most of what waits for it. `false` when the session has ended. Not to be awaited
+    /// by the session's own connection, which could not write meanwhile.
+    pub async fn room(&self) -> bool {
+        loop {
+            let roomy = self.roomy.notified();
+            if self.has_room() {
+                return !self.is_closed();
+            }
+            roomy.await;
+        }
     }
 
     /// Puts a nonza into the outbox, in order with the stanzas.
@@ -555,6 +581,9 @@ impl Session {
                 buffer.extend_from_slice(b"<r xmlns='urn:xmpp:sm:3'/>");
             }
         }
+        if state.bytes < self.limits.outbox / 2 {
+            self.roomy.notify_waiters();
+        }
         drained.hungry = state.catching_up.is_some() && state.bytes < self.limits.outbox / 2 && !state.is_full(&self.limits, state.wanted);
         drained.wrote = buffer.len() > start;
         if !drained.more {
@@ -613,6 +642,7 @@ impl Session {
         state.requests = Vec::new();
         drop(state);
         self.wake.notify_one();
+        self.roomy.notify_waiters();
         Some(left)
     }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use rookery_core::config::Conf;
-use rookery_core::module::Nonza;
+use rookery_core::module::{Entry, Nonza};
 use rookery_core::server::Server;
 use rookery_core::session::{Session, StreamInfo};
 use rookery_core::store::{AccountStore, Store};
@@ -24,7 +24,7 @@ pub(crate) struct World {
 
 /// A client without a stream: what it would send goes to the server, what it would read is taken from its session.
 pub(crate) struct Client {
-    server: Arc<Server>,
+    pub(crate) server: Arc<Server>,
     pub(crate) session: Arc<Session>,
     pub(crate) connection: u64,
 }
@@ -36,6 +36,10 @@ impl World {
     }
 
     pub(crate) async fn with_conf(conf: &str, accounts: &[&str]) -> Self {
+        Self::with_modules(conf, accounts, rookery_modules::ALL).await
+    }
+
+    pub(crate) async fn with_modules(conf: &str, accounts: &[&str], modules: &[Entry]) -> Self {
         let store = Arc::new(MemoryStore::new());
         let credentials = Credentials::from_password("secret", 4096).unwrap();
         for account in accounts {
@@ -43,7 +47,7 @@ impl World {
         }
         let conf = Conf::parse(conf, "test.toml").unwrap();
         let database: Arc<dyn Store> = store.clone();
-        let server = Server::start(conf, database, rookery_modules::ALL).await.unwrap();
+        let server = Server::start(conf, database, modules).await.unwrap();
         Self { server, store }
     }
 
@@ -80,6 +84,13 @@ impl World {
         assert!(roster.subscription(contact.session.account.jid.as_str()).is_to());
         user.read();
         contact.read();
+    }
+
+    /// Lets the tasks beside the clients run until nothing is left for them to do now. The clock may be paused.
+    pub(crate) async fn settle(&self) {
+        for _ in 0..64 {
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Routes a stanza as if another server had sent it.
