@@ -110,13 +110,6 @@ impl World {
         assert!(enabled.starts_with("<enabled"), "{enabled}");
         client
     }
-
-    /// Lets the tasks beside the clients run until nothing is left for them to do now. The clock may be paused.
-    pub(crate) async fn settle(&self) {
-        for _ in 0..64 {
-            tokio::task::yield_now().await;
-        }
-    }
 }
 
 impl Client {
