@@ -60,7 +60,7 @@ pub struct Choice {
     /// Keep the temporary folder, with conf and logs, and say where it is
     #[arg(long)]
     pub keep: bool,
-    /// Lines for Rookery's conf, below [limits]
+    /// Lines for Rookery's conf, below `[limits]`
     #[arg(long, value_name = "TOML")]
     pub limits: Option<String>,
 }
