@@ -97,8 +97,24 @@ fn modules_do_no_io() {
 
 /// Crates that read XML.
 const XML_PARSERS: &[&str] = &[
-    "expat-sys", "hard-xml", "instant-xml", "libxml", "minidom", "quick-xml", "roxmltree", "rxml", "serde-xml-rs", "strong-xml",
-    "sxd-document", "xml", "xml-rs", "xml5ever", "xmlparser", "xmltree", "xot", "yaserde",
+    "expat-sys",
+    "hard-xml",
+    "instant-xml",
+    "libxml",
+    "minidom",
+    "quick-xml",
+    "roxmltree",
+    "rxml",
+    "serde-xml-rs",
+    "strong-xml",
+    "sxd-document",
+    "xml",
+    "xml-rs",
+    "xml5ever",
+    "xmlparser",
+    "xmltree",
+    "xot",
+    "yaserde",
 ];
 
 #[test]

@@ -145,3 +145,19 @@ async fn the_stream_features_announce_limits_and_capabilities() {
     let query = format!("<query xmlns='http://jabber.org/protocol/disco#info' node='urn:x-rookery:server#{ver}'/>");
     assert!(romeo.iq("get", "localhost", &query).await.contains("<feature var='urn:xmpp:ping'/>"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_modules_options_in_the_conf_as_shipped_are_options() {
+    let (_, modules) = include_str!("../../conf/rookery.toml").split_once("\n[modules]\n").unwrap();
+    let conf: String = modules
+        .lines()
+        .filter_map(|line| line.strip_prefix('#'))
+        .filter(|line| !line.starts_with(' '))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    assert!(conf.contains("[modules.register]\nenabled = true\nregistration = false\n"), "{conf}");
+    let world = World::with_conf(&conf, &["romeo@localhost"]).await;
+    let (shipped, default) =
+        (world.server.host("localhost").unwrap(), World::new(&[]).await.server.host("localhost").unwrap());
+    assert_eq!(shipped.info(), default.info());
+}

@@ -86,13 +86,6 @@ impl World {
         contact.read();
     }
 
-    /// Lets the tasks beside the clients run until nothing is left for them to do now. The clock may be paused.
-    pub(crate) async fn settle(&self) {
-        for _ in 0..64 {
-            tokio::task::yield_now().await;
-        }
-    }
-
     /// Routes a stanza as if another server had sent it.
     pub(crate) async fn route(&self, xml: &str) {
         let bytes = Bytes::copy_from_slice(xml.as_bytes());
