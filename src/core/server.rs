@@ -213,11 +213,6 @@ impl Server {
         self.hosts.load().hosts.values().cloned().collect()
     }
 
-    /// The domains of the components, for disco#items.
-    pub fn components_of(&self, host: &Host) -> Vec<BareJid> {
-        host.table.components.iter().map(|(domain, _)| domain.clone()).collect()
-    }
-
     /// Whether this address administers the server.
     pub fn is_admin(&self, who: &Jid) -> bool {
         self.bounds.load().admins.iter().any(|admin| admin.as_str() == who.bare_str())
@@ -515,7 +510,7 @@ impl Server {
         Some(hook(call).await)
     }
 
-    /// Ends everything in order: sessions are closed with `system-shutdown`, what waits is written.
+    /// The first step of the end: all sessions are told, and close their streams. [`Self::finish`] is the last.
     pub async fn stop(self: &Arc<Self>) {
         for account in self.accounts.all() {
             for session in account.sessions() {

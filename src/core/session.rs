@@ -386,11 +386,6 @@ impl Session {
         self.state.lock().acks.as_ref().map(|acks| acks.id.clone())
     }
 
-    /// How long the session may be without a connection; `None` when it cannot be resumed.
-    pub fn resumable_for(&self) -> Option<Duration> {
-        self.state.lock().acks.as_ref().and_then(|acks| acks.resumable)
-    }
-
     /// Counts a stanza that the client sent on a connection; without stream management there is nothing to count. It
     /// counts as handled when the receipt is dropped. An error says that the connection is past: the stanza is not
     /// taken, and the client sends it again on its new one.
