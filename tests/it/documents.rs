@@ -80,7 +80,7 @@ fn the_map_in_architecture_md_has_every_file_and_no_other() {
 /// What the directories of XMPP software read (XEP-0453).
 fn doap() -> String {
     let mut text = r#"<?xml version="1.0" encoding="UTF-8"?>
-<!-- Written by a test: ROOKERY_UPDATE=1 cargo test --test it names_the_extensions -->
+<!-- Written by a test: ROOKERY_UPDATE=1 cargo test names_the_extensions -->
 <rdf:RDF xmlns="http://usefulinc.com/ns/doap#" xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#" xmlns:xmpp="https://linkmauve.fr/ns/xmpp-doap#">
   <Project>
     <name>Rookery</name>
