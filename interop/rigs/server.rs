@@ -60,7 +60,7 @@ pub struct Choice {
     /// Keep the temporary folder, with conf and logs, and say where it is
     #[arg(long)]
     pub keep: bool,
-    /// Lines for Rookery's conf, below `[limits]`
+    /// Lines for the section of limits in Rookery's conf, in place of the rig's own
     #[arg(long, value_name = "TOML")]
     pub limits: Option<String>,
 }

@@ -9,7 +9,7 @@ use super::elements::stranger;
 use crate::client::{Connection, Resumption, Target, Transport};
 use crate::server::{DOMAIN, PASSWORD};
 use crate::sm::NS as SM;
-use crate::{Failure, within, xml};
+use crate::{Failure, process, within, xml};
 
 /// What the conf of this rig says.
 const OFFLINE: usize = 500;
@@ -22,7 +22,9 @@ pub(super) async fn try_all(arena: &mut Arena) -> Result<(), Trouble> {
     arena.check("5 failed authentications", FLAT, failed_authentications).await?;
     arena.check("11 resources", FLAT, resources).await?;
     arena.check("7 MiB at once: back-pressure", FLAT, rate).await?;
-    arena.check("a client that reads nothing, sent 9 MiB", FLAT, reads_nothing).await?;
+    // The first time, the database's caches fill as well.
+    arena.check("a client that reads nothing, sent 9 MiB", FLAT + (32 << 20), reads_nothing).await?;
+    arena.check("a client that reads nothing, sent 9 MiB, again", FLAT, reads_nothing).await?;
     arena.check("a client that asks and never reads the answers", FLAT, reads_no_answers).await?;
     arena.check("offline messages", FLAT, offline).await?;
     arena.check("roster items", FLAT, roster).await?;
@@ -97,6 +99,7 @@ async fn reads_nothing(arena: &Arena) -> Result<Outcome, Failure> {
     ping(&mut deaf).await?;
     let mut sender = arena.log_in("bob").await?;
     let body = "b".repeat(20 << 10);
+    let memory = process::rss(arena.server.pid());
     let start = Instant::now();
     for number in 0..COUNT {
         sender.queue(
@@ -105,6 +108,7 @@ async fn reads_nothing(arena: &Arena) -> Result<Outcome, Failure> {
     }
     within(Duration::from_secs(60), ping(&mut sender)).await?;
     let sent = start.elapsed();
+    let held = process::rss(arena.server.pid()).saturating_sub(memory) >> 10;
     sleep(WRITE_STALL + Duration::from_secs(3)).await;
     // By now the server has given up on the connection; what the kernel holds for it can still be read.
     let end = ending(&mut deaf, Duration::from_secs(5)).await;
@@ -118,7 +122,7 @@ async fn reads_nothing(arena: &Arena) -> Result<Outcome, Failure> {
     let after = numbers(&ending(&mut back, Duration::from_secs(5)).await.other);
     let missing = (0..COUNT).filter(|number| !before.contains(number) && !after.contains(number)).count();
     let shown = format!(
-        "{} read by the first connection ({}), {} by the next, {missing} missing; sent in {sent:.1?}",
+        "{} read by the first connection ({}), {} by the next, {missing} missing; sent in {sent:.1?}, memory then +{held} KiB",
         before.len(),
         if end.closed { "closed" } else { "open" },
         after.len()
