@@ -8,6 +8,7 @@ pub mod control;
 mod deliver;
 pub mod host;
 pub mod module;
+pub mod panic;
 pub mod roster;
 mod router;
 pub mod server;
