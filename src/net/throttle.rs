@@ -248,7 +248,7 @@ mod tests {
         let now = Instant::now();
         for n in 0..200_000_u32 {
             let from = IpAddr::from((0x0a00_0000 + n / 4).to_be_bytes());
-            drop(throttle.attempt(from, &format!("user{n}@a.example"), LIMITS, now));
+            let _ = throttle.attempt(from, &format!("user{n}@a.example"), LIMITS, now);
         }
         assert!(throttle.tries.lock().len() <= MAX_ENTRIES);
     }
