@@ -1,4 +1,4 @@
-//! XEP-0030: Service Discovery, and XEP-0128 beside it. What is said is what the host's modules have registered: nothing
+//! XEP-0030: Service Discovery, and beside it XEP-0128, with the contact addresses of XEP-0157. What is said is what the host's modules have registered: nothing
 //! is announced that no module answers for.
 //!
 //! An account is described to its owner and to those who may see its presence; to all others it does not answer, as if
@@ -8,26 +8,71 @@ use std::sync::Arc;
 
 use rookery_core::host::CAPS_NODE;
 use rookery_core::module::{Call, Fault, Hooks, IqResult, Module, Setup, Target, Xep};
+use rookery_xmpp::dataform::{Field, FieldType, Form, FormType};
 use rookery_xmpp::element::Element;
 use rookery_xmpp::error::{Condition, StanzaError};
 use rookery_xmpp::ns;
 use rookery_xmpp::stanza::IqType;
+use serde::Deserialize;
 
 /// Says what the server and its accounts can do.
-pub struct Disco;
+pub struct Disco {
+    contacts: DiscoConf,
+}
+
+/// `[modules.disco]`: where to reach those who run the server, as URIs (XEP-0157 §3): `mailto:`, `xmpp:`, `https:`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DiscoConf {
+    /// For reports of abuse.
+    pub abuse: Vec<String>,
+    /// The administrators.
+    pub admin: Vec<String>,
+    /// For what users have to say.
+    pub feedback: Vec<String>,
+    /// For customers.
+    pub sales: Vec<String>,
+    /// For reports of security holes.
+    pub security: Vec<String>,
+    /// Where outages are told.
+    pub status: Vec<String>,
+    /// For users in need of help.
+    pub support: Vec<String>,
+}
+
+impl DiscoConf {
+    fn by_kind(&self) -> [(&'static str, &[String]); 7] {
+        [
+            ("abuse", &self.abuse),
+            ("admin", &self.admin),
+            ("feedback", &self.feedback),
+            ("sales", &self.sales),
+            ("security", &self.security),
+            ("status", &self.status),
+            ("support", &self.support),
+        ]
+    }
+}
 
 impl Module for Disco {
     const NAME: &'static str = "disco";
-    const XEPS: &'static [Xep] = &[Xep(30, "2.5.0"), Xep(128, "1.0.1")];
-    type Config = ();
+    const XEPS: &'static [Xep] = &[Xep(30, "2.5.0"), Xep(128, "1.0.1"), Xep(157, "1.1.1")];
+    type Config = DiscoConf;
 
-    fn new((): (), _: &Setup<'_>) -> Result<Self, Fault> {
-        Ok(Self)
+    fn new(contacts: DiscoConf, _: &Setup<'_>) -> Result<Self, Fault> {
+        for (option, addresses) in contacts.by_kind() {
+            if let Some(address) = addresses.iter().find(|address| !is_uri(address)) {
+                let why = format!("\"{address}\" is no URI: write one such as \"mailto:xmpp@example.org\" or \"xmpp:admin@example.org\"");
+                return Err(Fault { option, why });
+            }
+        }
+        Ok(Self { contacts })
     }
 
     fn hooks(on: &mut Hooks<'_, Self>) {
         on.disco(ns::DISCO_INFO)
             .disco(ns::DISCO_ITEMS)
+            .disco_extra(Self::contacts)
             .account_disco(ns::DISCO_INFO)
             .account_disco(ns::DISCO_ITEMS)
             .iq(IqType::Get, Target::Server, ns::DISCO_INFO, "query", Self::server_info)
@@ -38,6 +83,15 @@ impl Module for Disco {
 }
 
 impl Disco {
+    /// XEP-0157, unless the conf names nobody.
+    fn contacts(&self) -> Vec<Element> {
+        let named = self.contacts.by_kind().into_iter().filter(|(_, addresses)| !addresses.is_empty());
+        let fields: Vec<Field> = named
+            .map(|(kind, addresses)| Field::new(FieldType::ListMulti, format!("{kind}-addresses")).values(addresses.iter().cloned()))
+            .collect();
+        if fields.is_empty() { Vec::new() } else { vec![Form::new(FormType::Result).form_type(ns::SERVER_INFO).fields(fields).to_element()] }
+    }
+
     async fn server_info(self: Arc<Self>, call: Call) -> IqResult {
         let info = call.host.info().clone();
         let Some(node) = call.payload.get("node") else { return Ok(Some(info)) };
@@ -54,7 +108,7 @@ impl Disco {
     }
 
     async fn account_info(self: Arc<Self>, call: Call) -> IqResult {
-        may_see(&call)?;
+        call.may_see()?;
         no_node(&call)?;
         let identity = Element::new("identity", ns::DISCO_INFO).attr("category", "account").attr("type", "registered");
         let mut features = call.host.table.account_features.clone();
@@ -65,15 +119,17 @@ impl Disco {
     }
 
     async fn account_items(self: Arc<Self>, call: Call) -> IqResult {
-        may_see(&call)?;
+        call.may_see()?;
         no_node(&call)?;
         Ok(Some(Element::new("query", ns::DISCO_ITEMS)))
     }
 }
 
-fn may_see(call: &Call) -> Result<(), StanzaError> {
-    let subscribed = || call.account.as_ref().is_some_and(|account| account.roster().subscription(call.from.bare_str()).is_from());
-    if call.is_own() || subscribed() { Ok(()) } else { Err(StanzaError::new(Condition::ServiceUnavailable)) }
+/// Whether a text begins with the scheme of a URI (RFC 3986 §3.1) and goes on.
+fn is_uri(text: &str) -> bool {
+    let Some((scheme, rest)) = text.split_once(':') else { return false };
+    let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic()) && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
+    is_scheme && !rest.is_empty() && !text.chars().any(|c| c.is_whitespace() || c.is_control())
 }
 
 fn no_node(call: &Call) -> Result<(), StanzaError> {

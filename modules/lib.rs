@@ -2,21 +2,37 @@
 //!
 //! A module meets others only in `rookery-core`: a hook, a store, a slot. It reads no socket and writes no SQL.
 
+pub mod blocking;
+pub mod caps;
 pub mod disco;
+pub mod last;
 pub mod offline;
 pub mod ping;
 pub mod presence;
+pub mod roster;
+pub mod register;
 pub mod stanza_id;
+pub mod stream_limits;
 pub mod stream_management;
+pub mod time;
+pub mod version;
 
 use rookery_core::module::Entry;
 
 /// All modules, in the order in which they see a stanza inside a stage.
 pub const ALL: &[Entry] = &[
+    Entry::of::<blocking::Blocking>(),
     Entry::of::<stanza_id::StanzaId>(),
     Entry::of::<offline::Offline>(),
     Entry::of::<stream_management::StreamManagement>(),
+    Entry::of::<roster::Roster>(),
+    Entry::of::<caps::Caps>(),
     Entry::of::<presence::Presence>(),
     Entry::of::<disco::Disco>(),
     Entry::of::<ping::Ping>(),
+    Entry::of::<version::Version>(),
+    Entry::of::<time::Time>(),
+    Entry::of::<last::Last>(),
+    Entry::of::<stream_limits::StreamLimits>(),
+    Entry::of::<register::Register>(),
 ];

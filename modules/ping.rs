@@ -1,4 +1,5 @@
 //! XEP-0199: XMPP Ping. The server answers for itself and for accounts; pings to full JIDs are the client's to answer.
+//! Strangers get no answer for an account, as if it did not exist.
 
 use std::sync::Arc;
 
@@ -20,13 +21,17 @@ impl Module for Ping {
 
     fn hooks(on: &mut Hooks<'_, Self>) {
         on.disco(ns::PING)
+            .account_disco(ns::PING)
             .iq(IqType::Get, Target::Server, ns::PING, "ping", Self::pong)
             .iq(IqType::Get, Target::Account, ns::PING, "ping", Self::pong);
     }
 }
 
 impl Ping {
-    async fn pong(self: Arc<Self>, _: Call) -> IqResult {
+    async fn pong(self: Arc<Self>, call: Call) -> IqResult {
+        if call.account.is_some() {
+            call.may_see()?;
+        }
         Ok(None)
     }
 }

@@ -32,7 +32,7 @@ impl Module for Presence {
     type Config = ();
 
     fn new((): (), setup: &Setup<'_>) -> Result<Self, Fault> {
-        Ok(Self { directed: setup.session_slot("directed"), farewell: setup.session_slot("farewell") })
+        Ok(Self { directed: setup.server.directed, farewell: setup.session_slot("farewell") })
     }
 
     fn hooks(on: &mut Hooks<'_, Self>) {

@@ -7,15 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rookery_core::module::{Fault, Hooks, Module, Nonza, NonzaOutcome, Offer, Setup, When, Xep};
-use rookery_core::server::{Server, random_id};
+use rookery_core::server::{ResumeError, Server, random_id};
 use rookery_core::session::Session;
 use rookery_xmpp::ack::{BadResume, HandledTooHigh, parse_h};
 use rookery_xmpp::element::Element;
 use rookery_xmpp::error::{Condition, StreamCondition, StreamError};
 use rookery_xmpp::ns;
-
-/// How long a resumption waits for the database to take what the client had sent before.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Acknowledges and resumes.
 pub struct StreamManagement;
@@ -100,17 +97,13 @@ impl StreamManagement {
 }
 
 async fn finish_resumption(server: &Arc<Server>, session: &Arc<Session>, id: &str, h: u32) -> Result<NonzaOutcome, StreamError> {
-    // The count that we answer must be exact, or the client would send again what is being stored just now.
-    if !server.within(PATIENCE, session.settled()).await {
-        return Ok(NonzaOutcome { reply: vec![failed(Condition::ResourceConstraint, session.handled())], ..NonzaOutcome::default() });
-    }
     let answer = |handled: u32| Element::new("resumed", ns::SM).attr("previd", id).attr("h", handled.to_string()).to_xml().into();
+    let refused = |condition| NonzaOutcome { reply: vec![failed(condition, session.handled())], ..NonzaOutcome::default() };
     match server.resume(session, h, answer).await {
-        Ok(Some(connection)) => Ok(NonzaOutcome { resume: Some((session.clone(), connection)), ..NonzaOutcome::default() }),
-        Ok(None) | Err(BadResume::Behind { .. }) => {
-            Ok(NonzaOutcome { reply: vec![failed(Condition::ItemNotFound, session.handled())], ..NonzaOutcome::default() })
-        }
-        Err(BadResume::TooHigh(error)) => Err(too_high(error)),
+        Ok(connection) => Ok(NonzaOutcome { resume: Some((session.clone(), connection)), ..NonzaOutcome::default() }),
+        Err(ResumeError::Gone | ResumeError::Count(BadResume::Behind { .. })) => Ok(refused(Condition::ItemNotFound)),
+        Err(ResumeError::Busy) => Ok(refused(Condition::ResourceConstraint)),
+        Err(ResumeError::Count(BadResume::TooHigh(error))) => Err(too_high(error)),
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use rookery_core::config::{Conf, ConfigError, Listener};
-use rookery_core::control::{AccountCommands, CommandError, Commands, Reply, Request};
+use rookery_core::control::{AccountCommands, CommandCondition, CommandError, Commands, Reply, Request};
 use rookery_core::server::Server;
 use rookery_core::store::Store;
 use rookery_net::c2s::C2s;
@@ -130,14 +130,12 @@ struct LiveCommands {
 #[async_trait]
 impl Commands for LiveCommands {
     async fn run(&self, request: Request) -> Result<Reply, CommandError> {
-        let deleted = match &request {
-            Request::UserDel { jid } => self.accounts.account(jid).ok(),
-            _ => None,
-        };
-        let reply = self.accounts.run(request).await?;
-        if let Some(account) = deleted {
-            self.server.account_deleted(&account).await;
+        let Request::UserDel { jid } = &request else { return self.accounts.run(request).await };
+        let account = self.accounts.account(jid)?;
+        if self.server.delete_account(&account).await? {
+            Ok(Reply::Account { jid: account.to_string() })
+        } else {
+            Err(CommandError::new(CommandCondition::ItemNotFound, format!("there is no account {account}")))
         }
-        Ok(reply)
     }
 }

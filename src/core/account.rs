@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use rookery_xmpp::jid::BareJid;
@@ -34,6 +34,7 @@ pub struct Account {
     state: Mutex<State>,
     roster_turn: tokio::sync::Mutex<()>,
     used: AtomicU64,
+    deleted: AtomicBool,
 }
 
 impl Account {
@@ -46,7 +47,17 @@ impl Account {
             state: Mutex::new(State { sessions: Sessions::new(), roster: Arc::new(roster), slots: Slots::default() }),
             roster_turn: tokio::sync::Mutex::new(()),
             used: AtomicU64::new(0),
+            deleted: AtomicBool::new(false),
         })
+    }
+
+    /// Whether it has been deleted: what is written for it now would be found by the next who gets its name.
+    pub fn is_deleted(&self) -> bool {
+        self.deleted.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_deleted(&self) {
+        self.deleted.store(true, Ordering::Release);
     }
 
     /// Its sessions, detached ones included.
@@ -72,18 +83,36 @@ impl Account {
         self.state.lock().roster.clone()
     }
 
-    /// Changes the roster: `decide` sees it as it is, alone, and lists the changes; they are on disk when this returns.
-    /// `next` in `decide`'s arguments is the version for changed items.
-    pub async fn change_roster<T>(&self, decide: impl FnOnce(&Roster, u64) -> (Vec<RosterChange>, T)) -> Result<T, StoreError> {
+    /// Waits until nobody else changes what is stored for the account, and keeps others from it as long as the guard
+    /// lives, so that memory and disk change in the same order. Not to be held over [`Self::change_roster`].
+    pub async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.roster_turn.lock().await
+    }
+
+    /// Reads the roster with no change on its way: what `read` sends comes between what is told of the changes before and
+    /// after.
+    pub async fn read_roster<T>(&self, read: impl FnOnce(&Roster) -> T) -> T {
+        let _turn = self.roster_turn.lock().await;
+        read(&self.roster())
+    }
+
+    /// Changes the roster: `decide` sees it as it is, alone, with the version for changed items, and lists the changes.
+    /// When they are on disk, `tell` is called with what `decide` gave beside them; the next change comes after it, so
+    /// that what `tell` sends is in the order of the versions.
+    pub async fn change_roster<T, U>(
+        &self,
+        decide: impl FnOnce(&Roster, u64) -> (Vec<RosterChange>, T),
+        tell: impl FnOnce(T) -> U,
+    ) -> Result<U, StoreError> {
         let _turn = self.roster_turn.lock().await;
         let roster = self.roster();
-        let (changes, result) = decide(&roster, roster.version() + 1);
+        let (changes, decided) = decide(&roster, roster.version() + 1);
         drop(roster);
         if !changes.is_empty() {
             self.store.change_roster(&self.jid, &changes).await?;
             Arc::make_mut(&mut self.state.lock().roster).apply(&changes);
         }
-        Ok(result)
+        Ok(tell(decided))
     }
 
     /// A copy of what a module keeps in the account.

@@ -3,12 +3,14 @@
 //! Core knows stanzas and addresses (`rookery-xmpp`) and nothing of sockets, SQL or single XEPs' features.
 
 pub mod account;
+pub mod caps;
 pub mod config;
 pub mod control;
 mod deliver;
 pub mod host;
 pub mod module;
 pub mod panic;
+mod request;
 pub mod roster;
 mod router;
 pub mod server;
@@ -16,3 +18,4 @@ pub mod session;
 pub mod slots;
 pub mod store;
 pub mod tail;
+mod tombstones;

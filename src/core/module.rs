@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rookery_xmpp::element::Element;
-use rookery_xmpp::error::{StanzaError, StreamError};
+use rookery_xmpp::error::{Condition, StanzaError, StreamError};
 use rookery_xmpp::jid::{BareJid, Jid};
 use rookery_xmpp::stanza::{IqType, Kind, Stanza};
 
@@ -120,6 +120,8 @@ pub enum SessionEvent {
     Available,
     /// Messages to the bare JID reach it from now on: it is available and its priority is not negative any more.
     Reachable,
+    /// What its client can do has become known, or has changed (XEP-0115): see [`Server::caps`].
+    Described,
     /// It has gone unavailable, by its own word or by ending; `presence` handlers have run.
     Unavailable,
     /// Its connection is gone; it may be resumed (XEP-0198).
@@ -199,14 +201,32 @@ impl Call {
     pub fn is_own(&self) -> bool {
         self.account.as_ref().is_some_and(|account| account.jid.as_str() == self.from.bare_str())
     }
+
+    /// Refuses whoever may not know of the account: only its user and those who see its presence may. The error is the
+    /// one for accounts that do not exist (security.md A5, C8).
+    pub fn may_see(&self) -> Result<(), StanzaError> {
+        let subscribed = || self.account.as_ref().is_some_and(|account| account.roster().subscription(self.from.bare_str()).is_from());
+        if self.is_own() || subscribed() { Ok(()) } else { Err(StanzaError::new(Condition::ServiceUnavailable)) }
+    }
 }
 
 /// What an IQ handler answers: the payload of the result, or the error.
 pub type IqResult = Result<Option<Element>, StanzaError>;
 
-pub(crate) type IqFn = Box<dyn Fn(Call) -> BoxFuture<IqResult> + Send + Sync>;
+/// What became of an IQ request.
+pub(crate) enum Answer {
+    /// The router is to send a result with this payload.
+    Payload(Option<Element>),
+    /// The module has sent the result itself.
+    Sent,
+}
+
+pub(crate) type IqFn = Box<dyn Fn(Call) -> BoxFuture<Result<Answer, StanzaError>> + Send + Sync>;
 pub(crate) type InterceptFn = Box<dyn Fn(&Cx<'_>, &mut Stanza) -> Flow + Send + Sync>;
 pub(crate) type SessionFn = Box<dyn Fn(&Arc<Server>, &Arc<Session>) -> Flow + Send + Sync>;
+/// A module's handler of a nonza.
+pub type NonzaHook<M> = fn(&Arc<M>, &Arc<Server>, &mut Nonza<'_>, &Element) -> Result<(), StreamError>;
+
 pub(crate) type NonzaFn = Box<dyn Fn(&Arc<Server>, &mut Nonza<'_>, &Element) -> Result<(), StreamError> + Send + Sync>;
 pub(crate) type FeatureFn = Box<dyn Fn(&Offer<'_>) -> Option<Element> + Send + Sync>;
 pub(crate) type ComponentFn = Box<dyn Fn(&Arc<Server>, Stanza) -> BoxFuture<()> + Send + Sync>;
@@ -262,9 +282,6 @@ pub struct NonzaOutcome {
     pub reply: Vec<Element>,
 }
 
-/// A module's handler of a nonza. An error ends the stream.
-pub type OnNonza<M> = fn(&Arc<M>, &Arc<Server>, &mut Nonza<'_>, &Element) -> Result<(), StreamError>;
-
 /// The hooks of one module, being listed.
 pub struct Hooks<'a, M> {
     module: Arc<M>,
@@ -303,7 +320,27 @@ impl<M: Module> Hooks<'_, M> {
         Fut: Future<Output = IqResult> + Send + 'static,
     {
         let module = self.module.clone();
-        self.table.iq.push(IqDoor { kind, at, ns, name, call: Box::new(move |call| Box::pin(f(module.clone(), call))) });
+        let call = move |call: Call| -> BoxFuture<_> {
+            let answer = f(module.clone(), call);
+            Box::pin(async move { answer.await.map(Answer::Payload) })
+        };
+        self.table.iq.push(IqDoor { kind, at, ns, name, call: Box::new(call) });
+        self
+    }
+
+    /// The same, but the module sends the result itself, at the moment that is right among other stanzas. The router
+    /// sends errors only.
+    pub fn iq_answered<F, Fut>(&mut self, kind: IqType, at: Target, ns: &'static str, name: &'static str, f: F) -> &mut Self
+    where
+        F: Fn(Arc<M>, Call) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), StanzaError>> + Send + 'static,
+    {
+        let module = self.module.clone();
+        let call = move |call: Call| -> BoxFuture<_> {
+            let answer = f(module.clone(), call);
+            Box::pin(async move { answer.await.map(|()| Answer::Sent) })
+        };
+        self.table.iq.push(IqDoor { kind, at, ns, name, call: Box::new(call) });
         self
     }
 
@@ -356,7 +393,7 @@ impl<M: Module> Hooks<'_, M> {
         &mut self,
         ns: &'static str,
         name: &'static str,
-        f: OnNonza<M>,
+        f: NonzaHook<M>,
     ) -> &mut Self {
         let module = self.module.clone();
         self.table.nonzas.push((ns, name, Box::new(move |server, nonza, element| f(&module, server, nonza, element))));

@@ -1,13 +1,16 @@
 //! The roster of an account in memory (RFC 6121 §2): who the contacts are and which way presence flows.
 //!
 //! It lives in core because the router (who may see whom), presence, PEP and archives all ask it. What the roster
-//! *does* (IQs, pushes, the subscription handshake) is in the modules `roster` and `subscription`.
+//! *does* (IQs, pushes, the subscription handshake) is in the module `roster`.
 
 use std::collections::BTreeMap;
 
 use rookery_xmpp::jid::BareJid;
 
 use crate::store::{RosterChange, StoredRoster};
+
+/// How many removals a roster remembers. They are what lets a client that was away hear of them (RFC 6121 §2.6).
+pub const REMOVALS: usize = 1000;
 
 /// Which way presence flows (RFC 6121 §2.1.2.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -103,13 +106,40 @@ impl RosterItem {
 /// The roster of an account: contacts, removals and the requests that wait.
 #[derive(Debug, Clone, Default)]
 pub struct Roster {
+    epoch: u64,
     version: u64,
     items: BTreeMap<BareJid, RosterItem>,
+    /// By version, oldest first; at most [`REMOVALS`]. A contact that came back stays listed.
     removed: Vec<(BareJid, u64)>,
     requests: BTreeMap<BareJid, Vec<u8>>,
 }
 
+/// What is different from an older version, one contact each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Difference<'a> {
+    /// The item is new or has changed.
+    Put(&'a RosterItem),
+    /// The contact was removed, at this version.
+    Removed(&'a BareJid, u64),
+}
+
+impl Difference<'_> {
+    /// The version that made the difference.
+    pub fn version(&self) -> u64 {
+        match self {
+            Self::Put(item) => item.version,
+            Self::Removed(_, version) => *version,
+        }
+    }
+}
+
 impl Roster {
+    /// Whose roster this is, among all accounts that ever had the name: versions of different epochs have nothing to do
+    /// with each other.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
     /// The version of the whole (RFC 6121 §2.6).
     pub fn version(&self) -> u64 {
         self.version
@@ -135,9 +165,20 @@ impl Roster {
         self.items.is_empty()
     }
 
-    /// Removals after a version, or `None` when the memory does not reach back that far.
-    pub fn removed_since(&self, version: u64) -> impl Iterator<Item = &(BareJid, u64)> {
-        self.removed.iter().filter(move |(_, at)| *at > version)
+    /// What has changed after a version, in that order; `None` when nobody remembers.
+    pub fn changes_since(&self, version: u64) -> Option<Vec<Difference<'_>>> {
+        if version > self.version {
+            return None;
+        }
+        if self.removed.len() >= REMOVALS && self.removed.first().is_some_and(|(_, oldest)| version < *oldest) {
+            // Older removals may have been forgotten.
+            return None;
+        }
+        let put = self.items.values().filter(|item| item.version > version).map(Difference::Put);
+        let gone = self.removed.iter().filter(|(jid, at)| *at > version && !self.items.contains_key(jid));
+        let mut changes: Vec<_> = put.chain(gone.map(|(jid, at)| Difference::Removed(jid, *at))).collect();
+        changes.sort_by_key(Difference::version);
+        Some(changes)
     }
 
     /// The subscription with a contact; `None` (the variant) for a stranger.
@@ -171,7 +212,6 @@ impl Roster {
             match change {
                 RosterChange::Put(item) => {
                     self.version = self.version.max(item.version);
-                    self.removed.retain(|(jid, _)| *jid != item.jid);
                     self.items.insert(item.jid.clone(), item.clone());
                 }
                 RosterChange::Remove(jid, version) => {
@@ -179,6 +219,9 @@ impl Roster {
                     self.items.remove(jid.as_str());
                     self.removed.retain(|(removed, _)| removed != jid);
                     self.removed.push((jid.clone(), *version));
+                    if self.removed.len() > REMOVALS {
+                        self.removed.remove(0);
+                    }
                 }
                 RosterChange::Request(jid, stanza) => {
                     self.requests.insert(jid.clone(), stanza.clone());
@@ -194,10 +237,58 @@ impl Roster {
 impl From<StoredRoster> for Roster {
     fn from(stored: StoredRoster) -> Self {
         Self {
+            epoch: stored.epoch,
             version: stored.version,
             items: stored.items.into_iter().map(|item| (item.jid.clone(), item)).collect(),
             removed: stored.removed,
             requests: stored.requests.into_iter().collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn jid(number: usize) -> BareJid {
+        BareJid::new(&format!("c{number}@y.example")).unwrap()
+    }
+
+    fn put(number: usize, version: u64) -> RosterChange {
+        RosterChange::Put(RosterItem { version, ..RosterItem::new(jid(number)) })
+    }
+
+    fn since(roster: &Roster, version: u64) -> Option<Vec<(String, u64, bool)>> {
+        let changes = roster.changes_since(version)?;
+        let told = |change: &Difference<'_>| match change {
+            Difference::Put(item) => (item.jid.to_string(), item.version, true),
+            Difference::Removed(jid, version) => (jid.to_string(), *version, false),
+        };
+        Some(changes.iter().map(told).collect())
+    }
+
+    #[test]
+    fn the_difference_is_one_change_a_contact_by_version() {
+        let mut roster = Roster::default();
+        roster.apply(&[put(1, 1), put(2, 2), put(3, 3), RosterChange::Remove(jid(1), 4), put(2, 5), RosterChange::Remove(jid(3), 6), put(3, 7)]);
+        assert_eq!(roster.version(), 7);
+        let (gone, changed, back) = (("c1@y.example".into(), 4, false), ("c2@y.example".into(), 5, true), ("c3@y.example".into(), 7, true));
+        assert_eq!(since(&roster, 3), Some(vec![gone, changed, back.clone()]));
+        assert_eq!(since(&roster, 6), Some(vec![back]));
+        assert_eq!(since(&roster, 7), Some(vec![]));
+        assert_eq!(since(&roster, 8), None, "from the future");
+    }
+
+    #[test]
+    fn removals_are_forgotten_and_that_is_known() {
+        let mut roster = Roster::default();
+        for number in 0..=REMOVALS {
+            let version = number as u64 * 2 + 1;
+            roster.apply(&[put(number, version), RosterChange::Remove(jid(number), version + 1)]);
+        }
+        assert_eq!(since(&roster, 2), None, "the removal at 2 is forgotten");
+        assert_eq!(since(&roster, 4).map(|changes| changes.len()), Some(REMOVALS - 1));
+        roster.apply(&[put(5, 9000)]);
+        assert_eq!(since(&roster, 2), None, "and stays so when a contact comes back");
     }
 }

@@ -15,8 +15,9 @@ use tracing::{Instrument, error};
 
 use crate::account::Account;
 use crate::host::Host;
-use crate::module::{BoxFuture, Call, Cx, Flow, InterceptFn, IqResult, Stage, Target, Way};
+use crate::module::{Answer, BoxFuture, Call, Cx, Flow, InterceptFn, Stage, Target, Way};
 use crate::panic::Panicked;
+use crate::request;
 use crate::server::Server;
 use crate::session::{Receipt, Session};
 
@@ -48,6 +49,12 @@ impl Server {
             if from.as_str() != session.jid.as_str() && from.as_str() != session.account.jid.as_str() {
                 return Err(StreamError::new(StreamCondition::InvalidFrom));
             }
+        }
+        if session.account.is_deleted() {
+            return Err(StreamError::new(StreamCondition::NotAuthorized));
+        }
+        if request::answered(session, &stanza) {
+            return Ok(());
         }
         stanza.head.from = Some(session.jid.clone().into());
         stanza.strip(SERVER_OWNED);
@@ -174,9 +181,10 @@ impl Server {
         }
     }
 
-    async fn answer(self: &Arc<Self>, request: &Stanza, result: IqResult, session: Option<&Arc<Session>>) {
+    async fn answer(self: &Arc<Self>, request: &Stanza, result: Result<Answer, StanzaError>, session: Option<&Arc<Session>>) {
         match result {
-            Ok(payload) => self.send_back(request.result(payload), session).await,
+            Ok(Answer::Sent) => {}
+            Ok(Answer::Payload(payload)) => self.send_back(request.result(payload), session).await,
             Err(error) => self.bounce(request, error, session).await,
         }
     }
@@ -266,14 +274,14 @@ fn refuse_stanza(_: Panicked) -> Flow {
     Flow::Reject(StanzaError::new(Condition::InternalServerError))
 }
 
-fn refuse_request(_: Panicked) -> IqResult {
+fn refuse_request(_: Panicked) -> Result<Answer, StanzaError> {
     error!("a module panicked over a request, which is refused");
     Err(StanzaError::new(Condition::InternalServerError))
 }
 
 impl Server {
     /// Polls an IQ handler for the first time, here and now; most are done then.
-    fn poll_once(&self, answer: &mut BoxFuture<IqResult>) -> Poll<IqResult> {
+    fn poll_once(&self, answer: &mut BoxFuture<Result<Answer, StanzaError>>) -> Poll<Result<Answer, StanzaError>> {
         let mut context = Context::from_waker(Waker::noop());
         let polled = self.panics.catch(|| Pin::as_mut(answer).poll(&mut context));
         polled.unwrap_or_else(|panicked| Poll::Ready(refuse_request(panicked)))

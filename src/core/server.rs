@@ -2,7 +2,7 @@
 //!
 //! Where stanzas go is in `router.rs` and `deliver.rs`; how they are kept in `tail.rs`.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -12,23 +12,42 @@ use rookery_xmpp::ack::BadResume;
 use rookery_xmpp::element::Element;
 use rookery_xmpp::error::{Condition, ErrorKind, StanzaError, StreamCondition, StreamError};
 use rookery_xmpp::jid::{BareJid, Jid};
-use rookery_xmpp::sasl::Credentials;
-use rookery_xmpp::stanza::{Kind, Stanza};
+use rookery_xmpp::sasl::{Credentials, PasswordError};
+use rookery_xmpp::stanza::{Kind, PresenceType, Stanza};
 use tracing::{debug, error, info, warn};
 
 use crate::account::{Account, Accounts};
-use crate::config::{Conf, ConfigError};
+use crate::caps::Caps;
+use crate::config::{Conf, ConfigError, Secret};
 use crate::deliver::may_be_kept;
 use crate::host::Host;
-use crate::module::{Entry, Flow, IqResult, Nonza, PreAuthCall, SessionEvent, Table, When};
+use crate::module::{BoxFuture, Entry, Flow, IqResult, Nonza, PreAuthCall, SessionEvent, Table, When};
 use crate::panic::Panics;
 use crate::session::{Detached, Outgoing, Session, SessionLimits, StreamInfo};
-use crate::slots::SlotNames;
+use crate::slots::{Slot, SlotNames};
 use crate::store::{Store, StoreError};
 use crate::tail::{Ids, Tail, Writer};
+use crate::tombstones;
 
 /// How often accounts that nobody uses are let go.
 const SWEEP: Duration = Duration::from_secs(60);
+
+/// How long a resumption waits for the database to take what the client had sent before.
+const SETTLING: Duration = Duration::from_secs(10);
+
+/// Why a session is not resumed.
+#[derive(Debug, thiserror::Error)]
+pub enum ResumeError {
+    /// The client's count cannot be.
+    #[error(transparent)]
+    Count(#[from] BadResume),
+    /// The session has ended.
+    #[error("the session has ended")]
+    Gone,
+    /// What the client had sent is still being stored; later the session may be resumed.
+    #[error("the session is busy")]
+    Busy,
+}
 
 /// How many ended sessions are remembered.
 const ENDED: usize = 4096;
@@ -93,6 +112,12 @@ pub struct Server {
     pub(crate) writer: Arc<Writer>,
     pub(crate) session_slots: SlotNames,
     pub(crate) account_slots: SlotNames,
+    /// Whom a session has sent directed presence and not taken it back (RFC 6121 §4.6).
+    pub directed: Slot<BTreeSet<Jid>>,
+    /// What the sessions' clients can do.
+    pub caps: Caps,
+    /// Keys are computed on as many threads as there are processors at most.
+    deriving: Arc<tokio::sync::Semaphore>,
     resumable: Mutex<HashMap<Box<str>, Weak<Session>>>,
     /// Sessions that have ended, to tell a client that comes too late what was handled.
     ended: Mutex<VecDeque<(Box<str>, Arc<Session>)>>,
@@ -110,6 +135,7 @@ impl Server {
         let ids = Ids::above(store.last_id().await?);
         let secret = secret(store.as_ref()).await?;
         let writer = Writer::new(store.clone());
+        let session_slots = SlotNames::default();
         let server = Arc::new(Self {
             hosts: ArcSwap::default(),
             bounds: ArcSwap::from_pointee(Bounds::from(&conf)),
@@ -118,7 +144,10 @@ impl Server {
             store,
             ids,
             writer: writer.clone(),
-            session_slots: SlotNames::default(),
+            directed: session_slots.slot("core", "directed"),
+            caps: Caps::new(session_slots.slot("core", "features")),
+            deriving: Arc::new(tokio::sync::Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from))),
+            session_slots,
             account_slots: SlotNames::default(),
             resumable: Mutex::default(),
             ended: Mutex::default(),
@@ -247,24 +276,69 @@ impl Server {
         self.store.credentials(user).await
     }
 
-    /// Deletes an account and all that it owns; its sessions end. `false` when there was none.
+    /// The keys of a new password, computed where it delays no stanza. The error says what is wrong with the password.
+    pub fn derive(self: &Arc<Self>, password: Secret) -> BoxFuture<Result<Credentials, StanzaError>> {
+        let (deriving, rounds) = (self.deriving.clone(), self.conf().server().scram_iterations.get());
+        Box::pin(async move {
+            let failed = || StanzaError::new(Condition::InternalServerError);
+            let _turn = deriving.acquire_owned().await.map_err(|_| failed())?;
+            let derived = tokio::task::spawn_blocking(move || Credentials::from_password(password.expose(), rounds)).await;
+            derived.map_err(|_| failed())?.map_err(|error| match error {
+                PasswordError::Forbidden => StanzaError::new(Condition::NotAcceptable).with_text(error.to_string()),
+                PasswordError::NoRandomness => failed(),
+            })
+        })
+    }
+
+    /// Deletes an account and all that it owns; its contacts are told and its sessions end. `false` when there was none.
     pub async fn delete_account(self: &Arc<Self>, user: &BareJid) -> Result<bool, StoreError> {
+        self.delete(user, |_| {}).await
+    }
+
+    /// The same at the wish of one of the account's sessions, which is answered before its stream ends.
+    pub async fn delete_own_account(self: &Arc<Self>, session: &Session, answer: Stanza) -> Result<bool, StoreError> {
+        self.delete(&session.account.jid, |deleted| {
+            if deleted {
+                session.send(answer);
+            }
+        })
+        .await
+    }
+
+    async fn delete(self: &Arc<Self>, user: &BareJid, told: impl FnOnce(bool)) -> Result<bool, StoreError> {
+        let Some(account) = self.account(user).await? else { return Ok(false) };
+        tombstones::bury(self.store.as_ref(), user).await?;
         let deleted = self.store.delete_account(user).await?;
-        self.account_deleted(user).await;
+        self.accounts.forget(user);
+        told(deleted);
+        account.set_deleted();
+        for session in account.sessions() {
+            let text = "The account has been deleted.";
+            session.close(StreamError::new(StreamCondition::NotAuthorized).with_text(text));
+            if session.is_detached() {
+                self.end_session(&session).await;
+            }
+        }
+        // XEP-0077 §3.2: whoever had subscribed to the account, or granted it a subscription, gets rid of it.
+        let roster = account.roster();
+        let tell = |kind: PresenceType, contact: &BareJid| self.route(Stanza::presence(kind).from(user.clone()).to(contact.clone()));
+        for contact in roster.subscribers().chain(roster.requests().map(|(contact, _)| contact)) {
+            tell(PresenceType::Unsubscribed, contact).await;
+        }
+        for item in roster.items().filter(|item| item.subscription.is_to() || item.ask) {
+            tell(PresenceType::Unsubscribe, &item.jid).await;
+        }
         Ok(deleted)
     }
 
-    /// Ends the sessions of an account that is not in the database any more, and forgets it.
-    pub async fn account_deleted(self: &Arc<Self>, user: &BareJid) {
-        if let Some(account) = self.accounts.forget(user) {
-            for session in account.sessions() {
-                let text = "The account has been deleted.";
-                session.close(StreamError::new(StreamCondition::NotAuthorized).with_text(text));
-                if session.is_detached() {
-                    self.end_session(&session).await;
-                }
-            }
-        }
+    /// Whether an account of this name was deleted within the last `time`.
+    pub async fn was_deleted(&self, user: &BareJid, time: Duration) -> Result<bool, StoreError> {
+        tombstones::is_buried(self.store.as_ref(), user, time).await
+    }
+
+    /// Forgets the names of accounts that were deleted longer ago than that.
+    pub async fn forget_deleted(&self, domain: &BareJid, time: Duration) -> Result<(), StoreError> {
+        tombstones::clear(self.store.as_ref(), domain, time).await
     }
 
     // ---- sessions -------------------------------------------------------------------------------------------------
@@ -316,16 +390,33 @@ impl Server {
         session.handled()
     }
 
-    /// A new connection takes a session over: gives its number, or `None` when the session has just ended. `answer` makes
-    /// the first thing that the new connection writes from the count of what was handled.
-    pub async fn resume(self: &Arc<Self>, session: &Arc<Session>, h: u32, answer: impl FnOnce(u32) -> bytes::Bytes) -> Result<Option<u64>, BadResume> {
-        let Some(resumed) = session.resume(h, answer)? else { return Ok(None) };
+    /// A new connection takes a session over (XEP-0198 §5). The old connection is parted from it first, and what came by
+    /// it is handled to the end, so that the count in the answer is exact. `answer` makes the first thing that the new
+    /// connection writes from that count.
+    pub async fn resume(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        h: u32,
+        answer: impl FnOnce(u32) -> bytes::Bytes,
+    ) -> Result<u64, ResumeError> {
+        let parted = session.take_over(h).map_err(BadResume::TooHigh)?;
+        if tokio::time::timeout(SETTLING, session.settled()).await.is_err() {
+            // Without a connection now, it waits as any other session that was cut off.
+            self.disconnected(session, parted, false).await;
+            return Err(ResumeError::Busy);
+        }
+        let resumed = session.resume(h, answer)?.ok_or(ResumeError::Gone)?;
         if let Some(parked) = resumed.parked {
             warn!(session = %session.jid, "a stanza is given up, since the client ends whenever it gets it");
             self.give_up(parked).await;
         }
         self.tell(session, SessionEvent::Resumed).await;
-        Ok(Some(resumed.connection))
+        Ok(resumed.connection)
+    }
+
+    /// Runs something beside whatever is going on now.
+    pub fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+        tokio::spawn(future);
     }
 
     /// Waits for a future, but not for ever. `false` when the time is over.
@@ -353,7 +444,7 @@ impl Server {
     pub async fn disconnected(self: &Arc<Self>, session: &Arc<Session>, connection: u64, goodbye: bool) {
         match session.detach(connection) {
             Detached::Past => {}
-            Detached::Waits(time) if !goodbye && !session.account_is_gone(self) => {
+            Detached::Waits(time) if !goodbye && !session.account.is_deleted() => {
                 debug!(session = %session.jid, "detached");
                 self.tell(session, SessionEvent::Detached).await;
                 let (server, waiting) = (Arc::downgrade(self), Arc::downgrade(session));
@@ -450,13 +541,6 @@ impl Server {
     /// The stream features that modules add.
     pub fn stream_features(self: &Arc<Self>, host: &Host, when: When, secured: bool) -> Vec<Element> {
         host.stream_features(self, when, secured)
-    }
-}
-
-impl Session {
-    /// The account was deleted: nobody may resume this.
-    fn account_is_gone(&self, server: &Server) -> bool {
-        server.accounts.loaded(self.account.jid.as_str()).is_none_or(|account| !Arc::ptr_eq(&account, &self.account))
     }
 }
 

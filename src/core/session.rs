@@ -19,6 +19,7 @@ use rookery_xmpp::stanza::Stanza;
 use tokio::sync::Notify;
 
 use crate::account::Account;
+use crate::request::Request;
 use crate::slots::{Slot, Slots};
 use crate::tail::Kept;
 
@@ -112,6 +113,8 @@ struct State {
     presence: Option<Arc<Stanza>>,
     interested: bool,
     closing: Option<StreamError>,
+    /// What the server has asked the client and got no answer to.
+    requests: Vec<Request>,
     slots: Slots,
 }
 
@@ -185,6 +188,7 @@ impl Session {
                 presence: None,
                 interested: false,
                 closing: None,
+                requests: Vec::new(),
                 slots: Slots::default(),
             }),
         })
@@ -307,6 +311,22 @@ impl Session {
         self.state.lock().phase == Phase::Detached
     }
 
+    // ---- requests of the server -----------------------------------------------------------------------------------
+
+    pub(crate) fn expect(&self, request: Request) {
+        self.state.lock().requests.push(request);
+    }
+
+    pub(crate) fn expected(&self, id: &str) -> Option<Request> {
+        let mut state = self.state.lock();
+        let at = state.requests.iter().position(|request| request.id() == id)?;
+        Some(state.requests.swap_remove(at))
+    }
+
+    pub(crate) fn forget(&self, id: &str) {
+        self.expected(id);
+    }
+
     // ---- stream management ----------------------------------------------------------------------------------------
 
     /// Turns stream management on. `enabled` is the answer to the client; what is written after it is counted.
@@ -344,11 +364,29 @@ impl Session {
         self.state.lock().acks.as_ref().and_then(|acks| acks.resumable)
     }
 
-    /// Counts a stanza that came from the client. It counts as handled when the receipt is dropped.
-    pub fn receive(self: &Arc<Self>) -> Option<Receipt> {
+    /// Counts a stanza that the client sent on a connection; without stream management there is nothing to count. It
+    /// counts as handled when the receipt is dropped. An error says that the connection is past: the stanza is not
+    /// taken, and the client sends it again on its new one.
+    pub fn receive(self: &Arc<Self>, connection: u64) -> Result<Option<Receipt>, Past> {
         let mut state = self.state.lock();
-        let slot = state.acks.as_mut()?.incoming.receive();
-        Some(Receipt { session: self.clone(), slot })
+        if self.connection.load(Ordering::Acquire) != connection {
+            return Err(Past);
+        }
+        let slot = state.acks.as_mut().map(|acks| acks.incoming.receive());
+        Ok(slot.map(|slot| Receipt { session: self.clone(), slot }))
+    }
+
+    /// Parts the session from its connection before a resumption, so that nothing more comes in on the old one. An `h`
+    /// that is too high changes nothing.
+    pub(crate) fn take_over(&self, h: u32) -> Result<u64, ack::HandledTooHigh> {
+        let state = self.state.lock();
+        if let Some(acks) = &state.acks {
+            acks.unacked.check(h)?;
+        }
+        let connection = self.connection.fetch_add(1, Ordering::AcqRel) + 1;
+        drop(state);
+        self.wake.notify_one();
+        Ok(connection)
     }
 
     /// The client asks what is handled: it is told at once, and again when the rest is durable (XEP-0198 §4).
@@ -572,6 +610,7 @@ impl Session {
             _ => None,
         }));
         state.bytes = 0;
+        state.requests = Vec::new();
         drop(state);
         self.wake.notify_one();
         Some(left)
@@ -692,6 +731,10 @@ pub(crate) enum Detached {
     /// It cannot be resumed.
     Ends,
 }
+
+/// The connection that speaks is not the session's any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Past;
 
 /// A stanza of the client that is being handled; dropping it counts the stanza as handled (XEP-0198 `h`).
 ///

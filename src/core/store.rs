@@ -71,6 +71,8 @@ pub trait AccountStore: Send + Sync {
 /// A roster as it is stored (RFC 6121 §2).
 #[derive(Debug, Clone, Default)]
 pub struct StoredRoster {
+    /// A number that no other account has or had, one of the same name neither.
+    pub epoch: u64,
     /// The version of the whole roster: the highest of its changes.
     pub version: u64,
     /// The contacts.
@@ -99,8 +101,8 @@ pub enum RosterChange {
 pub trait RosterStore: Send + Sync {
     /// The roster of an account; an empty one when nothing is stored.
     async fn roster(&self, user: &BareJid) -> StoreResult<StoredRoster>;
-    /// Applies the changes in one transaction. Older removals than the last 1000 may be forgotten.
-    /// For an account that is not there (deleted meanwhile) nothing happens.
+    /// Applies the changes in one transaction. A removal stays known when the contact comes back, until it is not
+    /// among the last [`crate::roster::REMOVALS`]. For an account that is not there (deleted meanwhile) nothing happens.
     async fn change_roster(&self, user: &BareJid, changes: &[RosterChange]) -> StoreResult<()>;
 }
 

@@ -37,9 +37,11 @@ struct State {
     accounts: BTreeMap<BareJid, Account>,
     values: BTreeMap<(BareJid, String, String), Vec<u8>>,
     last_id: u64,
+    last_account: u64,
 }
 
 struct Account {
+    number: u64,
     created: SystemTime,
     credentials: Credentials,
     items: BTreeMap<BareJid, RosterItem>,
@@ -182,7 +184,9 @@ impl AccountStore for MemoryStore {
             if state.accounts.contains_key(user) {
                 return Ok(false);
             }
+            state.last_account += 1;
             let account = Account {
+                number: state.last_account,
                 created: SystemTime::now(),
                 credentials: credentials.clone(),
                 items: BTreeMap::new(),
@@ -248,6 +252,7 @@ impl RosterStore for MemoryStore {
             let of_items = account.items.values().map(|item| item.version);
             let of_removed = account.removed.values().copied();
             Ok(StoredRoster {
+                epoch: account.number,
                 version: of_items.chain(of_removed).max().unwrap_or(0),
                 items: account.items.values().cloned().collect(),
                 removed,
@@ -265,7 +270,6 @@ impl RosterStore for MemoryStore {
             for change in changes {
                 match change {
                     RosterChange::Put(item) => {
-                        account.removed.remove(&item.jid);
                         account.items.insert(item.jid.clone(), item.clone());
                     }
                     RosterChange::Remove(jid, version) => {

@@ -4,7 +4,7 @@
 //! connection. What differs (opening, the commit of the tails, what an error code means) is written out per backend.
 
 /// How many removals of a roster are remembered.
-pub(crate) const REMOVALS: i64 = 1000;
+pub(crate) const REMOVALS: i64 = rookery_core::roster::REMOVALS as i64;
 
 /// Statements on one connection. `$begin` starts a transaction that writes, `$snapshot` one that reads several tables as
 /// of one moment.
@@ -137,6 +137,7 @@ macro_rules! rows {
                 tx.rollback().await?;
                 return Ok(roster);
             };
+            roster.epoch = codec::from_column(account)?;
             let items: Vec<(String, Option<String>, String, String, bool, bool, i64)> = query_as(
                 "SELECT jid, name, contact_groups, subscription, ask, approved, version \
                  FROM roster_items WHERE account = $1 ORDER BY jid",
@@ -195,11 +196,6 @@ macro_rules! rows {
             for change in changes {
                 match change {
                     RosterChange::Put(item) => {
-                        query("DELETE FROM roster_removed WHERE account = $1 AND jid = $2")
-                            .bind(account)
-                            .bind(item.jid.as_str())
-                            .execute(&mut *tx)
-                            .await?;
                         query(
                             "INSERT INTO roster_items (account, jid, name, contact_groups, \
                              subscription, ask, approved, version) \

@@ -101,7 +101,7 @@ async fn a_detached_session_keeps_its_messages_and_gets_them_on_resumption() {
     romeo.send(&chat("juliet@localhost", "two")).await;
     pass(Duration::from_secs(5)).await;
     let connection = world.server.resume(&juliet.session, 0, |h| format!("<resumed h='{h}'/>").into()).await.unwrap();
-    assert!(connection.is_some_and(|connection| connection != juliet.connection));
+    assert_ne!(connection, juliet.connection);
     let got = juliet.read();
     assert!(got.starts_with("<resumed h='0'/>"), "got {got}");
     assert_eq!(bodies(&got), ["one", "two"]);

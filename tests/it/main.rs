@@ -5,4 +5,7 @@
 
 mod commands;
 mod delivery;
+mod roster;
+mod subscription;
+mod told;
 mod world;

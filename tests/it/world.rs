@@ -63,6 +63,34 @@ impl World {
         client
     }
 
+    /// Binds a resource that asks for the roster and sends initial presence; what that brings is read and dropped.
+    pub(crate) async fn interested(&self, user: &str, resource: &str) -> Client {
+        let client = self.bind(user, resource).await;
+        client.send("<iq type='get' id='roster'><query xmlns='jabber:iq:roster'/></iq>").await;
+        client.send("<presence/>").await;
+        client.read();
+        client
+    }
+
+    /// The first asks for the presence of the second, who approves; what that brings is read and dropped.
+    pub(crate) async fn subscribe(&self, user: &Client, contact: &Client) {
+        user.send(&format!("<presence type='subscribe' to='{}'/>", contact.session.account.jid)).await;
+        contact.send(&format!("<presence type='subscribed' to='{}'/>", user.session.account.jid)).await;
+        let roster = user.session.account.roster();
+        assert!(roster.subscription(contact.session.account.jid.as_str()).is_to());
+        user.read();
+        contact.read();
+    }
+
+    /// Routes a stanza as if another server had sent it.
+    pub(crate) async fn route(&self, xml: &str) {
+        let bytes = Bytes::copy_from_slice(xml.as_bytes());
+        match parse(bytes, &Namespaces::content_only("jabber:client")).unwrap() {
+            Parsed::Stanza(stanza) => self.server.route(stanza).await,
+            other => panic!("{other:?} for {xml}"),
+        }
+    }
+
     /// The same with stream management and resumption.
     pub(crate) async fn login_resumable(&self, user: &str, resource: &str) -> Client {
         let client = self.login(user, resource).await;
@@ -79,7 +107,7 @@ impl Client {
         let bytes = Bytes::copy_from_slice(xml.as_bytes());
         match parse(bytes, &Namespaces::content_only("jabber:client")).unwrap() {
             Parsed::Stanza(stanza) => {
-                let receipt = self.session.receive();
+                let receipt = self.session.receive(self.session.connection()).unwrap();
                 self.server.accept(&self.session, stanza, receipt).await.unwrap();
             }
             Parsed::Nonza(element) => self.nonza(&element).await,
@@ -101,7 +129,10 @@ impl Client {
     pub(crate) fn read(&self) -> String {
         let mut buffer = Vec::new();
         loop {
-            let drained = self.session.drain(self.session.connection(), &mut buffer, 1 << 20, Instant::now()).expect("the connection is the session's");
+            let drained = self
+                .session
+                .drain(self.session.connection(), &mut buffer, 1 << 20, Instant::now())
+                .expect("the connection is the session's");
             if drained.hungry {
                 self.server.catch_up(&self.session);
             }

@@ -8,7 +8,8 @@ use rookery_xmpp::sasl::{Credentials, PasswordError};
 
 use super::{CommandCondition, CommandError, Commands, ListedAccount, Reply, Request};
 use crate::config::{Conf, Secret};
-use crate::store::{AccountStore, StoreError};
+use crate::store::{AccountStore, KeyValueStore, StoreError};
+use crate::tombstones;
 
 /// `user.add`, `user.list`, `user.passwd` and `user.del` on a database.
 pub struct AccountCommands<S: ?Sized> {
@@ -17,7 +18,7 @@ pub struct AccountCommands<S: ?Sized> {
     store: Arc<S>,
 }
 
-impl<S: AccountStore + ?Sized> AccountCommands<S> {
+impl<S: AccountStore + KeyValueStore + ?Sized> AccountCommands<S> {
     /// Commands on the accounts of the conf's hosts.
     pub fn new(conf: &Conf, store: Arc<S>) -> Self {
         Self {
@@ -86,7 +87,7 @@ impl<S: AccountStore + ?Sized> AccountCommands<S> {
 }
 
 #[async_trait]
-impl<S: AccountStore + ?Sized> Commands for AccountCommands<S> {
+impl<S: AccountStore + KeyValueStore + ?Sized> Commands for AccountCommands<S> {
     async fn run(&self, request: Request) -> Result<Reply, CommandError> {
         let jid = match request {
             Request::UserList { host } => return self.list(host.as_deref()).await,
@@ -110,6 +111,10 @@ impl<S: AccountStore + ?Sized> Commands for AccountCommands<S> {
             }
             Request::UserDel { jid } => {
                 let jid = self.account(&jid)?;
+                if !self.store.account_exists(&jid).await? {
+                    return Err(missing(&jid));
+                }
+                tombstones::bury(self.store.as_ref(), &jid).await?;
                 if !self.store.delete_account(&jid).await? {
                     return Err(missing(&jid));
                 }
@@ -149,7 +154,7 @@ mod tests {
     use crate::store::{AccountInfo, StoreResult};
 
     #[derive(Default)]
-    struct Memory(Mutex<BTreeMap<BareJid, Credentials>>);
+    struct Memory(Mutex<BTreeMap<BareJid, Credentials>>, Mutex<BTreeMap<String, Vec<u8>>>);
 
     #[async_trait]
     impl AccountStore for Memory {
@@ -176,6 +181,30 @@ mod tests {
             let accounts = self.0.lock();
             let of_domain = accounts.keys().filter(|jid| jid.domainpart() == domain.as_str());
             Ok(of_domain.map(|jid| AccountInfo { jid: jid.clone(), created }).collect())
+        }
+    }
+
+    #[async_trait]
+    impl KeyValueStore for Memory {
+        async fn value(&self, _: &BareJid, _: &str, key: &str) -> StoreResult<Option<Vec<u8>>> {
+            Ok(self.1.lock().get(key).cloned())
+        }
+        async fn values(&self, _: &BareJid, _: &str) -> StoreResult<Vec<(String, Vec<u8>)>> {
+            Ok(self.1.lock().clone().into_iter().collect())
+        }
+        async fn set_values(
+            &self,
+            _: &BareJid,
+            _: &str,
+            changes: &[(String, Option<Vec<u8>>)],
+        ) -> StoreResult<()> {
+            for (key, value) in changes {
+                match value {
+                    Some(value) => self.1.lock().insert(key.clone(), value.clone()),
+                    None => self.1.lock().remove(key),
+                };
+            }
+            Ok(())
         }
     }
 
@@ -221,6 +250,8 @@ mod tests {
             let line = format!(r#"{{"command":"{line}}}"#);
             assert_eq!(crate::control::answer(line.as_bytes(), &commands).await, expected, "for {line}");
         }
+        let alice = BareJid::new("alice@localhost").unwrap();
+        assert!(tombstones::is_buried(store.as_ref(), &alice, Duration::from_secs(60)).await.unwrap());
         let empty = Request::UserAdd { jid: "eve@localhost".into(), password: Secret::default() };
         assert_eq!(commands.run(empty).await.unwrap_err().condition, CommandCondition::BadRequest);
         let bob = BareJid::new("bob@example.org").unwrap();

@@ -253,7 +253,7 @@ impl Driver {
             Event::Stanza(stanza) => self.accept(stanza).await,
             Event::Answered(reply) => {
                 if let Some(attached) = &self.attached {
-                    drop(attached.session.receive());
+                    drop(attached.session.receive(attached.number));
                     reply.map(|reply| attached.session.send(reply));
                 }
                 Ok(())
@@ -289,10 +289,7 @@ impl Driver {
 
     async fn accept(&mut self, stanza: Stanza) -> Result<(), Gone> {
         let Some(Attached { session, number, .. }) = &self.attached else { return Ok(()) };
-        if session.connection() != *number {
-            return self.past();
-        }
-        let receipt = session.receive();
+        let Ok(receipt) = session.receive(*number) else { return self.past() };
         if let Err(error) = Box::pin(self.common.server.accept(session, stanza, receipt)).await {
             self.stream.close(now(), Some(error));
         }

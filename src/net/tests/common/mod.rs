@@ -1,6 +1,8 @@
 //! A server with one domain on a port of the kernel's choice, and a client that trusts its certificate.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub(crate) mod world;
+
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -43,10 +45,17 @@ pub(crate) fn tls(dir: &Scratch) -> Tls {
 }
 
 pub(crate) fn client_config(dir: &Scratch) -> Arc<ClientConfig> {
+    client_config_of(dir, rustls::DEFAULT_VERSIONS)
+}
+
+pub(crate) fn client_config_of(
+    dir: &Scratch,
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(dir.0.join("c.crt")).expect("a certificate")).expect("a root");
     let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .expect("versions")
         .with_root_certificates(roots)
         .with_no_client_auth();

@@ -1,0 +1,126 @@
+//! `rigs bench`: what the server pays for an idle session in memory, for a delivered chat message and for a login in CPU time.
+//! Memory is the process's PSS, CPU time the kernel's accounting of the process's threads: sockets' buffers in the kernel and
+//! a database server beside it are not in them. A figure is printed only when the work was done right.
+
+mod chat;
+mod idle;
+mod login;
+
+use std::time::Duration;
+
+use clap::Subcommand;
+
+use crate::client::Transport;
+use crate::server::{self, Server};
+use crate::{Verdict, process};
+
+/// `rigs bench`
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    #[command(flatten)]
+    server: server::Choice,
+    /// How often a figure of CPU is taken; the median is printed, with the lowest and the highest
+    #[arg(long, default_value_t = 3, global = true)]
+    runs: usize,
+    /// A line of JSON for each figure, too
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    scenario: Scenario,
+}
+
+/// What is measured.
+#[derive(Debug, Subcommand)]
+enum Scenario {
+    /// Memory of sessions that are logged in, available, and silent
+    Idle(idle::Options),
+    /// CPU time of a chat message from one online user to another
+    Chat(chat::Options),
+    /// CPU time of a login: connecting, TLS, SCRAM, binding
+    Login(login::Options),
+    /// All of them with their defaults, and chat over TLS and with stream management
+    All,
+}
+
+/// A figure, of one run or as the median of several.
+#[derive(Debug)]
+struct Figure {
+    what: String,
+    /// One per run.
+    values: Vec<f64>,
+    unit: &'static str,
+    /// What else is to be said.
+    note: String,
+}
+
+/// Measures.
+pub async fn run(options: &Options) -> Verdict {
+    let server = Server::new(&options.server)?;
+    println!("bench: {}", server.version());
+    println!("       {}", process::machine());
+    println!("{:44} {:>9} {:9} {:>17}", "", "median", "", "lowest..highest");
+    drop(server);
+    let mut figures = Vec::new();
+    match &options.scenario {
+        Scenario::Idle(idle) => idle::measure(options, idle, &mut figures).await?,
+        Scenario::Chat(chat) => chat::measure(options, chat, &mut figures).await?,
+        Scenario::Login(login) => login::measure(options, login, &mut figures).await?,
+        Scenario::All => {
+            idle::measure(options, &idle::Options::default(), &mut figures).await?;
+            for (transport, sm) in [
+                (Transport::Plain, false),
+                (Transport::Plain, true),
+                (Transport::Direct, false),
+                (Transport::Direct, true),
+            ] {
+                let chat = chat::Options { transport, sm, ..chat::Options::default() };
+                chat::measure(options, &chat, &mut figures).await?;
+            }
+            let one = chat::Options { in_flight: 1, ..chat::Options::default() };
+            chat::measure(options, &one, &mut figures).await?;
+            login::measure(options, &login::Options::default(), &mut figures).await?;
+        }
+    }
+    if options.json {
+        for figure in &figures {
+            println!(
+                "{}",
+                serde_json::json!({"what": figure.what, "values": figure.values, "unit": figure.unit, "note": figure.note})
+            );
+        }
+    }
+    Ok(true)
+}
+
+/// A server of one's own for a measurement.
+fn start(options: &Options) -> std::io::Result<Server> {
+    let mut server = Server::new(&options.server)?;
+    server.start()?;
+    Ok(server)
+}
+
+impl Figure {
+    /// Shows it and keeps it.
+    fn done(self, figures: &mut Vec<Self>) {
+        let mut sorted = self.values.clone();
+        sorted.sort_by(f64::total_cmp);
+        let (Some(low), Some(high), Some(median)) = (sorted.first(), sorted.last(), sorted.get(sorted.len() / 2))
+        else {
+            return;
+        };
+        println!("{:44} {median:>9.1} {:9} {low:>8.1}..{high:<8.1} {}", self.what, self.unit, self.note);
+        figures.push(self);
+    }
+}
+
+fn transport_name(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Plain => "plain",
+        Transport::Starttls => "STARTTLS",
+        Transport::Direct => "TLS",
+    }
+}
+
+fn micros(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e6
+}

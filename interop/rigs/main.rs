@@ -1,0 +1,45 @@
+//! `rigs bench|resume|kill|limits`: see `README.md`.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use rookery_rigs::{bench, kill, limits, resume};
+
+/// Programs that judge an XMPP server from outside.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    rig: Rig,
+}
+
+#[derive(Subcommand)]
+enum Rig {
+    /// What sessions, messages and logins cost the server
+    Bench(bench::Options),
+    /// Connections cut at random and resumed, under traffic: is anything lost, doubled or out of order?
+    Resume(resume::Options),
+    /// kill -9 under traffic: is anything lost that was acknowledged?
+    Kill(kill::Options),
+    /// Every limit, tried
+    Limits(limits::Options),
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    rookery_rigs::server::raise_descriptors();
+    let verdict = match Cli::parse().rig {
+        Rig::Bench(options) => bench::run(&options).await,
+        Rig::Resume(options) => resume::run(&options).await,
+        Rig::Kill(options) => kill::run(&options).await,
+        Rig::Limits(options) => limits::run(&options).await,
+    };
+    match verdict {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(2)
+        }
+    }
+}
