@@ -519,6 +519,7 @@ impl Table {
 }
 
 /// A module as `rookery_modules::ALL` lists it.
+#[derive(Clone, Copy)]
 pub struct Entry {
     /// [`Module::NAME`].
     pub name: &'static str,
