@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::logs::Logs;
-use super::{Outcome, complain, find_conf, runtime};
+use super::{Outcome, complain, files, find_conf, runtime};
 
 pub(super) fn run(named: Option<&Path>, started: Instant) -> Outcome {
     let read = find_conf(named).and_then(|path| Conf::read(&path).map(|conf| (path, conf)));
@@ -28,6 +28,7 @@ pub(super) fn run(named: Option<&Path>, started: Instant) -> Outcome {
         }
     };
     let logs = Logs::start(conf.log());
+    files::raise_limit();
     runtime.block_on(serve(path, conf, named.is_some(), logs, started))
 }
 

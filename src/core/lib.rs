@@ -13,6 +13,7 @@ pub mod control;
 mod deliver;
 pub mod host;
 pub mod module;
+pub mod panic;
 mod request;
 pub mod roster;
 mod router;

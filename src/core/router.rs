@@ -4,7 +4,6 @@
 //! Routing is no task and no hop: it runs in the sender's task, up to the recipients' outboxes. What happens inside an
 //! account is in `deliver.rs`.
 
-use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -12,11 +11,12 @@ use std::task::{Context, Poll, Waker};
 use rookery_xmpp::error::{Condition, StanzaError, StreamCondition, StreamError};
 use rookery_xmpp::ns;
 use rookery_xmpp::stanza::{IqType, Kind, PresenceType, Stanza};
-use tracing::error;
+use tracing::{Instrument, error};
 
 use crate::account::Account;
 use crate::host::Host;
 use crate::module::{Answer, BoxFuture, Call, Cx, Flow, InterceptFn, Stage, Target, Way};
+use crate::panic::Panicked;
 use crate::request;
 use crate::server::Server;
 use crate::session::{Receipt, Session};
@@ -166,16 +166,17 @@ impl Server {
         let request = stanza.clone();
         let call = Call { server: self.clone(), host: host.clone(), account, session: session.cloned(), from, kind, stanza, payload };
         let mut answer = door(call);
-        match poll_once(&mut answer) {
+        match self.poll_once(&mut answer) {
             Poll::Ready(result) => self.answer(&request, result, session).await,
             Poll::Pending => {
                 // The client's next stanzas need not wait for the database.
                 let (server, session) = (self.clone(), session.cloned());
-                tokio::spawn(async move {
-                    let result = answer.await;
+                let rest = async move {
+                    let result = server.panics.caught(answer).await.unwrap_or_else(refuse_request);
                     server.answer(&request, result, session.as_ref()).await;
                     drop(waiting);
-                });
+                };
+                tokio::spawn(rest.in_current_span());
             }
         }
     }
@@ -223,7 +224,7 @@ impl Server {
                 let cx = Cx { server: self, host, account, session, targets: &[] };
                 let mut flow = call(hook, &cx, stanza);
                 while let Flow::Wait(future) = flow {
-                    flow = future.await;
+                    flow = self.panics.caught(future).await.unwrap_or_else(refuse_stanza);
                 }
                 match flow {
                     Flow::Next | Flow::Wait(_) => {}
@@ -265,17 +266,24 @@ const OUTGOING: &[Stage] = &[Stage::Guard, Stage::Stamp, Stage::Archive, Stage::
 
 /// Calls a hook; a panic in it refuses the stanza instead of passing an unchecked one on.
 fn call(hook: &InterceptFn, cx: &Cx<'_>, stanza: &mut Stanza) -> Flow {
-    std::panic::catch_unwind(AssertUnwindSafe(|| hook(cx, stanza))).unwrap_or_else(|_| {
-        error!("a module panicked over a stanza, which is refused");
-        Flow::Reject(StanzaError::new(Condition::InternalServerError))
-    })
+    cx.server.panics.catch(|| hook(cx, stanza)).unwrap_or_else(refuse_stanza)
 }
 
-/// Polls an IQ handler for the first time, here and now; most are done then.
-fn poll_once(answer: &mut BoxFuture<Result<Answer, StanzaError>>) -> Poll<Result<Answer, StanzaError>> {
-    let mut context = Context::from_waker(Waker::noop());
-    std::panic::catch_unwind(AssertUnwindSafe(|| Pin::as_mut(answer).poll(&mut context))).unwrap_or_else(|_| {
-        error!("a module panicked over a request, which is refused");
-        Poll::Ready(Err(StanzaError::new(Condition::InternalServerError)))
-    })
+fn refuse_stanza(_: Panicked) -> Flow {
+    error!("a module panicked over a stanza, which is refused");
+    Flow::Reject(StanzaError::new(Condition::InternalServerError))
+}
+
+fn refuse_request(_: Panicked) -> Result<Answer, StanzaError> {
+    error!("a module panicked over a request, which is refused");
+    Err(StanzaError::new(Condition::InternalServerError))
+}
+
+impl Server {
+    /// Polls an IQ handler for the first time, here and now; most are done then.
+    fn poll_once(&self, answer: &mut BoxFuture<Result<Answer, StanzaError>>) -> Poll<Result<Answer, StanzaError>> {
+        let mut context = Context::from_waker(Waker::noop());
+        let polled = self.panics.catch(|| Pin::as_mut(answer).poll(&mut context));
+        polled.unwrap_or_else(|panicked| Poll::Ready(refuse_request(panicked)))
+    }
 }

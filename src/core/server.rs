@@ -22,6 +22,7 @@ use crate::config::{Conf, ConfigError, Secret};
 use crate::deliver::may_be_kept;
 use crate::host::Host;
 use crate::module::{BoxFuture, Entry, Flow, IqResult, Nonza, PreAuthCall, SessionEvent, Table, When};
+use crate::panic::Panics;
 use crate::session::{Detached, Outgoing, Session, SessionLimits, StreamInfo};
 use crate::slots::{Slot, SlotNames};
 use crate::store::{Store, StoreError};
@@ -122,6 +123,8 @@ pub struct Server {
     ended: Mutex<VecDeque<(Box<str>, Arc<Session>)>>,
     streams: std::sync::atomic::AtomicU64,
     secret: Box<[u8]>,
+    /// Bugs that were survived.
+    pub panics: Panics,
     started: (Instant, SystemTime),
     writing: Mutex<Option<tokio::task::JoinHandle<()>>>,
 }
@@ -150,6 +153,7 @@ impl Server {
             ended: Mutex::default(),
             streams: std::sync::atomic::AtomicU64::new(1),
             secret,
+            panics: Panics::default(),
             started: (Instant::now(), SystemTime::now()),
             writing: Mutex::new(None),
         });
@@ -490,9 +494,13 @@ impl Server {
     pub async fn tell(self: &Arc<Self>, session: &Arc<Session>, event: SessionEvent) {
         let Some(host) = self.host(session.jid.domainpart()) else { return };
         for (_, hook) in host.table.sessions.iter().filter(|(of, _)| *of == event) {
-            let mut flow = hook(self, session);
-            while let Flow::Wait(future) = flow {
-                flow = future.await;
+            // A session that cannot be told must still end.
+            let mut flow = self.panics.catch(|| hook(self, session));
+            while let Ok(Flow::Wait(future)) = flow {
+                flow = self.panics.caught(future).await;
+            }
+            if flow.is_err() {
+                error!(session = %session.jid, ?event, "a module panicked over a session");
             }
         }
     }

@@ -229,6 +229,7 @@ impl Stream {
                 let error = SaslError::from_element(element).ok_or(StreamCondition::BadFormat)?;
                 self.event = Some(Event::AuthFailed {
                     user: None,
+                    mechanism: negotiation.client.as_ref().map(ClientExchange::mechanism),
                     condition: error.condition,
                 });
                 // A server may go on to prove itself by dialback.

@@ -292,13 +292,14 @@ impl Stream {
             .negotiation
             .as_mut()
             .ok_or(StreamCondition::BadFormat)?;
-        negotiation.exchange = None;
+        let exchange = negotiation.exchange.take();
         negotiation.failures = negotiation.failures.saturating_add(1);
         let too_many = negotiation.failures >= self.config.auth_attempts;
         let user = negotiation.user.take();
         self.write(&error.to_element());
         self.event = Some(Event::AuthFailed {
             user,
+            mechanism: exchange.map(|exchange| exchange.mechanism()),
             condition: error.condition,
         });
         self.proceed_to(Step::Features);

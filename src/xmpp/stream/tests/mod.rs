@@ -235,7 +235,7 @@ impl Side {
                 self.identity = Some(identity.clone());
                 format!("authenticated {identity} {mechanism}")
             }
-            Event::AuthFailed { user, condition } => {
+            Event::AuthFailed { user, condition, .. } => {
                 format!(
                     "failed {} {condition}",
                     user.map(|user| user.to_string()).unwrap_or_default()
