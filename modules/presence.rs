@@ -71,7 +71,9 @@ impl Presence {
                 }
             };
         let before = session.priority();
-        session.set_presence(Some((Arc::new(presence.clone()), priority)));
+        if !session.set_presence(Some((Arc::new(presence.clone()), priority))) {
+            return Flow::Done;
+        }
         let (server, account, session, presence) =
             (cx.server.clone(), cx.account.clone(), session.clone(), presence.clone());
         Flow::Wait(Box::pin(async move {

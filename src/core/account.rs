@@ -17,6 +17,14 @@ use crate::tail::{Tail, Writer};
 /// The sessions of an account, as a copy that needs no lock.
 pub type Sessions = SmallVec<[Arc<Session>; 4]>;
 
+/// Why a session was not added.
+pub(crate) enum Occupied {
+    /// This one has the resource.
+    Resource(Arc<Session>),
+    /// There are as many as are allowed.
+    All,
+}
+
 struct State {
     sessions: Sessions,
     roster: Arc<Roster>,
@@ -70,8 +78,17 @@ impl Account {
         self.state.lock().sessions.iter().find(|session| session.jid.resourcepart() == Some(resource)).cloned()
     }
 
-    pub(crate) fn add_session(&self, session: Arc<Session>) {
-        self.state.lock().sessions.push(session);
+    /// Adds a session, unless there is one with its resource or there are `most` already.
+    pub(crate) fn add_session(&self, session: &Arc<Session>, most: usize) -> Result<(), Occupied> {
+        let mut state = self.state.lock();
+        if let Some(old) = state.sessions.iter().find(|other| other.jid == session.jid) {
+            return Err(Occupied::Resource(old.clone()));
+        }
+        if state.sessions.len() >= most {
+            return Err(Occupied::All);
+        }
+        state.sessions.push(session.clone());
+        Ok(())
     }
 
     pub(crate) fn remove_session(&self, session: &Arc<Session>) {

@@ -47,6 +47,15 @@ enum Page {
     Last,
 }
 
+/// What a session that has ended leaves for nobody else.
+#[derive(Default)]
+pub(crate) struct Parted {
+    /// Messages that nobody keeps for later after all, and why.
+    refused: Vec<(Arc<Kept>, Waiting, StanzaError)>,
+    /// What had no place in the tail.
+    unkept: Vec<Arc<Stanza>>,
+}
+
 impl Server {
     // ---- messages -------------------------------------------------------------------------------------------------
 
@@ -109,7 +118,7 @@ impl Server {
             }
         }
         if refused.is_none() && storable {
-            let waits = !targets.iter().any(|target| !target.is_detached() && target.catching_up().is_none());
+            let waits = !targets.iter().any(|target| target.takes_at_once());
             let bounds = self.bounds.load();
             if waits && self.writer.is_failing() {
                 let text = "The server cannot store messages at the moment; please try again later.";
@@ -135,72 +144,86 @@ impl Server {
         }
         let stanza = Arc::new(stanza);
         let kept = storable.then(|| tail.keep(account, id, stanza.clone(), to.resourcepart().map(Box::from), waiting));
-        let mut taken = false;
-        for target in &targets {
-            taken |= target.push(Outgoing { stanza: stanza.clone(), to: None, kept: kept.clone() }) == Pushed::Taken;
-        }
-        if !taken && !storable && !targets.is_empty() {
-            // The only sessions ended under our hands.
+        if !hand_to(&targets, &stanza, kept.as_ref()) && !storable && !targets.is_empty() {
+            // It is not worth keeping, and there is no room for it.
             return Err((Box::new(Arc::unwrap_or_clone(stanza)), StanzaError::new(Condition::ServiceUnavailable)));
         }
         Ok(())
     }
 
-    /// Delivers anew what a session that has ended did not confirm (XEP-0198 §5, RFC 6121 §8.5.2).
-    pub(crate) async fn redeliver(self: &Arc<Self>, ended: &Arc<Session>, left: Vec<Outgoing>) {
-        let account = &ended.account;
+    /// Takes a session out of its account and gives the others what it held and what it had not read (XEP-0198 §4,
+    /// RFC 6121 §8.5.2), all in the account's order: what comes later is delivered later. `connection`: only if the session
+    /// still has this one. `None` when it has not, or has ended before.
+    pub(crate) fn part(self: &Arc<Self>, session: &Arc<Session>, connection: Option<u64>) -> Option<Parted> {
+        let account = &session.account;
+        let mut tail = account.tail.lock();
+        let left = session.end(connection)?;
+        account.remove_session(session);
+        let mut parted = Parted::default();
+        let Some(host) = self.host(account.jid.domainpart()) else { return Some(parted) };
+        let held: HashSet<u64> = account.sessions().iter().flat_map(|other| other.held_or_owed()).collect();
+        let (targets, _) = targets(account, &Jid::from(account.jid.clone()), MessageType::Chat);
+        let mut unread = left.unread;
+        for out in left.outgoing {
+            let Some(kept) = out.kept else {
+                parted.unkept.push(out.stanza);
+                continue;
+            };
+            if !kept.is_waiting() || held.contains(&kept.id) {
+                continue;
+            }
+            if targets.is_empty() {
+                let mut copy = Stanza::clone(&kept.stanza);
+                let error = match self.pass_in_order(&host, account, &[], &mut copy, Stage::Undelivered) {
+                    Ok(Passed::Done) => {
+                        tail.release(&kept);
+                        continue;
+                    }
+                    Ok(Passed::On) => StanzaError::new(Condition::ServiceUnavailable),
+                    Err(error) => error,
+                };
+                parted.refused.extend(kept.refuse(&mut tail).map(|receipt| (kept, receipt, error)));
+                continue;
+            }
+            // What lies in the tail before it comes before it.
+            if let Some(after) = unread.take_if(|after| *after < kept.id) {
+                targets.iter().for_each(|target| target.read_on_from(after));
+            }
+            hand_to(&targets, &Arc::new(delayed(&kept)), Some(&kept));
+        }
+        if let Some(after) = unread {
+            targets.iter().for_each(|target| target.read_on_from(after));
+        }
+        Some(parted)
+    }
+
+    /// Tells the senders of what nobody else could be given.
+    pub(crate) async fn bounce_parted(self: &Arc<Self>, account: &Arc<Account>, parted: Parted) {
+        for (kept, receipt, error) in parted.refused {
+            self.bounce(&kept.stanza, error, None).await;
+            drop(receipt);
+        }
         let Some(host) = self.host(account.jid.domainpart()) else { return };
-        for out in left {
-            match out.kept {
-                Some(kept) => self.redeliver_kept(&host, account, kept).await,
-                None => match out.stanza.head.kind {
-                    Kind::Iq(IqType::Get | IqType::Set) => {
-                        self.bounce(&out.stanza, StanzaError::new(Condition::ServiceUnavailable), None).await;
+        for stanza in parted.unkept {
+            match stanza.head.kind {
+                Kind::Iq(IqType::Get | IqType::Set) | Kind::Message(MessageType::Groupchat) => {
+                    self.bounce(&stanza, StanzaError::new(Condition::ServiceUnavailable), None).await;
+                }
+                Kind::Message(kind @ (MessageType::Normal | MessageType::Chat)) if stanza.has("body", ns::CLIENT) => {
+                    let to = Jid::from(account.jid.clone());
+                    if let Err((stanza, error)) = self.hand_out(&host, account, &to, kind, Stanza::clone(&stanza), None) {
+                        self.bounce(&stanza, error, None).await;
                     }
-                    Kind::Message(kind @ (MessageType::Normal | MessageType::Chat)) if out.stanza.has("body", ns::CLIENT) => {
-                        let to = Jid::from(account.jid.clone());
-                        if let Err((stanza, error)) = self.hand_out(&host, account, &to, kind, Stanza::clone(&out.stanza), None) {
-                            self.bounce(&stanza, error, None).await;
-                        }
-                    }
-                    _ => {}
-                },
+                }
+                _ => {}
             }
         }
     }
 
-    async fn redeliver_kept(self: &Arc<Self>, host: &Arc<Host>, account: &Arc<Account>, kept: Arc<Kept>) {
-        let refused = {
-            let mut tail = account.tail.lock();
-            if !kept.is_waiting() {
-                return;
-            }
-            let (targets, _) = targets(account, &Jid::from(account.jid.clone()), MessageType::Chat);
-            if account.sessions().iter().any(|session| session.holds(kept.id)) {
-                return;
-            }
-            if targets.is_empty() {
-                let mut copy = Stanza::clone(&kept.stanza);
-                let verdict = self.pass_in_order(host, account, &[], &mut copy, Stage::Undelivered);
-                if matches!(verdict, Ok(Passed::Done)) {
-                    tail.release(&kept);
-                    return;
-                }
-                verdict.err().unwrap_or_else(|| StanzaError::new(Condition::ServiceUnavailable))
-            } else {
-                let stanza = Arc::new(delayed(&kept));
-                for target in &targets {
-                    target.push(Outgoing { stanza: stanza.clone(), to: None, kept: Some(kept.clone()) });
-                }
-                return;
-            }
-        };
-        self.refuse_kept(&kept, refused).await;
-    }
-
     /// Takes a message out of the tail for good and tells its sender why.
     pub(crate) async fn refuse_kept(self: &Arc<Self>, kept: &Arc<Kept>, error: StanzaError) {
-        if let Some(receipt) = kept.refuse() {
+        let refused = kept.refuse(&mut kept.account.tail.lock());
+        if let Some(receipt) = refused {
             self.bounce(&kept.stanza, error, None).await;
             drop(receipt);
         }
@@ -208,16 +231,11 @@ impl Server {
 
     // ---- the tail of a session ------------------------------------------------------------------------------------
 
-    /// Sends a session all that waits for its account, before anything newer.
+    /// Sends a session what waits for its account, before anything newer, if it has not read that far.
     pub fn flush_tail(self: &Arc<Self>, session: &Arc<Session>) {
-        {
-            let tail = session.account.tail.lock();
-            if tail.size.messages == 0 {
-                return;
-            }
-            session.start_catching_up(0);
+        if session.is_behind() {
+            self.catch_up(session);
         }
-        self.catch_up(session);
     }
 
     /// Reads on in the tail for a session that has room, until its outbox is full again or the tail is at its end.
@@ -245,7 +263,7 @@ impl Server {
                     continue;
                 }
             };
-            match self.hand_over_page(session, epoch, page) {
+            match self.hand_over_page(session, after, epoch, page) {
                 Page::Again => tokio::task::yield_now().await,
                 Page::More => {}
                 Page::Last => return,
@@ -254,13 +272,14 @@ impl Server {
     }
 
     /// Gives a session a page of its tail, with what is not on disk yet in between.
-    fn hand_over_page(self: &Arc<Self>, session: &Arc<Session>, epoch: u64, page: Vec<TailEntry>) -> Page {
+    fn hand_over_page(self: &Arc<Self>, session: &Arc<Session>, after: u64, epoch: u64, page: Vec<TailEntry>) -> Page {
         let account = &session.account;
         let mut tail = account.tail.lock();
-        let Some(after) = session.catching_up() else { return Page::Last };
-        if tail.epoch != epoch {
-            // Something went to disk while we read: it may be missing from the page.
-            return Page::Again;
+        match session.catching_up() {
+            None => return Page::Last,
+            // Something went to disk while we read, and may be missing from the page; or it begins too late.
+            Some(now) if now != after || tail.epoch != epoch => return Page::Again,
+            Some(_) => {}
         }
         let full = page.len() == PAGE;
         let last = page.last().filter(|_| full).map_or(u64::MAX, |entry| entry.id);
@@ -270,16 +289,25 @@ impl Server {
                 waiting.insert(entry.id, tail.recall(account, entry, Arc::new(stanza)));
             }
         }
+        let owed: BTreeMap<u64, Arc<Kept>> = session.owed(after, last).into_iter().map(|kept| (kept.id, kept)).collect();
+        waiting.extend(owed.iter().map(|(id, kept)| (*id, kept.clone())));
         // What a living connection is being sent needs no second one; what a detached session holds may be wanted now.
         let sessions = account.sessions();
-        let holders = sessions.iter().filter(|other| Arc::ptr_eq(other, session) || !other.is_detached());
-        let held: HashSet<u64> = holders.flat_map(|other| other.held()).collect();
+        let others = sessions.iter().filter(|other| !Arc::ptr_eq(other, session) && !other.is_detached());
+        let with_others: HashSet<u64> = others.flat_map(|other| other.held()).collect();
+        let own: HashSet<u64> = session.held().into_iter().collect();
+        let is_reachable = session.priority().is_some_and(|priority| priority >= 0);
         let mut room = true;
         for (id, kept) in waiting {
-            let resource = kept.resource.as_deref();
-            let for_other = resource.is_some_and(|resource| session.jid.resource() != resource && account.session(resource).is_some());
+            let is_for_it = match kept.resource.as_deref() {
+                Some(resource) if resource == session.jid.resource() => true,
+                Some(resource) if account.session(resource).is_some() => false,
+                _ => is_reachable,
+            };
+            let is_wanted = !own.contains(&id)
+                && if owed.contains_key(&id) { !kept.is_void() } else { is_for_it && kept.is_waiting() && !with_others.contains(&id) };
             if !room {
-            } else if !kept.is_waiting() || for_other || held.contains(&id) {
+            } else if !is_wanted {
                 session.pass_over(id);
             } else if !session.push_caught(Outgoing { stanza: Arc::new(delayed(&kept)), to: None, kept: Some(kept.clone()) }) {
                 room = false;
@@ -376,6 +404,16 @@ impl Server {
             }
         }
     }
+}
+
+/// Gives a message to sessions. `false` when none has taken it.
+fn hand_to(targets: &Sessions, stanza: &Arc<Stanza>, kept: Option<&Arc<Kept>>) -> bool {
+    let mut taken = false;
+    for target in targets {
+        let out = Outgoing { stanza: stanza.clone(), to: None, kept: kept.cloned() };
+        taken |= Pushed::Taken == if targets.len() > 1 { target.push_shared(out) } else { target.push(out) };
+    }
+    taken
 }
 
 /// The sessions that a message goes to, and what else becomes of it (RFC 6121 §8.5.2.1.1, §8.5.2.2.1, §8.5.3).

@@ -16,7 +16,7 @@ use rookery_xmpp::sasl::{Credentials, PasswordError};
 use rookery_xmpp::stanza::{Kind, PresenceType, Stanza};
 use tracing::{debug, error, info, warn};
 
-use crate::account::{Account, Accounts};
+use crate::account::{Account, Accounts, Occupied};
 use crate::caps::Caps;
 use crate::config::{Conf, ConfigError, Secret};
 use crate::deliver::may_be_kept;
@@ -347,22 +347,28 @@ impl Server {
             None => random_id().map_err(|_| StanzaError::new(Condition::InternalServerError))?,
         };
         let jid = user.with_resource(&resource).map_err(|error| StanzaError::new(Condition::BadRequest).with_text(error.to_string()))?;
-        let mut others = account.sessions();
-        if let Some(old) = account.session(jid.resource()) {
-            old.close(StreamError::new(StreamCondition::Conflict).with_text("Another client has bound this resource."));
-            self.end_session(&old).await;
-            others.retain(|other| !Arc::ptr_eq(other, &old));
-        }
-        let bounds = self.bounds.load();
-        if others.len() >= bounds.resources {
-            // A session without a connection makes room before a client is refused (RFC 6120 §7.6.2.1).
-            let Some(detached) = others.iter().find(|other| other.is_detached()) else {
-                return Err(StanzaError::new(Condition::ResourceConstraint).with_text("This account has as many sessions as are allowed."));
-            };
-            self.end_session(detached).await;
-        }
+        let bounds = self.bounds.load_full();
         let session = Session::new(jid, account.clone(), stream, bounds.session);
-        account.add_session(session.clone());
+        // Others may bind at the same time, so who is in the way is asked anew each time that somebody was.
+        while let Err(occupied) = account.add_session(&session, bounds.resources) {
+            match occupied {
+                Occupied::Resource(old) => {
+                    old.close(StreamError::new(StreamCondition::Conflict).with_text("Another client has bound this resource."));
+                    self.end_session(&old).await;
+                }
+                Occupied::All => {
+                    // A session without a connection makes room before a client is refused (RFC 6120 §7.6.2.1).
+                    let detached = |other: &Arc<Session>| {
+                        let connection = other.connection();
+                        other.is_detached().then(|| (other.clone(), connection))
+                    };
+                    let Some((detached, connection)) = account.sessions().iter().find_map(detached) else {
+                        return Err(StanzaError::new(Condition::ResourceConstraint).with_text("This account has as many sessions as are allowed."));
+                    };
+                    self.end_connected(&detached, Some(connection)).await;
+                }
+            }
+        }
         self.tell(&session, SessionEvent::Bound).await;
         Ok(session)
     }
@@ -394,14 +400,18 @@ impl Server {
         h: u32,
         answer: impl FnOnce(u32) -> bytes::Bytes,
     ) -> Result<u64, ResumeError> {
-        let parted = session.take_over(h).map_err(BadResume::TooHigh)?;
+        let parted = session.take_over(h)?;
         if tokio::time::timeout(SETTLING, session.settled()).await.is_err() {
             // Without a connection now, it waits as any other session that was cut off.
             self.disconnected(session, parted, false).await;
             return Err(ResumeError::Busy);
         }
         let resumed = match session.resume(h, answer) {
-            Ok(resumed) => resumed.ok_or(ResumeError::Gone)?,
+            Ok(Some(resumed)) => resumed,
+            Ok(None) => {
+                self.end_session(session).await;
+                return Err(ResumeError::Gone);
+            }
             Err(error) => {
                 // The old connection is past already, so nobody else would end the session.
                 self.disconnected(session, parted, false).await;
@@ -457,11 +467,8 @@ impl Server {
                 let (server, waiting) = (Arc::downgrade(self), Arc::downgrade(session));
                 tokio::spawn(async move {
                     tokio::time::sleep(time).await;
-                    if let (Some(server), Some(session)) = (server.upgrade(), waiting.upgrade())
-                        && session.is_detached()
-                        && session.connection() == connection
-                    {
-                        server.end_session(&session).await;
+                    if let (Some(server), Some(session)) = (server.upgrade(), waiting.upgrade()) {
+                        server.end_connected(&session, Some(connection)).await;
                     }
                 });
             }
@@ -471,8 +478,12 @@ impl Server {
 
     /// Ends a session for good: others see it go, and what it had not confirmed is delivered anew.
     pub async fn end_session(self: &Arc<Self>, session: &Arc<Session>) {
-        let Some(left) = session.end() else { return };
-        session.account.remove_session(session);
+        self.end_connected(session, None).await;
+    }
+
+    /// The same, unless the session is not the one's with this connection any more.
+    async fn end_connected(self: &Arc<Self>, session: &Arc<Session>, connection: Option<u64>) {
+        let Some(parted) = self.part(session, connection) else { return };
         if let Some(id) = session.resumption_id() {
             self.resumable.lock().remove(&id);
             let mut ended = self.ended.lock();
@@ -486,8 +497,8 @@ impl Server {
             self.tell(session, SessionEvent::Unavailable).await;
         }
         self.tell(session, SessionEvent::Closed).await;
-        debug!(session = %session.jid, undelivered = left.len(), "ended");
-        self.redeliver(session, left).await;
+        debug!(session = %session.jid, "ended");
+        self.bounce_parted(&session.account, parted).await;
     }
 
     /// Tells the modules of the session's host.

@@ -4,7 +4,7 @@
 //! written, and may go away and come back (XEP-0198 resumption) while the session lives on. Locks: an account's before a
 //! session's, and no [`Kept`] is settled while a session is locked.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -30,6 +30,9 @@ const UNAVAILABLE: i16 = i16::MIN;
 /// Resumptions in a row that find the same stanza first and unhandled, until it is given up.
 const POISONED: u32 = 3;
 
+/// What a stanza in a queue takes beside its text, in bytes.
+const OVERHEAD: usize = 64;
+
 /// A stanza on its way to a client.
 #[derive(Clone)]
 pub struct Outgoing {
@@ -48,7 +51,7 @@ impl Outgoing {
     }
 
     fn size(&self) -> usize {
-        self.stanza.size() + 64
+        self.stanza.size() + OVERHEAD
     }
 }
 
@@ -111,6 +114,12 @@ struct State {
     catching_up: Option<u64>,
     /// The size of the next message of the tail, when it was offered and there was no room: it waits for so much.
     wanted: usize,
+    /// Messages that were pushed while the session was catching up: it gets them in their turn, though another resource
+    /// confirms them first.
+    owed: BTreeMap<u64, Arc<Kept>>,
+    owed_bytes: usize,
+    /// Something was not sent that cannot be made good: the stream cannot go on as if nothing had happened.
+    has_gap: bool,
     presence: Option<Arc<Stanza>>,
     interested: bool,
     closing: Option<StreamError>,
@@ -144,6 +153,14 @@ pub enum Pushed {
     Taken,
     /// The session has ended, or cannot take what nobody keeps.
     Refused,
+}
+
+/// What a session that has ended did not deliver.
+pub(crate) struct Left {
+    /// What it held, oldest first.
+    pub(crate) outgoing: Vec<Outgoing>,
+    /// From where on it had not read the tail.
+    pub(crate) unread: Option<u64>,
 }
 
 /// What [`Session::resume`] did.
@@ -188,6 +205,9 @@ impl Session {
                 acks: None,
                 catching_up: None,
                 wanted: 0,
+                owed: BTreeMap::new(),
+                owed_bytes: 0,
+                has_gap: false,
                 presence: None,
                 interested: false,
                 closing: None,
@@ -217,12 +237,23 @@ impl Session {
         self.state.lock().presence.clone()
     }
 
-    /// Remembers the presence it broadcasts: available with a priority, or `None` for unavailable.
-    pub fn set_presence(&self, presence: Option<(Arc<Stanza>, i8)>) {
-        let mut state = self.state.lock();
+    /// Remembers the presence it broadcasts: available with a priority, or `None` for unavailable. `false` when the
+    /// session has ended, and is not available any more whatever its client says.
+    ///
+    /// One that messages to the bare JID reach from now on gets first what waits in the tail.
+    pub fn set_presence(&self, presence: Option<(Arc<Stanza>, i8)>) -> bool {
         let priority = presence.as_ref().map_or(UNAVAILABLE, |(_, priority)| i16::from(*priority));
+        let tail = self.account.tail.lock();
+        let mut state = self.state.lock();
+        if state.phase == Phase::Closed && presence.is_some() {
+            return false;
+        }
+        if priority >= 0 && self.priority.load(Ordering::Acquire) < 0 && tail.size.messages > 0 {
+            state.read_on_from(0);
+        }
         state.presence = presence.map(|(stanza, _)| stanza);
         self.priority.store(priority, Ordering::Release);
+        true
     }
 
     /// It has asked for the roster and gets roster pushes (RFC 6121 §2.2).
@@ -265,34 +296,60 @@ impl Session {
     /// A full outbox never drops a kept message: the session reads it from the tail when there is room again. What
     /// nobody keeps ends the session instead, with an error that says so.
     pub fn push(&self, out: Outgoing) -> Pushed {
+        self.put(out, false)
+    }
+
+    /// The same for a message that others get too: one of them may confirm it, and then the tail does not have it any
+    /// more when this session comes to it. So many of these are remembered for it as an outbox holds; with more the
+    /// session ends.
+    pub(crate) fn push_shared(&self, out: Outgoing) -> Pushed {
+        self.put(out, true)
+    }
+
+    fn put(&self, out: Outgoing, is_shared: bool) -> Pushed {
         let mut state = self.state.lock();
         if state.phase == Phase::Closed {
             return Pushed::Refused;
         }
-        if state.closing.is_some() {
-            let Some(kept) = &out.kept else { return Pushed::Refused };
-            // A detached session may be resumed all the same: it then reads on from here.
-            state.catching_up.get_or_insert(kept.id.saturating_sub(1));
-            return Pushed::Taken;
-        }
-        if let Some(kept) = &out.kept {
-            if state.catching_up.is_some() {
-                return Pushed::Taken;
+        let pushed = match out.kept {
+            // A session that is closing may be resumed all the same: it then reads on from here.
+            Some(kept)
+                if state.closing.is_some()
+                    || state.catching_up.is_some()
+                    || state.is_full(&self.limits, out.stanza.size() + OVERHEAD) =>
+            {
+                state.read_on_from(kept.id.saturating_sub(1));
+                let size = out.stanza.size() + OVERHEAD;
+                if state.owed_bytes + size <= self.limits.outbox {
+                    state.owed_bytes += size;
+                    state.owed.insert(kept.id, kept);
+                } else if is_shared {
+                    state.fall_behind();
+                }
+                Pushed::Taken
             }
-            if state.is_full(&self.limits, out.size()) {
-                state.catching_up = Some(kept.id.saturating_sub(1));
-                return Pushed::Taken;
+            None if state.closing.is_some() => {
+                state.has_gap = true;
+                Pushed::Refused
             }
-        } else if state.bytes > self.limits.outbox * 2 {
-            state.closing = Some(StreamError::new(StreamCondition::ResourceConstraint).with_text("Your client reads more slowly than it is sent to."));
-            drop(state);
-            self.wake.notify_one();
-            return Pushed::Refused;
-        }
-        state.enqueue(out);
+            None if state.bytes > self.limits.outbox * 2 => {
+                state.fall_behind();
+                Pushed::Refused
+            }
+            kept => {
+                state.enqueue(Outgoing { kept, ..out });
+                Pushed::Taken
+            }
+        };
         drop(state);
         self.wake.notify_one();
-        Pushed::Taken
+        pushed
+    }
+
+    /// Whether a message would go to the client at once.
+    pub(crate) fn takes_at_once(&self) -> bool {
+        let state = self.state.lock();
+        state.phase == Phase::Attached && state.closing.is_none() && state.catching_up.is_none()
     }
 
     /// Whether much can be sent at once without the client having to read meanwhile.
@@ -399,11 +456,11 @@ impl Session {
     }
 
     /// Parts the session from its connection before a resumption, so that nothing more comes in on the old one. An `h`
-    /// that is too high changes nothing.
-    pub(crate) fn take_over(&self, h: u32) -> Result<u64, ack::HandledTooHigh> {
+    /// that cannot be changes nothing.
+    pub(crate) fn take_over(&self, h: u32) -> Result<u64, ack::BadResume> {
         let state = self.state.lock();
         if let Some(acks) = &state.acks {
-            acks.unacked.check(h)?;
+            acks.unacked.check_resume(h)?;
         }
         let connection = self.connection.fetch_add(1, Ordering::AcqRel) + 1;
         drop(state);
@@ -488,10 +545,10 @@ impl Session {
 
     /// A new connection takes the session over: what the client has handled is settled, the rest goes out again after
     /// the answer that `answer` makes of the count of handled stanzas. An error leaves the session as it was; `None`
-    /// says that it has ended.
+    /// says that it has ended, or has to, since not all that it lacks can be sent.
     pub(crate) fn resume(&self, h: u32, answer: impl FnOnce(u32) -> Bytes) -> Result<Option<Resumed>, ack::BadResume> {
         let resumed = self.settle(|state| {
-            let State { acks: Some(acks), phase: Phase::Attached | Phase::Detached, .. } = state else {
+            let State { acks: Some(acks), phase: Phase::Attached | Phase::Detached, has_gap: false, .. } = state else {
                 return Ok((Vec::new(), None));
             };
             let settled: Vec<_> = acks.unacked.resume(h)?.filter_map(|out| out.kept).collect();
@@ -573,7 +630,8 @@ impl Session {
         }
         drained.more = !state.outbox.is_empty();
         if let Some(acks) = state.acks.as_mut() {
-            if acks.answer_now {
+            // Not before the client has been told that it is on.
+            if acks.answer_now && acks.counting {
                 acks.answer_now = false;
                 let h = acks.incoming.h();
                 buffer.extend_from_slice(format!("<a xmlns='urn:xmpp:sm:3' h='{h}'/>").as_bytes());
@@ -613,7 +671,8 @@ impl Session {
         if self.connection.load(Ordering::Acquire) != connection || state.phase == Phase::Closed {
             return Detached::Past;
         }
-        match state.acks.as_ref().and_then(|acks| acks.resumable.filter(|_| acks.counting)) {
+        let has_gap = state.has_gap;
+        match state.acks.as_ref().and_then(|acks| acks.resumable.filter(|_| acks.counting && !has_gap)) {
             Some(resumable) => {
                 state.phase = Phase::Detached;
                 Detached::Waits(resumable)
@@ -622,10 +681,11 @@ impl Session {
         }
     }
 
-    /// Ends the session: nothing is taken any more. Gives what was not delivered, oldest first.
-    pub(crate) fn end(&self) -> Option<Vec<Outgoing>> {
+    /// Ends the session: nothing is taken any more. To be called with the account's tail locked, so that no message is
+    /// handed out meanwhile. `connection`: only if the session still has this one.
+    pub(crate) fn end(&self, connection: Option<u64>) -> Option<Left> {
         let mut state = self.state.lock();
-        if state.phase == Phase::Closed {
+        if state.phase == Phase::Closed || connection.is_some_and(|connection| connection != self.connection()) {
             return None;
         }
         state.phase = Phase::Closed;
@@ -640,24 +700,18 @@ impl Session {
             Out::Stanza(out) => Some(out),
             _ => None,
         }));
+        left.extend(std::mem::take(&mut state.owed).into_values().map(|kept| Outgoing { stanza: kept.stanza.clone(), to: None, kept: Some(kept) }));
+        let unread = state.catching_up.take();
         state.bytes = 0;
+        state.owed_bytes = 0;
         state.requests = Vec::new();
         drop(state);
         self.wake.notify_one();
         self.roomy.notify_waiters();
-        Some(left)
+        Some(Left { outgoing: left, unread })
     }
 
     // ---- for the tail ---------------------------------------------------------------------------------------------
-
-    /// Whether the session holds this message, sent or waiting.
-    pub(crate) fn holds(&self, id: u64) -> bool {
-        let state = self.state.lock();
-        let is = |kept: &Option<Arc<Kept>>| kept.as_ref().is_some_and(|kept| kept.id == id);
-        state.acks.as_ref().is_some_and(|acks| acks.unacked.iter().any(|out| is(&out.kept)))
-            || state.in_flight.iter().any(|kept| kept.id == id)
-            || state.outbox.iter().any(|out| matches!(out, Out::Stanza(out) if is(&out.kept)))
-    }
 
     /// From where on the session wants its tail, while it is catching up and has room.
     pub(crate) fn catching_up(&self) -> Option<u64> {
@@ -665,9 +719,20 @@ impl Session {
         if state.phase == Phase::Closed || state.is_full(&self.limits, state.wanted) { None } else { state.catching_up }
     }
 
-    /// Begins to read the tail from `after` on; kept messages wait there until the session has caught up.
-    pub(crate) fn start_catching_up(&self, after: u64) {
-        self.state.lock().catching_up.get_or_insert(after);
+    /// Whether its tail is to be read, now or when there is room.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.state.lock().catching_up.is_some()
+    }
+
+    /// Has it read the tail from `after` on, if it does not from before; kept messages wait there until it has caught up.
+    pub(crate) fn read_on_from(&self, after: u64) {
+        self.state.lock().read_on_from(after);
+        self.wake.notify_one();
+    }
+
+    /// What it is owed of the tail after `after` and up to `last`.
+    pub(crate) fn owed(&self, after: u64, last: u64) -> Vec<Arc<Kept>> {
+        self.state.lock().owed.range(after.saturating_add(1)..=last).map(|(_, kept)| kept.clone()).collect()
     }
 
     /// A page of the tail; `done` when nothing is behind it. `false` when the session is full or has ended.
@@ -679,17 +744,14 @@ impl Session {
             return false;
         }
         state.wanted = 0;
-        state.catching_up = Some(id);
+        state.pass(id);
         state.enqueue(out);
         true
     }
 
     /// Moves the place in the tail past an entry that is not for this session.
     pub(crate) fn pass_over(&self, id: u64) {
-        let mut state = self.state.lock();
-        if state.catching_up.is_some_and(|after| after < id) {
-            state.catching_up = Some(id);
-        }
+        self.state.lock().pass(id);
     }
 
     /// The tail is read to its end: kept messages come straight to the outbox again.
@@ -716,6 +778,13 @@ impl Session {
         unacked.chain(&state.in_flight).chain(waiting).map(|kept| kept.id).collect()
     }
 
+    /// The same, and those that it will get in their turn.
+    pub(crate) fn held_or_owed(&self) -> Vec<u64> {
+        let mut ids = self.held();
+        ids.extend(self.state.lock().owed.keys());
+        ids
+    }
+
     /// Takes the turn to read the tail for this session; `false` when somebody has it.
     pub(crate) fn begin_reading(&self) -> bool {
         !self.reading.swap(true, Ordering::AcqRel)
@@ -737,6 +806,29 @@ impl Out {
 }
 
 impl State {
+    /// The next of the tail to be read is the one after this, or an earlier one.
+    fn read_on_from(&mut self, after: u64) {
+        self.catching_up = Some(self.catching_up.map_or(after, |before| before.min(after)));
+        self.wanted = 0;
+    }
+
+    /// The tail is read up to this message.
+    fn pass(&mut self, id: u64) {
+        if let Some(after) = &mut self.catching_up {
+            *after = id.max(*after);
+        }
+        if let Some(kept) = self.owed.remove(&id) {
+            self.owed_bytes = self.owed_bytes.saturating_sub(kept.stanza.size() + OVERHEAD);
+        }
+    }
+
+    /// The client reads so slowly that it cannot be sent everything.
+    fn fall_behind(&mut self) {
+        self.has_gap = true;
+        let text = "Your client reads more slowly than it is sent to.";
+        self.closing.get_or_insert_with(|| StreamError::new(StreamCondition::ResourceConstraint).with_text(text));
+    }
+
     fn enqueue(&mut self, out: Outgoing) {
         self.bytes += out.size();
         self.outbox.push_back(Out::Stanza(out));

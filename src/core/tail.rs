@@ -64,12 +64,10 @@ enum Phase {
     Writing,
     /// On disk.
     Written,
-    /// Confirmed while it was being written: to be removed afterwards.
+    /// Settled while it was being written: to be removed afterwards.
     Overtaken,
-    /// Confirmed, and gone from memory; the removal from disk may still be on its way.
-    Delivered,
-    /// Refused: the sender has been told, nobody gets it any more.
-    Void,
+    /// Settled; the removal from disk may still be on its way.
+    Settled,
 }
 
 struct Fate {
@@ -78,6 +76,8 @@ struct Fate {
     queued: Instant,
     /// A transaction with it has failed, with an outcome that nobody knows.
     tried: bool,
+    /// Refused: the sender has been told, nobody gets it any more.
+    void: bool,
 }
 
 /// A message in an account's tail.
@@ -101,32 +101,44 @@ impl Kept {
     #[must_use]
     pub(crate) fn delivered(self: &Arc<Self>, tail: &mut Tail) -> Option<Arc<Receipt>> {
         let mut fate = self.fate.lock();
-        let receipt = fate.receipt.take();
-        match fate.phase {
-            Phase::Queued => {
-                fate.phase = Phase::Delivered;
-                tail.forget(self);
-                if fate.tried {
-                    // A transaction that failed for us may have come through all the same.
-                    self.account.writer.remove(self.clone());
-                }
+        self.settle(&mut fate, tail);
+        fate.receipt.take()
+    }
+
+    /// Refuses the message, wherever it is: gives the receipt to drop once the sender has been told. `None` when a
+    /// resource has confirmed it meanwhile.
+    pub(crate) fn refuse(self: &Arc<Self>, tail: &mut Tail) -> Option<Option<Arc<Receipt>>> {
+        let mut fate = self.fate.lock();
+        self.settle(&mut fate, tail).then(|| {
+            fate.void = true;
+            fate.receipt.take()
+        })
+    }
+
+    /// It waits no more. `false` when it did not before.
+    fn settle(self: &Arc<Self>, fate: &mut Fate, tail: &mut Tail) -> bool {
+        fate.phase = match fate.phase {
+            Phase::Queued if !fate.tried => {
+                tail.live.remove(&self.id);
+                Phase::Settled
             }
-            Phase::Writing => fate.phase = Phase::Overtaken,
-            Phase::Written => {
-                fate.phase = Phase::Delivered;
-                tail.subtract(self);
-                // It stays listed until the removal is on disk, so that nobody reads it back from there meanwhile.
+            // A transaction that failed for us may have come through all the same. It stays listed until the removal is
+            // on disk, so that nobody reads it back from there meanwhile.
+            Phase::Queued | Phase::Written => {
                 tail.live.insert(self.id, self.clone());
                 self.account.writer.remove(self.clone());
+                Phase::Settled
             }
-            Phase::Overtaken | Phase::Delivered | Phase::Void => {}
-        }
-        receipt
+            Phase::Writing => Phase::Overtaken,
+            Phase::Overtaken | Phase::Settled => return false,
+        };
+        tail.subtract(self);
+        true
     }
 
     /// Refused after all; whoever still holds it passes it over.
     pub fn is_void(&self) -> bool {
-        self.fate.lock().phase == Phase::Void
+        self.fate.lock().void
     }
 
     /// Nobody has confirmed or refused it yet.
@@ -149,29 +161,6 @@ impl Kept {
             stanza: Bytes::from(stanza),
         }
     }
-
-    /// Refuses the message, wherever it is: gives the receipt to drop once the sender has been told. `None` when a
-    /// resource has confirmed it meanwhile.
-    pub(crate) fn refuse(self: &Arc<Self>) -> Option<Option<Arc<Receipt>>> {
-        let mut tail = self.account.tail.lock();
-        let mut fate = self.fate.lock();
-        match fate.phase {
-            Phase::Queued => {
-                tail.forget(self);
-                if fate.tried {
-                    self.account.writer.remove(self.clone());
-                }
-            }
-            Phase::Written => {
-                tail.live.insert(self.id, self.clone());
-                self.account.writer.remove(self.clone());
-                tail.subtract(self);
-            }
-            Phase::Writing | Phase::Overtaken | Phase::Delivered | Phase::Void => return None,
-        }
-        fate.phase = Phase::Void;
-        Some(fate.receipt.take())
-    }
 }
 
 /// The part of an account's tail that is in memory.
@@ -187,12 +176,6 @@ pub struct Tail {
 }
 
 impl Tail {
-    fn forget(&mut self, kept: &Kept) {
-        if self.live.remove(&kept.id).is_some() {
-            self.subtract(kept);
-        }
-    }
-
     fn subtract(&mut self, kept: &Kept) {
         self.size.messages = self.size.messages.saturating_sub(1);
         self.size.bytes = self.size.bytes.saturating_sub(kept.size());
@@ -214,7 +197,7 @@ impl Tail {
             stanza,
             resource,
             stamp: SystemTime::now(),
-            fate: Mutex::new(Fate { phase: Phase::Queued, receipt, queued: Instant::now(), tried: false }),
+            fate: Mutex::new(Fate { phase: Phase::Queued, receipt, queued: Instant::now(), tried: false, void: false }),
         });
         self.size.messages += 1;
         self.size.bytes += kept.size();
@@ -234,7 +217,7 @@ impl Tail {
                     stanza,
                     resource: entry.resource.map(String::into_boxed_str),
                     stamp: entry.stamp,
-                    fate: Mutex::new(Fate { phase: Phase::Written, receipt: None, queued: Instant::now(), tried: false }),
+                    fate: Mutex::new(Fate { phase: Phase::Written, receipt: None, queued: Instant::now(), tried: false, void: false }),
                 })
             })
             .clone()
@@ -396,8 +379,7 @@ impl Writer {
             let mut fate = kept.fate.lock();
             let receipt = fate.receipt.take();
             if fate.phase == Phase::Overtaken {
-                fate.phase = Phase::Delivered;
-                tail.subtract(&kept);
+                fate.phase = Phase::Settled;
                 self.remove(kept.clone());
             } else {
                 fate.phase = Phase::Written;
@@ -415,22 +397,22 @@ impl Writer {
         for kept in appends {
             let mut tail = kept.account.tail.lock();
             let mut fate = kept.fate.lock();
+            fate.tried = true;
             if fate.phase == Phase::Overtaken {
-                // Confirmed meanwhile. The failed transaction may have come through all the same: remove it.
-                fate.phase = Phase::Delivered;
-                tail.subtract(&kept);
+                // The failed transaction may have come through all the same: remove it.
+                fate.phase = Phase::Settled;
                 self.remove(kept.clone());
                 continue;
             }
             fate.phase = Phase::Queued;
-            fate.tried = true;
-            // The list's reference and ours: no session holds it, so nobody but the disk could have taken it.
             let waited = fate.queued.elapsed();
             drop(fate);
-            if waited >= PATIENCE && Arc::strong_count(&kept) <= 2 {
-                late.push(kept.clone());
-            } else {
-                again.push(kept.clone());
+            // The list's reference and ours: no session holds it, so nobody but the disk could have taken it.
+            let refused = if waited >= PATIENCE && Arc::strong_count(&kept) <= 2 { kept.refuse(&mut tail) } else { None };
+            drop(tail);
+            match refused {
+                Some(receipt) => late.push((kept, receipt)),
+                None => again.push(kept),
             }
         }
         {
@@ -444,8 +426,9 @@ impl Writer {
         if let Some(server) = self.server.get().and_then(Weak::upgrade) {
             let error = StanzaError::from(error.clone());
             tokio::spawn(async move {
-                for kept in late {
-                    server.refuse_kept(&kept, error.clone()).await;
+                for (kept, receipt) in late {
+                    server.bounce(&kept.stanza, error.clone(), None).await;
+                    drop(receipt);
                 }
             });
         }

@@ -2,7 +2,7 @@
 //! back, so that a test decides when a message is on disk.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -26,6 +26,7 @@ pub struct MemoryStore {
     state: Mutex<State>,
     failing: Mutex<Option<StoreError>>,
     slow: Mutex<Duration>,
+    doubtful: AtomicBool,
     paused: watch::Sender<bool>,
     /// Commits that wait for the pause to end.
     held: watch::Sender<usize>,
@@ -71,6 +72,7 @@ impl MemoryStore {
             state: Mutex::default(),
             failing: Mutex::default(),
             slow: Mutex::default(),
+            doubtful: AtomicBool::new(false),
             paused: watch::Sender::new(false),
             held: watch::Sender::new(0),
             commits: AtomicU64::new(0),
@@ -86,6 +88,12 @@ impl MemoryStore {
     /// [`DEADLINE`]; zero ends that.
     pub fn slow(&self, by: Duration) {
         *self.slow.lock() = by;
+    }
+
+    /// While this is set, [`TailStore::commit`] stores its batch and says that it could not, as a database does whose
+    /// answer is lost on the way.
+    pub fn doubt(&self, on: bool) {
+        self.doubtful.store(on, Ordering::Relaxed);
     }
 
     /// From now on [`TailStore::commit`] waits for [`MemoryStore::resume_commits`]: nothing is stored before, and the
@@ -315,6 +323,9 @@ impl TailStore for MemoryStore {
             Ok(())
         })
         .await?;
+        if self.doubtful.load(Ordering::Relaxed) {
+            return Err(StoreError::Unavailable("the answer was lost".to_owned()));
+        }
         self.commits.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }

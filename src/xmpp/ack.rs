@@ -115,11 +115,7 @@ impl<T> Outgoing<T> {
     /// The peer resumes and has handled `h` stanzas: as [`ack`](Self::ack), but an `h` behind the last is an error. What is
     /// left in the queue is to be sent again. An error changes nothing: the session stays as resumable as it was.
     pub fn resume(&mut self, h: u32) -> Result<Drain<'_, T>, BadResume> {
-        let behind = BadResume::Behind {
-            h,
-            acked: self.acked,
-        };
-        let count = self.ahead(h).map_err(BadResume::TooHigh)?.ok_or(behind)?;
+        let count = self.resumed(h)?;
         if count == 0 && !self.queue.is_empty() {
             self.stuck = self.stuck.saturating_add(1);
         }
@@ -144,9 +140,9 @@ impl<T> Outgoing<T> {
         std::mem::take(&mut self.queue)
     }
 
-    /// What [`ack`](Self::ack) would say to this `h`.
-    pub fn check(&self, h: u32) -> Result<(), HandledTooHigh> {
-        self.ahead(h).map(|_| ())
+    /// What [`resume`](Self::resume) would say to this `h`.
+    pub fn check_resume(&self, h: u32) -> Result<(), BadResume> {
+        self.resumed(h).map(|_| ())
     }
 
     /// Gives back the memory that the queue had use for once. For a session that falls idle.
@@ -177,6 +173,14 @@ impl<T> Outgoing<T> {
     /// What is not acknowledged, oldest first: to be sent again, or delivered in another way.
     pub fn iter(&self) -> Iter<'_, T> {
         self.queue.iter()
+    }
+
+    fn resumed(&self, h: u32) -> Result<usize, BadResume> {
+        let behind = BadResume::Behind {
+            h,
+            acked: self.acked,
+        };
+        self.ahead(h).map_err(BadResume::TooHigh)?.ok_or(behind)
     }
 
     /// How many items `h` acknowledges; `None` if it lies behind the last.

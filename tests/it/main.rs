@@ -14,6 +14,7 @@ mod layout;
 mod outside;
 mod presence;
 mod questions;
+mod races;
 mod register;
 mod rfc6121;
 mod roster;
