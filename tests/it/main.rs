@@ -5,6 +5,7 @@
 
 mod blocking;
 mod caps;
+mod chaos;
 mod commands;
 mod contacts;
 mod delivery;
