@@ -143,4 +143,3 @@ pub(crate) fn plain(user: &str, password: &str) -> String {
     let message = STANDARD.encode(format!("\0{user}\0{password}"));
     format!("<auth xmlns='{}' mechanism='PLAIN'>{message}</auth>", ns::SASL)
 }
-
