@@ -112,7 +112,8 @@ impl Blocking {
         }
         let turn = account.turn().await;
         let before = account.get(self.list).unwrap_or_default();
-        let new: BTreeSet<Box<str>> = named.iter().map(|jid| jid.as_str().into()).filter(|jid| !before.0.contains(jid)).collect();
+        let new: BTreeSet<Box<str>> =
+            named.iter().map(|jid| jid.as_str().into()).filter(|jid| !before.0.contains(jid)).collect();
         if before.0.len() + new.len() > self.limit {
             let text = "You block as many addresses as are allowed.";
             return Err(StanzaError::new(Condition::ResourceConstraint).with_text(text));
@@ -151,12 +152,21 @@ impl Blocking {
         Ok(None)
     }
 
-    async fn store(&self, server: &Server, account: &Account, changes: impl Iterator<Item = (String, Option<Vec<u8>>)>) -> Result<(), StanzaError> {
+    async fn store(
+        &self,
+        server: &Server,
+        account: &Account,
+        changes: impl Iterator<Item = (String, Option<Vec<u8>>)>,
+    ) -> Result<(), StanzaError> {
         if account.is_deleted() {
             return Err(StanzaError::new(Condition::ServiceUnavailable));
         }
         let changes: Vec<_> = changes.collect();
-        if changes.is_empty() { Ok(()) } else { Ok(server.store.set_values(&account.jid, Self::NAME, &changes).await?) }
+        if changes.is_empty() {
+            Ok(())
+        } else {
+            Ok(server.store.set_values(&account.jid, Self::NAME, &changes).await?)
+        }
     }
 
     /// Tells all resources that have asked for the list, the one that has changed it too (§3.3).
@@ -164,7 +174,8 @@ impl Blocking {
         for session in account.sessions().iter().filter(|session| session.get(self.asked).is_some()) {
             // Without random numbers the system has worse troubles than a client that sees the change later.
             if let Ok(id) = random_id() {
-                let push = Stanza::iq(IqType::Set, id).from(account.jid.clone()).to(session.jid.clone()).child(change.clone());
+                let push =
+                    Stanza::iq(IqType::Set, id).from(account.jid.clone()).to(session.jid.clone()).child(change.clone());
                 session.send(push);
             }
         }
@@ -212,7 +223,9 @@ fn named(command: &Element) -> Result<Vec<Jid>, StanzaError> {
     let items = command.elements().filter(|item| item.is("item", ns::BLOCKING));
     items
         .map(|item| {
-            let jid = item.get("jid").ok_or_else(|| StanzaError::new(Condition::BadRequest).with_text("An <item/> has no 'jid'."))?;
+            let jid = item
+                .get("jid")
+                .ok_or_else(|| StanzaError::new(Condition::BadRequest).with_text("An <item/> has no 'jid'."))?;
             Jid::new(jid).map_err(|error| StanzaError::new(Condition::JidMalformed).with_text(error.to_string()))
         })
         .collect()
@@ -229,9 +242,11 @@ fn goodbyes(server: &Server, account: &Account, before: &List, after: &List) -> 
     for session in account.sessions() {
         let leave = |to: Jid| Stanza::presence(PresenceType::Unavailable).from(session.jid.clone()).to(to);
         if session.is_available() {
-            stanzas.extend(contacts(account, after, |item| item.is_from()).into_iter().filter(|to| is_new(to)).map(leave));
+            stanzas
+                .extend(contacts(account, after, |item| item.is_from()).into_iter().filter(|to| is_new(to)).map(leave));
         }
-        let directed = session.update(server.directed, |directed| directed.extract_if(.., |who| is_new(who)).collect::<Vec<_>>());
+        let directed =
+            session.update(server.directed, |directed| directed.extract_if(.., |who| is_new(who)).collect::<Vec<_>>());
         let told = |to: &Jid| session.is_available() && account.roster().subscription(to.bare_str()).is_from();
         stanzas.extend(directed.unwrap_or_default().into_iter().filter(|to| !told(to)).map(leave));
     }
@@ -256,7 +271,11 @@ fn greetings(account: &Account, before: &List, after: &List) -> Vec<Stanza> {
 fn contacts(account: &Account, list: &List, is: impl Fn(Subscription) -> bool) -> Vec<Jid> {
     let roster = account.roster();
     let whole = roster.items().filter(|item| is(item.subscription)).map(|item| Jid::from(item.jid.clone()));
-    let named = list.0.iter().filter_map(|jid| Jid::new(jid).ok()).filter(|jid| !jid.is_bare() && is(roster.subscription(jid.bare_str())));
+    let named = list
+        .0
+        .iter()
+        .filter_map(|jid| Jid::new(jid).ok())
+        .filter(|jid| !jid.is_bare() && is(roster.subscription(jid.bare_str())));
     whole.chain(named).collect()
 }
 
@@ -267,10 +286,22 @@ mod tests {
     #[test]
     fn addresses_are_matched_as_section_5_says() {
         for (item, matches, passes) in [
-            ("user@domain/resource", vec!["user@domain/resource"], vec!["user@domain", "user@domain/other", "domain/resource", "domain"]),
-            ("user@domain", vec!["user@domain", "user@domain/any"], vec!["other@domain", "domain", "domain/user@domain"]),
+            (
+                "user@domain/resource",
+                vec!["user@domain/resource"],
+                vec!["user@domain", "user@domain/other", "domain/resource", "domain"],
+            ),
+            (
+                "user@domain",
+                vec!["user@domain", "user@domain/any"],
+                vec!["other@domain", "domain", "domain/user@domain"],
+            ),
             ("domain/resource", vec!["domain/resource"], vec!["domain", "user@domain/resource", "user@domain"]),
-            ("domain", vec!["domain", "user@domain", "user@domain/any", "domain/any"], vec!["sub.domain", "user@sub.domain"]),
+            (
+                "domain",
+                vec!["domain", "user@domain", "user@domain/any", "domain/any"],
+                vec!["sub.domain", "user@sub.domain"],
+            ),
         ] {
             let list = List(BTreeSet::from([item.into()]));
             for who in matches {

@@ -69,7 +69,9 @@ impl Caps {
         if presence.head.kind != Kind::Presence(PresenceType::Available) || presence.head.to.is_some() {
             return Flow::Next;
         }
-        let (Some(session), Some(announcement)) = (cx.session, presence.find("c", ns::CAPS).and_then(read)) else { return Flow::Next };
+        let (Some(session), Some(announcement)) = (cx.session, presence.find("c", ns::CAPS).and_then(read)) else {
+            return Flow::Next;
+        };
         let ask = session.update(self.announced, |announced| {
             if announced.latest.as_ref() == Some(&announcement) {
                 return None;
@@ -119,7 +121,13 @@ impl Caps {
         }
     }
 
-    async fn learn(&self, server: &Arc<Server>, session: &Arc<Session>, announcement: &Announcement, announced: Option<(Hash, &str)>) -> bool {
+    async fn learn(
+        &self,
+        server: &Arc<Server>,
+        session: &Arc<Session>,
+        announcement: &Announcement,
+        announced: Option<(Hash, &str)>,
+    ) -> bool {
         let node = format!("{}#{}", announcement.node, announcement.ver);
         let query = Element::new("query", ns::DISCO_INFO).attr("node", node);
         match server.ask_client(session, IqType::Get, query, PATIENCE).await {

@@ -62,7 +62,9 @@ impl Module for Disco {
     fn new(contacts: DiscoConf, _: &Setup<'_>) -> Result<Self, Fault> {
         for (option, addresses) in contacts.by_kind() {
             if let Some(address) = addresses.iter().find(|address| !is_uri(address)) {
-                let why = format!("\"{address}\" is no URI: write one such as \"mailto:xmpp@example.org\" or \"xmpp:admin@example.org\"");
+                let why = format!(
+                    "\"{address}\" is no URI: write one such as \"mailto:xmpp@example.org\" or \"xmpp:admin@example.org\""
+                );
                 return Err(Fault { option, why });
             }
         }
@@ -87,23 +89,31 @@ impl Disco {
     fn contacts(&self) -> Vec<Element> {
         let named = self.contacts.by_kind().into_iter().filter(|(_, addresses)| !addresses.is_empty());
         let fields: Vec<Field> = named
-            .map(|(kind, addresses)| Field::new(FieldType::ListMulti, format!("{kind}-addresses")).values(addresses.iter().cloned()))
+            .map(|(kind, addresses)| {
+                Field::new(FieldType::ListMulti, format!("{kind}-addresses")).values(addresses.iter().cloned())
+            })
             .collect();
-        if fields.is_empty() { Vec::new() } else { vec![Form::new(FormType::Result).form_type(ns::SERVER_INFO).fields(fields).to_element()] }
+        if fields.is_empty() {
+            Vec::new()
+        } else {
+            vec![Form::new(FormType::Result).form_type(ns::SERVER_INFO).fields(fields).to_element()]
+        }
     }
 
     async fn server_info(self: Arc<Self>, call: Call) -> IqResult {
         let info = call.host.info().clone();
         let Some(node) = call.payload.get("node") else { return Ok(Some(info)) };
         // A node is one that our entity capabilities have named (XEP-0115 §6.2), or nothing.
-        let named = call.host.caps().is_some_and(|ver| node.strip_prefix(CAPS_NODE).is_some_and(|rest| rest.strip_prefix('#') == Some(ver)));
+        let named = call
+            .host
+            .caps()
+            .is_some_and(|ver| node.strip_prefix(CAPS_NODE).is_some_and(|rest| rest.strip_prefix('#') == Some(ver)));
         if named { Ok(Some(info.attr("node", node))) } else { Err(StanzaError::new(Condition::ItemNotFound)) }
     }
 
     async fn server_items(self: Arc<Self>, call: Call) -> IqResult {
         no_node(&call)?;
-        let components = call.server.components_of(&call.host);
-        let items = components.iter().map(|domain| Element::new("item", ns::DISCO_ITEMS).attr("jid", domain.as_str()));
+        let items = call.host.components().map(|domain| Element::new("item", ns::DISCO_ITEMS).attr("jid", domain.as_str()));
         Ok(Some(Element::new("query", ns::DISCO_ITEMS).children(items)))
     }
 
@@ -128,7 +138,8 @@ impl Disco {
 /// Whether a text begins with the scheme of a URI (RFC 3986 §3.1) and goes on.
 fn is_uri(text: &str) -> bool {
     let Some((scheme, rest)) = text.split_once(':') else { return false };
-    let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic()) && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
+    let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
     is_scheme && !rest.is_empty() && !text.chars().any(|c| c.is_whitespace() || c.is_control())
 }
 

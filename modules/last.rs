@@ -7,7 +7,9 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rookery_core::module::{Call, Cx, Fault, Flow, Hooks, IqResult, Module, SessionEvent, Setup, Stage, Target, Way, Xep};
+use rookery_core::module::{
+    Call, Cx, Fault, Flow, Hooks, IqResult, Module, SessionEvent, Setup, Stage, Target, Way, Xep,
+};
 use rookery_core::server::Server;
 use rookery_core::session::Session;
 use rookery_core::slots::Slot;
@@ -77,7 +79,9 @@ impl Last {
         }
         let account = cx.account;
         let sees = from.bare_str() == account.jid.as_str() || account.roster().subscription(from.bare_str()).is_from();
-        let directed = |session: Arc<Session>| session.update(cx.server.directed, |directed| directed.contains(from)).unwrap_or_default();
+        let directed = |session: Arc<Session>| {
+            session.update(cx.server.directed, |directed| directed.contains(from)).unwrap_or_default()
+        };
         if sees || to.resourcepart().and_then(|resource| account.session(resource)).is_some_and(directed) {
             return Flow::Next;
         }
@@ -85,7 +89,8 @@ impl Last {
     }
 
     fn leaving(self: &Arc<Self>, cx: &Cx<'_>, presence: &mut Stanza) -> Flow {
-        if let (Some(session), Kind::Presence(PresenceType::Unavailable), None) = (cx.session, presence.head.kind, &presence.head.to)
+        if let (Some(session), Kind::Presence(PresenceType::Unavailable), None) =
+            (cx.session, presence.head.kind, &presence.head.to)
             && let Some(status) = presence.find("status", ns::CLIENT)
         {
             session.set(self.status, shortened(status.content()));

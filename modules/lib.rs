@@ -9,8 +9,8 @@ pub mod last;
 pub mod offline;
 pub mod ping;
 pub mod presence;
-pub mod roster;
 pub mod register;
+pub mod roster;
 pub mod stanza_id;
 pub mod stream_limits;
 pub mod stream_management;
@@ -36,3 +36,8 @@ pub const ALL: &[Entry] = &[
     Entry::of::<stream_limits::StreamLimits>(),
     Entry::of::<register::Register>(),
 ];
+
+/// The code in ARCHITECTURE.md must compile.
+#[cfg(doctest)]
+#[doc = include_str!("../ARCHITECTURE.md")]
+pub struct Architecture;

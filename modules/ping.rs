@@ -20,10 +20,13 @@ impl Module for Ping {
     }
 
     fn hooks(on: &mut Hooks<'_, Self>) {
-        on.disco(ns::PING)
-            .account_disco(ns::PING)
-            .iq(IqType::Get, Target::Server, ns::PING, "ping", Self::pong)
-            .iq(IqType::Get, Target::Account, ns::PING, "ping", Self::pong);
+        on.disco(ns::PING).account_disco(ns::PING).iq(IqType::Get, Target::Server, ns::PING, "ping", Self::pong).iq(
+            IqType::Get,
+            Target::Account,
+            ns::PING,
+            "ping",
+            Self::pong,
+        );
     }
 }
 

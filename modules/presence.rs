@@ -11,7 +11,7 @@ use rookery_core::server::Server;
 use rookery_core::session::Session;
 use rookery_core::slots::Slot;
 use rookery_xmpp::error::{Condition, StanzaError};
-use rookery_xmpp::jid::Jid;
+use rookery_xmpp::jid::{BareJid, Jid};
 use rookery_xmpp::ns;
 use rookery_xmpp::stanza::{Kind, PresenceType, Stanza};
 
@@ -38,7 +38,8 @@ impl Module for Presence {
     fn hooks(on: &mut Hooks<'_, Self>) {
         on.presence(Way::Outgoing, Stage::Deliver, Self::sent)
             .presence(Way::Incoming, Stage::Deliver, Self::probed)
-            .session(SessionEvent::Unavailable, Self::gone);
+            .session(SessionEvent::Unavailable, Self::gone)
+            .session(SessionEvent::Closed, Self::closed);
     }
 }
 
@@ -60,17 +61,19 @@ impl Presence {
 
     /// Initial and subsequent presence (RFC 6121 §4.2, §4.4).
     fn available(self: &Arc<Self>, cx: &Cx<'_>, session: &Arc<Session>, presence: &Stanza) -> Flow {
-        let priority = match presence.find("priority", ns::CLIENT).map(|priority| priority.content().trim().parse::<i8>()) {
-            None => 0,
-            Some(Ok(priority)) => priority,
-            Some(Err(_)) => {
-                let text = "A priority is a whole number from -128 to 127.";
-                return Flow::Reject(StanzaError::new(Condition::BadRequest).with_text(text));
-            }
-        };
+        let priority =
+            match presence.find("priority", ns::CLIENT).map(|priority| priority.content().trim().parse::<i8>()) {
+                None => 0,
+                Some(Ok(priority)) => priority,
+                Some(Err(_)) => {
+                    let text = "A priority is a whole number from -128 to 127.";
+                    return Flow::Reject(StanzaError::new(Condition::BadRequest).with_text(text));
+                }
+            };
         let before = session.priority();
         session.set_presence(Some((Arc::new(presence.clone()), priority)));
-        let (server, account, session, presence) = (cx.server.clone(), cx.account.clone(), session.clone(), presence.clone());
+        let (server, account, session, presence) =
+            (cx.server.clone(), cx.account.clone(), session.clone(), presence.clone());
         Flow::Wait(Box::pin(async move {
             broadcast(&server, &account, &presence).await;
             if before.is_none() {
@@ -86,8 +89,9 @@ impl Presence {
 
     /// A client leaves but keeps its session (RFC 6121 §4.5).
     fn unavailable(self: &Arc<Self>, cx: &Cx<'_>, session: &Arc<Session>, presence: &Stanza) -> Flow {
-        if !session.is_available() && session.update(self.directed, |directed| directed.is_empty()) != Some(false) {
-            return Flow::Done;
+        if !session.is_available() {
+            // Nobody has been told that it is there, except by directed presence.
+            return self.take_back(cx.server, session, presence.clone(), false);
         }
         session.set(self.farewell, presence.clone());
         session.set_presence(None);
@@ -110,25 +114,45 @@ impl Presence {
         Flow::Reject(StanzaError::new(Condition::ResourceConstraint).with_text(text))
     }
 
-    /// A session is not available any more: all who saw it are told, once.
+    /// A session is not available any more: all who saw it are told, once (RFC 6121 §4.5.2).
     fn gone(self: &Arc<Self>, server: &Arc<Server>, session: &Arc<Session>) -> Flow {
         let farewell = session.take(self.farewell);
-        let presence = farewell.unwrap_or_else(|| Stanza::presence(PresenceType::Unavailable)).from(session.jid.clone());
-        let directed = session.take(self.directed).unwrap_or_default();
+        let presence =
+            farewell.unwrap_or_else(|| Stanza::presence(PresenceType::Unavailable)).from(session.jid.clone());
+        let module = self.clone();
         let (server, session) = (server.clone(), session.clone());
         Flow::Wait(Box::pin(async move {
-            let account = &session.account;
-            broadcast(&server, account, &presence).await;
+            broadcast(&server, &session.account, &presence).await;
             if !session.is_closed() {
                 session.send(presence.clone().to(session.jid.clone()));
             }
+            module.take_back(&server, &session, presence, true)
+        }))
+    }
+
+    /// A session that ends without ever having been available may have sent directed presence all the same.
+    fn closed(self: &Arc<Self>, server: &Arc<Server>, session: &Arc<Session>) -> Flow {
+        self.take_back(server, session, Stanza::presence(PresenceType::Unavailable).from(session.jid.clone()), false)
+    }
+
+    /// Tells those who got directed presence that the session has gone (RFC 6121 §4.6.3), but nobody twice: a broadcast
+    /// has reached the subscribers and the account itself.
+    fn take_back(&self, server: &Arc<Server>, session: &Arc<Session>, presence: Stanza, broadcast: bool) -> Flow {
+        let mut directed = session.take(self.directed).unwrap_or_default();
+        let (server, account) = (server.clone(), session.account.clone());
+        if broadcast {
             let roster = account.roster();
+            directed
+                .retain(|to| !roster.subscription(to.bare_str()).is_from() && to.bare_str() != account.jid.as_str());
+        }
+        if directed.is_empty() {
+            return Flow::Done;
+        }
+        Flow::Wait(Box::pin(async move {
             for to in directed {
-                if !roster.subscription(to.bare_str()).is_from() && to.bare_str() != account.jid.as_str() {
-                    server.route_from(account, presence.clone().to(to)).await;
-                }
+                server.route_from(&account, presence.clone().to(to)).await;
             }
-            Flow::Next
+            Flow::Done
         }))
     }
 
@@ -139,10 +163,17 @@ impl Presence {
         }
         let Some(from) = probe.head.from.clone() else { return Flow::Done };
         let (server, account) = (cx.server.clone(), cx.account.clone());
-        let may_know = from.bare_str() == account.jid.as_str() || account.roster().subscription(from.bare_str()).is_from();
+        let may_know =
+            from.bare_str() == account.jid.as_str() || account.roster().subscription(from.bare_str()).is_from();
         // Presence that was directed at the prober is known to it already, and may be said again.
-        let directed = |session: &&Arc<Session>| session.update(self.directed, |directed| directed.contains(&from)) == Some(true);
-        let seen: Vec<_> = account.sessions().iter().filter(|session| may_know || directed(session)).filter_map(|session| session.presence()).collect();
+        let directed =
+            |session: &&Arc<Session>| session.update(self.directed, |directed| directed.contains(&from)) == Some(true);
+        let seen: Vec<_> = account
+            .sessions()
+            .iter()
+            .filter(|session| may_know || directed(session))
+            .filter_map(|session| session.presence())
+            .collect();
         let answers: Vec<Stanza> = if !seen.is_empty() {
             seen.iter().map(|presence| Stanza::clone(presence).to(from.clone())).collect()
         } else if may_know {
@@ -172,18 +203,40 @@ fn broadcast(server: &Arc<Server>, account: &Arc<Account>, presence: &Stanza) ->
     })
 }
 
-/// What a resource that has just come learns of the others: its contacts' presence and its user's other resources'.
+/// What a resource that has just come learns of the others: its user's other resources' presence and its contacts'
+/// (RFC 6121 §4.2.2).
 async fn ask_around(server: &Arc<Server>, account: &Arc<Account>, session: &Arc<Session>) {
     for other in account.sessions().iter().filter(|other| !Arc::ptr_eq(other, session)) {
         if let Some(presence) = other.presence() {
             session.send(Stanza::clone(&presence).to(session.jid.clone()));
         }
     }
-    for contact in account.roster().subscriptions() {
-        // A contact of ours who is not in memory has no session: there is nothing to ask.
-        if server.host(contact.domainpart()).is_none() || server.accounts.loaded(contact.as_str()).is_some() {
-            let probe = Stanza::presence(PresenceType::Probe).from(session.jid.clone()).to(contact.clone());
-            server.route_from(account, probe).await;
+    let mut contacts: Vec<_> =
+        account.roster().subscriptions().filter(|contact| may_be_there(server, contact)).cloned().collect();
+    while let Some(contact) = contacts.pop() {
+        probe(server, session, &contact).await;
+        if !session.has_room() && !contacts.is_empty() {
+            // The client has to read before it is told of more, and it cannot while we are at its presence.
+            let (server, session) = (server.clone(), session.clone());
+            server.clone().beside(async move {
+                for contact in contacts {
+                    if !session.room().await || !session.is_available() {
+                        return;
+                    }
+                    probe(&server, &session, &contact).await;
+                }
+            });
+            return;
         }
     }
+}
+
+/// A contact of ours who is not in memory has no session: there is nothing to ask.
+fn may_be_there(server: &Server, contact: &BareJid) -> bool {
+    server.host(contact.domainpart()).is_none() || server.accounts.loaded(contact.as_str()).is_some()
+}
+
+async fn probe(server: &Arc<Server>, session: &Arc<Session>, contact: &BareJid) {
+    let probe = Stanza::presence(PresenceType::Probe).from(session.jid.clone()).to(contact.clone());
+    server.route_from(&session.account, probe).await;
 }

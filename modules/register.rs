@@ -107,7 +107,8 @@ impl Module for Register {
         let mut reserved = BTreeSet::new();
         for name in &conf.reserved {
             let jid = BareJid::from_parts(Some(name), setup.domain.as_str());
-            let jid = jid.map_err(|error| Fault { option: "reserved", why: format!("\"{name}\" is no user name: {error}") })?;
+            let jid =
+                jid.map_err(|error| Fault { option: "reserved", why: format!("\"{name}\" is no user name: {error}") })?;
             reserved.extend(jid.localpart().map(Box::from));
         }
         if conf.shortest_name.get() > conf.longest_name.get() {
@@ -120,12 +121,20 @@ impl Module for Register {
     fn hooks(on: &mut Hooks<'_, Self>) {
         let conf = on.module().conf.clone();
         if conf.registration {
-            on.stream_feature(When::BeforeAuth, Self::offer).pre_auth_iq(ns::REGISTER, Self::stranger).every(CLEARING, Self::clear);
+            on.stream_feature(When::BeforeAuth, Self::offer)
+                .pre_auth_iq(ns::REGISTER, Self::stranger)
+                .every(CLEARING, Self::clear);
         }
         if conf.registration || conf.password_change || conf.removal {
             on.disco(ns::REGISTER);
             for at in [Target::Server, Target::Account] {
-                on.iq(IqType::Get, at, ns::REGISTER, "query", Self::get).iq(IqType::Set, at, ns::REGISTER, "query", Self::set);
+                on.iq(IqType::Get, at, ns::REGISTER, "query", Self::get).iq(
+                    IqType::Set,
+                    at,
+                    ns::REGISTER,
+                    "query",
+                    Self::set,
+                );
             }
         }
     }
@@ -148,7 +157,9 @@ impl Register {
                 let fields = ["username", "password"].map(|name| Element::new(name, ns::REGISTER));
                 Ok(Some(query().child(Element::new("instructions", ns::REGISTER).text(text)).children(fields)))
             }
-            _ if call.payload.find("remove", ns::REGISTER).is_some() => Err(StanzaError::new(Condition::UnexpectedRequest)),
+            _ if call.payload.find("remove", ns::REGISTER).is_some() => {
+                Err(StanzaError::new(Condition::UnexpectedRequest))
+            }
             _ => self.register(&call).await,
         }
     }
@@ -184,7 +195,9 @@ impl Register {
     /// The account that a name would make, if it may be made.
     fn name(&self, name: &str) -> Result<BareJid, StanzaError> {
         let user = BareJid::from_parts(Some(name), self.domain.as_str());
-        let user = user.map_err(|_| refused("This cannot be a user name: it is empty, too long or has characters that are not allowed."))?;
+        let user = user.map_err(|_| {
+            refused("This cannot be a user name: it is empty, too long or has characters that are not allowed.")
+        })?;
         let local = user.localpart().unwrap_or_default();
         let (shortest, longest) = (self.conf.shortest_name.len(), self.conf.longest_name.len());
         if !(shortest..=longest).contains(&local.chars().count()) {
@@ -210,14 +223,20 @@ impl Register {
     async fn get(self: Arc<Self>, call: Call) -> IqResult {
         let session = self.own(&call)?;
         let user = session.jid.localpart().unwrap_or_default();
-        let fields = [Element::new("registered", ns::REGISTER), Element::new("username", ns::REGISTER).text(user), Element::new("password", ns::REGISTER)];
+        let fields = [
+            Element::new("registered", ns::REGISTER),
+            Element::new("username", ns::REGISTER).text(user),
+            Element::new("password", ns::REGISTER),
+        ];
         Ok(Some(query().children(fields)))
     }
 
     async fn set(self: Arc<Self>, call: Call) -> IqResult {
         let session = self.own(&call)?;
         match call.payload.find("remove", ns::REGISTER) {
-            Some(_) if call.payload.elements().count() > 1 => Err(StanzaError::new(Condition::BadRequest).with_text("<remove/> stands alone.")),
+            Some(_) if call.payload.elements().count() > 1 => {
+                Err(StanzaError::new(Condition::BadRequest).with_text("<remove/> stands alone."))
+            }
             Some(_) => self.remove(&call, &session).await,
             None => self.change_password(&call, &session).await,
         }
@@ -248,7 +267,9 @@ impl Register {
 
     async fn remove(&self, call: &Call, session: &Arc<Session>) -> IqResult {
         if !self.conf.removal {
-            return Err(StanzaError::new(Condition::NotAllowed).with_text("Ask the administrators to delete your account."));
+            return Err(
+                StanzaError::new(Condition::NotAllowed).with_text("Ask the administrators to delete your account.")
+            );
         }
         // The stream ends with the account, so that the answer has to go before.
         if !call.server.delete_own_account(session, call.stanza.result(None)).await? {
@@ -261,7 +282,8 @@ impl Register {
     /// The session of one of our own users, who asks for the own account.
     fn own(&self, call: &Call) -> Result<Arc<Session>, StanzaError> {
         let session = call.session.clone().filter(|session| session.jid.domainpart() == self.domain.as_str());
-        let session = session.filter(|session| call.account.as_ref().is_none_or(|account| account.jid == session.account.jid));
+        let session =
+            session.filter(|session| call.account.as_ref().is_none_or(|account| account.jid == session.account.jid));
         session.ok_or_else(|| StanzaError::new(Condition::ServiceUnavailable))
     }
 }
@@ -287,5 +309,6 @@ fn refused(text: impl Into<std::borrow::Cow<'static, str>>) -> StanzaError {
 }
 
 fn insecure() -> StanzaError {
-    StanzaError::new(Condition::NotAuthorized).with_text("Passwords are not taken over a connection without encryption.")
+    StanzaError::new(Condition::NotAuthorized)
+        .with_text("Passwords are not taken over a connection without encryption.")
 }

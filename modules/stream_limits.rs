@@ -19,8 +19,12 @@ impl Module for StreamLimits {
     }
 
     fn hooks(on: &mut Hooks<'_, Self>) {
-        on.stream_feature(When::BeforeAuth, |_, offer: &Offer<'_>| Some(limits(offer.server.conf().limits().pre_auth_element.get())))
-            .stream_feature(When::BeforeBind, |_, offer: &Offer<'_>| Some(limits(offer.server.conf().limits().stanza.get())));
+        on.stream_feature(When::BeforeAuth, |_, offer: &Offer<'_>| {
+            Some(limits(offer.server.conf().limits().pre_auth_element.get()))
+        })
+        .stream_feature(When::BeforeBind, |_, offer: &Offer<'_>| {
+            Some(limits(offer.server.conf().limits().stanza.get()))
+        });
     }
 }
 

@@ -63,11 +63,24 @@ pub struct Ready {
 
 /// Judges what a conf says of modules, without starting anything.
 pub fn judge(conf: &Conf) -> Result<(), ConfigError> {
-    conf.check_modules(&rookery_modules::ALL.iter().map(|module| module.name).collect::<Vec<_>>())
+    conf.check_modules(&rookery_modules::ALL.iter().map(|module| module.name).collect::<Vec<_>>())?;
+    conf.hosts().iter().try_for_each(|host| rookery_modules::ALL.iter().try_for_each(|module| module.judge(conf, &host.domain)))
 }
 
 /// Serves until `shutdown`. `on_ready` is called once all ports are open; each conf from `reloads` replaces the one before.
 pub async fn serve(
+    conf: Conf,
+    on_ready: impl FnOnce(&Ready),
+    reloads: mpsc::Receiver<Conf>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), StartError> {
+    let store = conf.store().clone();
+    serve_from(async move { Ok(database::open(&store).await?) }, conf, on_ready, reloads, shutdown).await
+}
+
+/// The same with a database that the caller opens, once nothing else stands in the way.
+pub async fn serve_from(
+    store: impl Future<Output = Result<Arc<dyn Store>, StartError>>,
     conf: Conf,
     on_ready: impl FnOnce(&Ready),
     mut reloads: mpsc::Receiver<Conf>,
@@ -77,7 +90,7 @@ pub async fn serve(
     let data = &conf.server().data;
     let control = control::ControlSocket::open(data)
         .map_err(|error| StartError::Data { folder: data.display().to_string(), error })?;
-    let store = database::open(conf.store()).await?;
+    let store = store.await?;
     let server = Server::start(conf.clone(), store.clone(), rookery_modules::ALL).await?;
     let certificates = Arc::new(Certificates::open(HostFiles::of_conf(&conf), None)?);
     let tls = Tls::for_clients(certificates.clone()).map_err(|error| StartError::Tls(error.to_string()))?;
@@ -102,11 +115,12 @@ pub async fn serve(
         tokio::select! {
             () = &mut shutdown => break,
             Some(conf) = reloads.recv() => {
+                if let Err(fault) = server.reload(conf.clone(), rookery_modules::ALL) {
+                    error!("the conf stays as it was: {fault}");
+                    continue;
+                }
                 certificates.reload(HostFiles::of_conf(&conf), None);
                 admission.set_limits(conf.limits().into());
-                if let Err(fault) = server.reload(conf, rookery_modules::ALL) {
-                    error!("the conf stays as it was: {fault}");
-                }
                 clients.reload();
             }
         }

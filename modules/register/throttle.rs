@@ -44,7 +44,8 @@ impl Throttle {
             if self.addresses.len() >= MOST && !self.addresses.contains_key(&address) {
                 self.addresses.retain(|_, tally| !is_past(tally));
                 if self.addresses.len() >= MOST
-                    && let Some(oldest) = self.addresses.iter().min_by_key(|(_, tally)| tally.since).map(|(address, _)| *address)
+                    && let Some(oldest) =
+                        self.addresses.iter().min_by_key(|(_, tally)| tally.since).map(|(address, _)| *address)
                 {
                     self.addresses.remove(&oldest);
                 }

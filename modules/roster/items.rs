@@ -9,8 +9,8 @@ use rookery_xmpp::ns;
 /// The longest name of a contact or group, in bytes.
 const LONGEST: usize = 1023;
 
-/// The groups that one contact may be in.
-const MOST_GROUPS: usize = 64;
+/// The name and groups of one contact together, in bytes: what bounds a roster in memory.
+const MOST_TEXT: usize = 4096;
 
 /// What a roster set asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -51,6 +51,7 @@ pub(super) fn read(query: &Element) -> Result<Wish, StanzaError> {
     if name.is_some_and(|name| name.len() > LONGEST) {
         return Err(unacceptable("The name is too long."));
     }
+    let mut text = name.map_or(0, str::len);
     let mut groups: Vec<String> = Vec::new();
     for group in item.elements().filter(|child| child.is("group", ns::ROSTER)) {
         let group = group.content();
@@ -63,7 +64,8 @@ pub(super) fn read(query: &Element) -> Result<Wish, StanzaError> {
         if groups.contains(&group) {
             return Err(bad("The same group is named twice."));
         }
-        if groups.len() >= MOST_GROUPS {
+        text += group.len();
+        if text > MOST_TEXT {
             return Err(unacceptable("The item is in too many groups."));
         }
         groups.push(group);
@@ -159,7 +161,7 @@ mod tests {
     #[test]
     fn a_set_that_is_wrong_is_refused() {
         let long = "x".repeat(LONGEST + 1);
-        let many: String = (0..=MOST_GROUPS).map(|number| format!("<group>{number}</group>")).collect();
+        let many: String = (0..5).map(|number| format!("<group>{number}{}</group>", "x".repeat(1000))).collect();
         for (query, condition) in [
             ("", "BadRequest"),
             ("<item jid='a@x.example'/><item jid='b@x.example'/>", "BadRequest"),

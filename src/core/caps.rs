@@ -40,10 +40,13 @@ impl Features {
             return None;
         }
         let said = |name: &'static str| query.elements().filter(move |child| child.is(name, ns::DISCO_INFO));
-        let mut features: Vec<Box<str>> = said("feature").filter_map(|feature| feature.get("var").map(Box::from)).collect();
+        let mut features: Vec<Box<str>> =
+            said("feature").filter_map(|feature| feature.get("var").map(Box::from)).collect();
         features.sort_unstable();
         features.dedup();
-        let identities = said("identity").filter_map(|identity| Some((identity.get("category")?.into(), identity.get("type")?.into()))).collect();
+        let identities = said("identity")
+            .filter_map(|identity| Some((identity.get("category")?.into(), identity.get("type")?.into())))
+            .collect();
         let read = Self { identities, features: features.into() };
         (read.size() <= MOST_SAID).then_some(read)
     }
@@ -137,7 +140,9 @@ impl Cache {
             self.bytes -= old.features.size();
         }
         while self.known.len() > MOST_KNOWN || self.bytes > MOST_BYTES {
-            let Some(oldest) = self.known.iter().min_by_key(|(_, known)| known.used).map(|(key, _)| key.clone()) else { return };
+            let Some(oldest) = self.known.iter().min_by_key(|(_, known)| known.used).map(|(key, _)| key.clone()) else {
+                return;
+            };
             if let Some(old) = self.known.remove(&oldest) {
                 self.bytes -= old.features.size();
             }
@@ -195,7 +200,8 @@ mod tests {
     #[test]
     fn b15_a_client_that_says_too_much_is_not_remembered() {
         let long = "x".repeat(MOST_SAID);
-        let query = Element::new("query", ns::DISCO_INFO).child(Element::new("feature", ns::DISCO_INFO).attr("var", long));
+        let query =
+            Element::new("query", ns::DISCO_INFO).child(Element::new("feature", ns::DISCO_INFO).attr("var", long));
         assert_eq!(Features::read(&query), None);
     }
 }

@@ -65,6 +65,8 @@ impl Server {
         };
         let account = match account {
             Ok(Some(account)) => account,
+            // As for an account where nobody is.
+            Ok(None) if kind == MessageType::Headline => return,
             Ok(None) => return self.bounce(&stanza, StanzaError::new(Condition::ServiceUnavailable), session).await,
             Err(error) => return self.bounce(&stanza, error.into(), session).await,
         };

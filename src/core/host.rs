@@ -33,6 +33,11 @@ impl Host {
         self.table.stream_features.iter().filter(|(at, _)| *at == when).filter_map(|(_, feature)| feature(&offer)).collect()
     }
 
+    /// The domains of its components, for disco#items.
+    pub fn components(&self) -> impl Iterator<Item = &BareJid> {
+        self.table.components.iter().map(|(domain, _)| domain)
+    }
+
     /// What the domain says of itself (XEP-0030 §3): made once, since the modules cannot change.
     pub fn info(&self) -> &Element {
         &self.described().0

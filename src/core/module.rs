@@ -357,17 +357,17 @@ impl<M: Module> Hooks<'_, M> {
 
     /// Sees every message that passes `stage`.
     pub fn message(&mut self, way: Way, stage: Stage, f: fn(&Arc<M>, &Cx<'_>, &mut Stanza) -> Flow) -> &mut Self {
-        self.intercept(0, way, stage, f)
+        self.intercept(Family::Message, way, stage, f)
     }
 
     /// Sees every presence that passes `stage`.
     pub fn presence(&mut self, way: Way, stage: Stage, f: fn(&Arc<M>, &Cx<'_>, &mut Stanza) -> Flow) -> &mut Self {
-        self.intercept(1, way, stage, f)
+        self.intercept(Family::Presence, way, stage, f)
     }
 
     /// Sees every IQ between an account's session and somebody else at [`Stage::Guard`] or [`Stage::Deliver`].
     pub fn iq_passing(&mut self, way: Way, stage: Stage, f: fn(&Arc<M>, &Cx<'_>, &mut Stanza) -> Flow) -> &mut Self {
-        self.intercept(2, way, stage, f)
+        self.intercept(Family::Iq, way, stage, f)
     }
 
     /// Gives the module a domain of its own, such as conference.example.org.
@@ -425,19 +425,30 @@ impl<M: Module> Hooks<'_, M> {
         self
     }
 
-    fn intercept(&mut self, kind: usize, way: Way, stage: Stage, f: fn(&Arc<M>, &Cx<'_>, &mut Stanza) -> Flow) -> &mut Self {
+    fn intercept(&mut self, family: Family, way: Way, stage: Stage, f: fn(&Arc<M>, &Cx<'_>, &mut Stanza) -> Flow) -> &mut Self {
         let module = self.module.clone();
-        if let Some(list) = self.table.interceptors.get_mut(place(kind, way, stage)) {
+        if let Some(list) = self.table.interceptors.get_mut(place(family, way, stage)) {
             list.push(Box::new(move |cx, stanza| f(&module, cx, stanza)));
         }
         self
     }
 }
 
-const STAGES: usize = 6;
+/// The stanzas that a list of interceptors is for.
+#[derive(Clone, Copy)]
+enum Family {
+    Message,
+    Presence,
+    Iq,
+}
 
-fn place(kind: usize, way: Way, stage: Stage) -> usize {
-    (kind * 2 + way as usize) * STAGES + stage as usize
+const FAMILIES: usize = Family::Iq as usize + 1;
+const WAYS: usize = Way::Incoming as usize + 1;
+const STAGES: usize = Stage::Undelivered as usize + 1;
+
+/// Where in the table the interceptors of this family, way and stage are.
+fn place(family: Family, way: Way, stage: Stage) -> usize {
+    (family as usize * WAYS + way as usize) * STAGES + stage as usize
 }
 
 pub(crate) struct IqDoor {
@@ -477,7 +488,7 @@ impl Default for Table {
             extras: Vec::new(),
             iq: Vec::new(),
             pre_auth: Vec::new(),
-            interceptors: std::iter::repeat_with(Vec::new).take(3 * 2 * STAGES).collect(),
+            interceptors: std::iter::repeat_with(Vec::new).take(FAMILIES * WAYS * STAGES).collect(),
             components: Vec::new(),
             stream_features: Vec::new(),
             nonzas: Vec::new(),
@@ -495,12 +506,12 @@ impl Table {
     }
 
     pub(crate) fn interceptors(&self, kind: Kind, way: Way, stage: Stage) -> &[InterceptFn] {
-        let kind = match kind {
-            Kind::Message(_) => 0,
-            Kind::Presence(_) => 1,
-            Kind::Iq(_) => 2,
+        let family = match kind {
+            Kind::Message(_) => Family::Message,
+            Kind::Presence(_) => Family::Presence,
+            Kind::Iq(_) => Family::Iq,
         };
-        self.interceptors.get(place(kind, way, stage)).map_or(&[], Vec::as_slice)
+        self.interceptors.get(place(family, way, stage)).map_or(&[], Vec::as_slice)
     }
 
     pub(crate) fn iq_door(&self, kind: IqType, at: Target, ns: &str, name: &str) -> Option<&IqFn> {
@@ -526,12 +537,18 @@ pub struct Entry {
     /// [`Module::XEPS`].
     pub xeps: &'static [Xep],
     install: fn(&Conf, &Arc<Server>, &BareJid, &mut Table) -> Result<(), ConfigError>,
+    judge: fn(&Conf, &BareJid) -> Result<(), ConfigError>,
 }
 
 impl Entry {
     /// The entry of a module.
     pub const fn of<M: Module>() -> Self {
-        Self { name: M::NAME, xeps: M::XEPS, install: install::<M> }
+        Self { name: M::NAME, xeps: M::XEPS, install: install::<M>, judge: judge::<M> }
+    }
+
+    /// Reads the module's options for a host and throws them away: for whoever checks a conf without a server.
+    pub fn judge(&self, conf: &Conf, domain: &BareJid) -> Result<(), ConfigError> {
+        (self.judge)(conf, domain)
     }
 
     /// Builds the module for a host, if the conf has it on, and adds its hooks to the table.
@@ -549,4 +566,8 @@ fn install<M: Module>(conf: &Conf, server: &Arc<Server>, domain: &BareJid, table
     table.modules.push((M::NAME, M::XEPS));
     M::hooks(&mut Hooks { module: Arc::new(module), table });
     Ok(())
+}
+
+fn judge<M: Module>(conf: &Conf, domain: &BareJid) -> Result<(), ConfigError> {
+    conf.module::<M::Config>(domain.as_str(), M::NAME, M::ON).map(drop)
 }

@@ -25,13 +25,20 @@ pub(crate) struct Request {
 impl Server {
     /// Asks a client in the name of its domain. Its error is the client's, or `remote-server-timeout` when it says
     /// nothing for so long, or `recipient-unavailable` when the session ends.
-    pub fn ask_client(self: &Arc<Self>, session: &Arc<Session>, kind: IqType, payload: Element, patience: Duration) -> BoxFuture<IqResult> {
+    pub fn ask_client(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        kind: IqType,
+        payload: Element,
+        patience: Duration,
+    ) -> BoxFuture<IqResult> {
         let session = session.clone();
         Box::pin(async move {
             let id: Box<str> = random_id().map_err(|_| StanzaError::new(Condition::InternalServerError))?.into();
             let (answer, answered) = oneshot::channel();
             session.expect(Request { id: id.clone(), answer });
-            let request = Stanza::iq(kind, id.clone()).from(session.jid.domain()).to(session.jid.clone()).child(payload);
+            let request =
+                Stanza::iq(kind, id.clone()).from(session.jid.domain()).to(session.jid.clone()).child(payload);
             let gone = || StanzaError::new(Condition::RecipientUnavailable);
             if session.send(request) == Pushed::Refused {
                 session.forget(&id);

@@ -217,11 +217,6 @@ impl Server {
         self.hosts.load().hosts.values().cloned().collect()
     }
 
-    /// The domains of the components, for disco#items.
-    pub fn components_of(&self, host: &Host) -> Vec<BareJid> {
-        host.table.components.iter().map(|(domain, _)| domain.clone()).collect()
-    }
-
     /// Whether this address administers the server.
     pub fn is_admin(&self, who: &Jid) -> bool {
         self.bounds.load().admins.iter().any(|admin| admin.as_str() == who.bare_str())
@@ -405,7 +400,14 @@ impl Server {
             self.disconnected(session, parted, false).await;
             return Err(ResumeError::Busy);
         }
-        let resumed = session.resume(h, answer)?.ok_or(ResumeError::Gone)?;
+        let resumed = match session.resume(h, answer) {
+            Ok(resumed) => resumed.ok_or(ResumeError::Gone)?,
+            Err(error) => {
+                // The old connection is past already, so nobody else would end the session.
+                self.disconnected(session, parted, false).await;
+                return Err(error.into());
+            }
+        };
         if let Some(parked) = resumed.parked {
             warn!(session = %session.jid, "a stanza is given up, since the client ends whenever it gets it");
             self.give_up(parked).await;
@@ -416,6 +418,11 @@ impl Server {
 
     /// Runs something beside whatever is going on now.
     pub fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+        tokio::spawn(future);
+    }
+
+    /// Runs a future beside all else, for modules that have something long to do.
+    pub fn beside(&self, future: impl Future<Output = ()> + Send + 'static) {
         tokio::spawn(future);
     }
 
@@ -511,7 +518,7 @@ impl Server {
         Some(hook(call).await)
     }
 
-    /// Ends everything in order: sessions are closed with `system-shutdown`, what waits is written.
+    /// The first step of the end: all sessions are told, and close their streams. [`Self::finish`] is the last.
     pub async fn stop(self: &Arc<Self>) {
         for account in self.accounts.all() {
             for session in account.sessions() {

@@ -96,9 +96,10 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// Some resource has it for certain. Never call this while a session is locked.
-    pub fn delivered(self: &Arc<Self>) {
-        let mut tail = self.account.tail.lock();
+    /// Some resource has it for certain. Gives what the sender waits for: to be dropped when neither tail nor session is
+    /// locked.
+    #[must_use]
+    pub(crate) fn delivered(self: &Arc<Self>, tail: &mut Tail) -> Option<Arc<Receipt>> {
         let mut fate = self.fate.lock();
         let receipt = fate.receipt.take();
         match fate.phase {
@@ -120,9 +121,7 @@ impl Kept {
             }
             Phase::Overtaken | Phase::Delivered | Phase::Void => {}
         }
-        drop(fate);
-        drop(tail);
-        drop(receipt);
+        receipt
     }
 
     /// Refused after all; whoever still holds it passes it over.
@@ -182,7 +181,8 @@ pub struct Tail {
     pub(crate) live: BTreeMap<u64, Arc<Kept>>,
     /// All that waits, on disk or not.
     pub(crate) size: TailSize,
-    /// Grows whenever an entry leaves `live` for the disk alone: a page read before that may lack it.
+    /// Grows whenever an entry leaves `live`, for the disk alone or for good: a page read before that may lack it, or have it
+    /// still.
     pub(crate) epoch: u64,
 }
 
@@ -386,7 +386,10 @@ impl Writer {
 
     fn written(&self, appends: Vec<Arc<Kept>>, removals: Vec<Arc<Kept>>) {
         for kept in removals {
-            kept.account.tail.lock().live.remove(&kept.id);
+            let mut tail = kept.account.tail.lock();
+            if tail.live.remove(&kept.id).is_some() {
+                tail.epoch += 1;
+            }
         }
         for kept in appends {
             let mut tail = kept.account.tail.lock();

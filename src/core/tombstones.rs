@@ -19,16 +19,25 @@ pub(crate) async fn bury<S: KeyValueStore + ?Sized>(store: &S, user: &BareJid) -
 }
 
 /// Whether an account of this name was deleted within the last `time`.
-pub(crate) async fn is_buried<S: KeyValueStore + ?Sized>(store: &S, user: &BareJid, time: Duration) -> Result<bool, StoreError> {
+pub(crate) async fn is_buried<S: KeyValueStore + ?Sized>(
+    store: &S,
+    user: &BareJid,
+    time: Duration,
+) -> Result<bool, StoreError> {
     let Some(local) = user.localpart() else { return Ok(false) };
     let value = store.value(&user.domain(), MODULE, local).await?;
     Ok(value.is_some_and(|value| is_fresh(&value, time)))
 }
 
 /// Forgets the names that were deleted longer ago than that.
-pub(crate) async fn clear<S: KeyValueStore + ?Sized>(store: &S, domain: &BareJid, time: Duration) -> Result<(), StoreError> {
+pub(crate) async fn clear<S: KeyValueStore + ?Sized>(
+    store: &S,
+    domain: &BareJid,
+    time: Duration,
+) -> Result<(), StoreError> {
     let values = store.values(domain, MODULE).await?;
-    let past: Vec<_> = values.into_iter().filter(|(_, value)| !is_fresh(value, time)).map(|(local, _)| (local, None)).collect();
+    let past: Vec<_> =
+        values.into_iter().filter(|(_, value)| !is_fresh(value, time)).map(|(local, _)| (local, None)).collect();
     if past.is_empty() { Ok(()) } else { store.set_values(domain, MODULE, &past).await }
 }
 

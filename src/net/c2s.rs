@@ -1,7 +1,7 @@
 //! Client connections: what they go by, and the task that drives each.
 //!
 //! The rules of the stream are `rookery_xmpp::stream`'s, those of sessions and stanzas `rookery-core`'s; the
-//! [`driver`] carries bytes and time between them, and `login` the answers until there is a session.
+//! driver (`c2s/driver.rs`) carries bytes and time between them, and `c2s/login.rs` the answers until there is a session.
 
 mod driver;
 mod login;

@@ -30,7 +30,13 @@ fn log_in(address: &str, password: &str, by: Mechanism, then: &str) -> bool {
         deadlines: Deadlines::default(),
     };
     let user = BareJid::new("alice@localhost").unwrap();
-    let login = Login { user: "alice".into(), password: password.to_owned().into(), plain: true, external: false, only: Some(by) };
+    let login = Login {
+        user: "alice".into(),
+        password: password.to_owned().into(),
+        plain: true,
+        external: false,
+        only: Some(by),
+    };
     let peer = Peer { to: user.domain(), from: Some(user.into()), login: Some(login), binding: Binding::Any };
     let mut tcp = TcpStream::connect(address).unwrap();
     tcp.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
@@ -76,7 +82,7 @@ fn forms(secret: &str) -> Vec<String> {
     for before in 0..3 {
         let padded = [&vec![0; before], secret.as_bytes()].concat();
         for encoded in [STANDARD_NO_PAD.encode(&padded), URL_SAFE_NO_PAD.encode(&padded)] {
-            forms.push(encoded[4..encoded.len() - 4].to_owned());
+            forms.push(encoded.get(4..encoded.len() - 4).unwrap().to_owned());
         }
     }
     forms

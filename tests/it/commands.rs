@@ -197,6 +197,11 @@ fn check_judges_without_starting() {
     assert_eq!(code, 1);
     assert!(said.contains(r#""line":2,"column":1,"option":"limits.dept""#), "{said}");
 
+    std::fs::write(folder.0.join("rookery.toml"), "[modules.version]\nshow_so = true\n").unwrap();
+    let (code, said) = folder.run(&["check", "--json"], "");
+    assert_eq!(code, 1);
+    assert!(said.contains(r#""line":2,"column":1,"option":"modules.version.show_so""#), "{said}");
+
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     std::fs::write(folder.0.join("rookery.toml"), format!("[[listen]]\naddress = \"{address}\"\n")).unwrap();

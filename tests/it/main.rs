@@ -3,10 +3,22 @@
 // A test that panics has failed, which is what it is for.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+mod blocking;
 mod canary;
+mod caps;
 mod commands;
+mod contacts;
 mod delivery;
+mod disco;
+mod documents;
+mod layout;
+mod outside;
+mod presence;
+mod questions;
+mod register;
+mod rfc6121;
 mod roster;
+mod rules;
 mod subscription;
 mod told;
 mod world;

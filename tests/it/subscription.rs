@@ -6,6 +6,7 @@ use rookery_core::server::Server;
 use rookery_core::store::Store;
 use rookery_xmpp::ns;
 
+use crate::outside;
 use crate::world::{Client, World};
 
 const JULIET: &str = "juliet@localhost";
@@ -413,4 +414,50 @@ async fn both_rosters_agree_whatever_is_said() {
         assert_eq!(asks(&hers, ROMEO), his.is_requested_by(JULIET), "after {number}");
         assert_eq!(asks(&his, JULIET), hers.is_requested_by(ROMEO), "after {number}");
     }
+}
+
+#[tokio::test]
+async fn what_leaves_the_server_is_from_bare_to_bare_and_in_order() {
+    let world = outside::world(&[JULIET]).await;
+    let juliet = world.interested(JULIET, "balcony").await;
+    let paris = "paris@outside.example";
+    let hears = |kind: &str| format!("<presence type='{kind}' from='{paris}/x' to='juliet@localhost'/>");
+    let (subscribe, available) =
+        (format!("subscribe juliet@localhost -> {paris}"), format!("available juliet@localhost/balcony -> {paris}"));
+    let (subscribed, unavailable) =
+        (format!("subscribed juliet@localhost -> {paris}"), format!("unavailable juliet@localhost/balcony -> {paris}"));
+    let (unsubscribe, unsubscribed) =
+        (format!("unsubscribe juliet@localhost -> {paris}"), format!("unsubscribed juliet@localhost -> {paris}"));
+
+    juliet.send(&to("subscribe", "paris@outside.example/x")).await;
+    assert_eq!(outside::seen(), [subscribe.as_str()]);
+    // Routed again, though nothing changes (Appendix A.2.1).
+    juliet.send(&to("subscribe", paris)).await;
+    assert_eq!(outside::seen(), [subscribe.as_str()]);
+    world.route(&hears("subscribe")).await;
+    assert!(outside::seen().is_empty(), "nobody approves in her name (§3.1.3)");
+    juliet.send(&to("subscribed", paris)).await;
+    assert_eq!(outside::seen(), [subscribed.as_str(), &available]);
+    // The other server has lost it: the answer comes at once.
+    world.route(&hears("subscribe")).await;
+    assert_eq!(outside::seen(), [subscribed.as_str(), &available]);
+    world.route(&hears("unsubscribe")).await;
+    assert_eq!(outside::seen(), [unavailable.as_str()]);
+    // Approved before being asked: an answer, and what there is to see.
+    juliet.send(&to("subscribed", paris)).await;
+    assert!(outside::seen().is_empty());
+    world.route(&hears("subscribe")).await;
+    assert_eq!(outside::seen(), [subscribed.as_str(), &available]);
+    juliet.send(&to("unsubscribed", paris)).await;
+    assert_eq!(outside::seen(), [unavailable.as_str(), &unsubscribed]);
+    juliet.send(&to("unsubscribe", paris)).await;
+    assert_eq!(outside::seen(), [unsubscribe.as_str()]);
+
+    juliet.send(&to("subscribed", paris)).await;
+    world.route(&hears("subscribe")).await;
+    juliet.send(&to("subscribe", paris)).await;
+    world.route(&hears("subscribed")).await;
+    outside::seen();
+    remove(&juliet, paris).await;
+    assert_eq!(outside::seen(), [unavailable.as_str(), &unsubscribe, &unsubscribed]);
 }

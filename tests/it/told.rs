@@ -25,7 +25,8 @@ impl Client {
     }
 }
 
-fn line(stanza: &Element) -> String {
+/// A stanza as a line.
+pub(crate) fn line(stanza: &Element) -> String {
     let get = |name| stanza.get(name).unwrap_or("");
     if stanza.get("type") == Some("error") {
         let error = stanza.find("error", ns::CLIENT).unwrap();

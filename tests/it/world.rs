@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use rookery_core::config::Conf;
-use rookery_core::module::Nonza;
+use rookery_core::module::{Entry, Nonza};
 use rookery_core::server::Server;
 use rookery_core::session::{Session, StreamInfo};
 use rookery_core::store::{AccountStore, Store};
@@ -24,7 +24,7 @@ pub(crate) struct World {
 
 /// A client without a stream: what it would send goes to the server, what it would read is taken from its session.
 pub(crate) struct Client {
-    server: Arc<Server>,
+    pub(crate) server: Arc<Server>,
     pub(crate) session: Arc<Session>,
     pub(crate) connection: u64,
 }
@@ -36,6 +36,10 @@ impl World {
     }
 
     pub(crate) async fn with_conf(conf: &str, accounts: &[&str]) -> Self {
+        Self::with_modules(conf, accounts, rookery_modules::ALL).await
+    }
+
+    pub(crate) async fn with_modules(conf: &str, accounts: &[&str], modules: &[Entry]) -> Self {
         let store = Arc::new(MemoryStore::new());
         let credentials = Credentials::from_password("secret", 4096).unwrap();
         for account in accounts {
@@ -43,7 +47,7 @@ impl World {
         }
         let conf = Conf::parse(conf, "test.toml").unwrap();
         let database: Arc<dyn Store> = store.clone();
-        let server = Server::start(conf, database, rookery_modules::ALL).await.unwrap();
+        let server = Server::start(conf, database, modules).await.unwrap();
         Self { server, store }
     }
 
@@ -99,9 +103,35 @@ impl World {
         assert!(enabled.starts_with("<enabled"), "{enabled}");
         client
     }
+
+    /// Lets the tasks beside the clients run until nothing is left for them to do now. The clock may be paused.
+    pub(crate) async fn settle(&self) {
+        for _ in 0..64 {
+            tokio::task::yield_now().await;
+        }
+    }
 }
 
 impl Client {
+    /// A client of a session that was bound elsewhere.
+    pub(crate) fn over(world: &World, session: Arc<Session>) -> Self {
+        let connection = session.connection();
+        Self { server: world.server.clone(), session, connection }
+    }
+
+    /// Waits until the server closes the stream: what came before, and the stream error.
+    pub(crate) async fn last_words(&self) -> (String, String) {
+        let mut buffer = Vec::new();
+        for _ in 0..10_000 {
+            let drained = self.session.drain(self.connection, &mut buffer, 1 << 20, Instant::now());
+            if let Some(error) = drained.expect("the connection is the session's").close {
+                return (String::from_utf8(buffer).unwrap(), error.to_element().to_xml());
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        panic!("the stream is open still");
+    }
+
     /// Sends a stanza or a nonza.
     pub(crate) async fn send(&self, xml: &str) {
         let bytes = Bytes::copy_from_slice(xml.as_bytes());
