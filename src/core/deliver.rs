@@ -109,7 +109,7 @@ impl Server {
             }
         }
         if refused.is_none() && storable {
-            let waits = !targets.iter().any(|target| !target.is_detached() && target.catching_up().is_none());
+            let waits = !targets.iter().any(|target| !target.is_detached() && !target.is_behind());
             let bounds = self.bounds.load();
             if waits && self.writer.is_failing() {
                 let text = "The server cannot store messages at the moment; please try again later.";

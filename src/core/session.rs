@@ -659,6 +659,11 @@ impl Session {
             || state.outbox.iter().any(|out| matches!(out, Out::Stanza(out) if is(&out.kept)))
     }
 
+    /// Whether new kept messages wait in the tail until the session has room for them.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.state.lock().catching_up.is_some()
+    }
+
     /// From where on the session wants its tail, while it is catching up and has room.
     pub(crate) fn catching_up(&self) -> Option<u64> {
         let state = self.state.lock();
