@@ -34,9 +34,7 @@ impl Driver {
             Phase::BeforeAuth => host.stream_features(server, When::BeforeAuth, secured),
             Phase::AfterAuth => host.stream_features(server, When::BeforeBind, secured),
         };
-        // A host that knows of registration and has it off must say so (XEP-0077 §3.1); one without the module is deaf.
-        let registers = host.table.answers_before_auth(ns::REGISTER) || host.table.answers(ns::REGISTER);
-        let register = secured && registers;
+        let register = secured && host.table.answers_before_auth(ns::REGISTER);
         self.host = Some(host);
         self.stream.handle_host(Ok(stream::Host { features, external: Vec::new(), register }));
     }
