@@ -246,7 +246,11 @@ impl Session {
     }
 
     /// Changes what a module keeps in the session, made by default first. The session is locked meanwhile.
-    pub fn update<T: std::any::Any + Send + Default, R>(&self, slot: Slot<T>, f: impl FnOnce(&mut T) -> R) -> Option<R> {
+    pub fn update<T: std::any::Any + Send + Default, R>(
+        &self,
+        slot: Slot<T>,
+        f: impl FnOnce(&mut T) -> R,
+    ) -> Option<R> {
         self.state.lock().slots.entry(slot).map(f)
     }
 
@@ -284,7 +288,10 @@ impl Session {
                 return Pushed::Taken;
             }
         } else if state.bytes > self.limits.outbox * 2 {
-            state.closing = Some(StreamError::new(StreamCondition::ResourceConstraint).with_text("Your client reads more slowly than it is sent to."));
+            state.closing = Some(
+                StreamError::new(StreamCondition::ResourceConstraint)
+                    .with_text("Your client reads more slowly than it is sent to."),
+            );
             drop(state);
             self.wake.notify_one();
             return Pushed::Refused;
@@ -505,7 +512,8 @@ impl Session {
             let answer = answer(acks.incoming.h());
             // Nonzas of the old connection (answers, requests) mean nothing on the new one.
             let waiting = std::mem::take(&mut state.outbox).into_iter().filter(|out| matches!(out, Out::Stanza(_)));
-            state.outbox = std::iter::once(Out::Nonza(answer)).chain(again.into_iter().map(Out::Stanza)).chain(waiting).collect();
+            state.outbox =
+                std::iter::once(Out::Nonza(answer)).chain(again.into_iter().map(Out::Stanza)).chain(waiting).collect();
             state.bytes = state.outbox.iter().map(Out::size).sum();
             state.phase = Phase::Attached;
             state.closing = None;
@@ -586,7 +594,9 @@ impl Session {
         if state.bytes < self.limits.outbox / 2 {
             self.roomy.notify_waiters();
         }
-        drained.hungry = state.catching_up.is_some() && state.bytes < self.limits.outbox / 2 && !state.is_full(&self.limits, state.wanted);
+        drained.hungry = state.catching_up.is_some()
+            && state.bytes < self.limits.outbox / 2
+            && !state.is_full(&self.limits, state.wanted);
         drained.wrote = buffer.len() > start;
         if !drained.more {
             drained.close = state.closing.take();
@@ -635,7 +645,11 @@ impl Session {
             left.extend(acks.unacked.take_all());
             acks.unacked_bytes = 0;
         }
-        left.extend(std::mem::take(&mut state.in_flight).into_iter().map(|kept| Outgoing { stanza: kept.stanza.clone(), to: None, kept: Some(kept) }));
+        left.extend(std::mem::take(&mut state.in_flight).into_iter().map(|kept| Outgoing {
+            stanza: kept.stanza.clone(),
+            to: None,
+            kept: Some(kept),
+        }));
         left.extend(std::mem::take(&mut state.outbox).into_iter().filter_map(|out| match out {
             Out::Stanza(out) => Some(out),
             _ => None,
@@ -657,6 +671,11 @@ impl Session {
         state.acks.as_ref().is_some_and(|acks| acks.unacked.iter().any(|out| is(&out.kept)))
             || state.in_flight.iter().any(|kept| kept.id == id)
             || state.outbox.iter().any(|out| matches!(out, Out::Stanza(out) if is(&out.kept)))
+    }
+
+    /// Whether new kept messages wait in the tail until the session has room for them.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.state.lock().catching_up.is_some()
     }
 
     /// From where on the session wants its tail, while it is catching up and has room.
