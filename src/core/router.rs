@@ -169,12 +169,18 @@ impl Server {
         match poll_once(&mut answer) {
             Poll::Ready(result) => self.answer(&request, result, session).await,
             Poll::Pending => {
+                let turn = session.map(|session| session.begin_request());
+                if let Some(None) = turn {
+                    // It asks faster than it can be answered: it waits, and is not read from meanwhile.
+                    let result = answer.await;
+                    return self.answer(&request, result, session).await;
+                }
                 // The client's next stanzas need not wait for the database.
                 let (server, session) = (self.clone(), session.cloned());
                 tokio::spawn(async move {
                     let result = answer.await;
                     server.answer(&request, result, session.as_ref()).await;
-                    drop(waiting);
+                    drop((waiting, turn));
                 });
             }
         }

@@ -10,6 +10,7 @@ mod contacts;
 mod delivery;
 mod disco;
 mod documents;
+mod floods;
 mod outside;
 mod presence;
 mod questions;
