@@ -1,6 +1,7 @@
 //! The command line: what there is to say, which conf is meant, and how commands answer people and programs.
 
 mod check;
+mod files;
 mod logs;
 mod serve;
 mod user;

@@ -43,6 +43,8 @@ pub struct Target {
     pub source: Option<IpAddr>,
     /// The mechanism; the strongest that is offered otherwise.
     pub mechanism: Option<Mechanism>,
+    /// The kernel's buffer for what we do not read, in bytes; its own choice otherwise.
+    pub receive_buffer: Option<u32>,
 }
 
 /// What `<enabled/>` said.
@@ -90,6 +92,9 @@ impl Connection {
         let socket = TcpSocket::new_v4()?;
         if let Some(source) = target.source {
             socket.bind(SocketAddr::new(source, 0))?;
+        }
+        if let Some(size) = target.receive_buffer {
+            socket.set_recv_buffer_size(size)?;
         }
         let tcp = socket.connect(target.address).await?;
         tcp.set_nodelay(true)?;

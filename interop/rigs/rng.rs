@@ -18,7 +18,7 @@ impl Rng {
     }
 
     /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -28,7 +28,7 @@ impl Rng {
 
     /// Below `end`, which is not 0.
     pub fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
+        self.draw() % end
     }
 
     /// True once in `n` times.
@@ -43,6 +43,6 @@ impl Rng {
 
     /// A generator of its own for part number `part`.
     pub fn fork(&mut self, part: u64) -> Self {
-        Self(self.next() ^ part.wrapping_mul(0xd134_2543_de82_ef95))
+        Self(self.draw() ^ part.wrapping_mul(0xd134_2543_de82_ef95))
     }
 }

@@ -60,7 +60,7 @@ pub struct Choice {
     /// Keep the temporary folder, with conf and logs, and say where it is
     #[arg(long)]
     pub keep: bool,
-    /// Lines for Rookery's conf, below [limits]
+    /// Lines for the section of limits in Rookery's conf, in place of the rig's own
     #[arg(long, value_name = "TOML")]
     pub limits: Option<String>,
 }
@@ -179,7 +179,7 @@ impl Server {
             Transport::Direct => self.ports[2],
         };
         let address = self.options.address.unwrap_or_else(|| SocketAddr::new(self.ip, port));
-        Target { address, transport, domain: DOMAIN.into(), source: None, mechanism: None }
+        Target { address, transport, domain: DOMAIN.into(), source: None, mechanism: None, receive_buffer: None }
     }
 
     /// Makes accounts with [`PASSWORD`]; the server runs.
@@ -248,7 +248,8 @@ pub fn users(prefix: &str, count: usize) -> Vec<String> {
     (0..count).map(|number| format!("{prefix}{number}")).collect()
 }
 
-/// Raises the limit of open files, this process's with `own`, as far as the system lets us; the limit reached.
+/// Raises this process's limit of open files, and so that of the servers it starts, as far as the system lets us; gives the
+/// limit reached.
 pub fn raise_descriptors() -> usize {
     let pid = std::process::id().to_string();
     for limit in [1 << 20, 200_000, 100_000] {

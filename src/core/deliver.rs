@@ -109,14 +109,19 @@ impl Server {
             }
         }
         if refused.is_none() && storable {
-            let waits = !targets.iter().any(|target| !target.is_detached() && target.catching_up().is_none());
+            let waits = !targets.iter().any(|target| !target.is_detached() && !target.is_behind());
             let bounds = self.bounds.load();
             if waits && self.writer.is_failing() {
                 let text = "The server cannot store messages at the moment; please try again later.";
-                refused = Some(StanzaError::new(Condition::ResourceConstraint).with_kind(ErrorKind::Wait).with_text(text));
-            } else if waits && (tail.size.messages >= bounds.tail_messages || tail.size.bytes + stanza.size() as u64 > bounds.tail_bytes) {
+                refused =
+                    Some(StanzaError::new(Condition::ResourceConstraint).with_kind(ErrorKind::Wait).with_text(text));
+            } else if waits
+                && (tail.size.messages >= bounds.tail_messages
+                    || tail.size.bytes + stanza.size() as u64 > bounds.tail_bytes)
+            {
                 let text = "The recipient's mailbox is full.";
-                refused = Some(StanzaError::new(Condition::ServiceUnavailable).with_kind(ErrorKind::Wait).with_text(text));
+                refused =
+                    Some(StanzaError::new(Condition::ServiceUnavailable).with_kind(ErrorKind::Wait).with_text(text));
             }
         }
         if let Some(error) = refused {
@@ -124,7 +129,8 @@ impl Server {
         }
         let id = self.ids.next();
         if storable {
-            stanza.append(Element::new("stanza-id", ns::SID).attr("by", account.jid.as_str()).attr("id", id.to_string()));
+            stanza
+                .append(Element::new("stanza-id", ns::SID).attr("by", account.jid.as_str()).attr("id", id.to_string()));
         }
         for stage in [Stage::Archive, Stage::Copy, Stage::Deliver] {
             match self.pass_in_order(host, account, &targets, &mut stanza, stage) {
@@ -157,9 +163,13 @@ impl Server {
                     Kind::Iq(IqType::Get | IqType::Set) => {
                         self.bounce(&out.stanza, StanzaError::new(Condition::ServiceUnavailable), None).await;
                     }
-                    Kind::Message(kind @ (MessageType::Normal | MessageType::Chat)) if out.stanza.has("body", ns::CLIENT) => {
+                    Kind::Message(kind @ (MessageType::Normal | MessageType::Chat))
+                        if out.stanza.has("body", ns::CLIENT) =>
+                    {
                         let to = Jid::from(account.jid.clone());
-                        if let Err((stanza, error)) = self.hand_out(&host, account, &to, kind, Stanza::clone(&out.stanza), None) {
+                        if let Err((stanza, error)) =
+                            self.hand_out(&host, account, &to, kind, Stanza::clone(&out.stanza), None)
+                        {
                             self.bounce(&stanza, error, None).await;
                         }
                     }
@@ -264,7 +274,8 @@ impl Server {
         }
         let full = page.len() == PAGE;
         let last = page.last().filter(|_| full).map_or(u64::MAX, |entry| entry.id);
-        let mut waiting: BTreeMap<u64, Arc<Kept>> = tail.live.range(after.saturating_add(1)..=last).map(|(id, kept)| (*id, kept.clone())).collect();
+        let mut waiting: BTreeMap<u64, Arc<Kept>> =
+            tail.live.range(after.saturating_add(1)..=last).map(|(id, kept)| (*id, kept.clone())).collect();
         for entry in page {
             if let Some(stanza) = parse(&entry) {
                 waiting.insert(entry.id, tail.recall(account, entry, Arc::new(stanza)));
@@ -277,11 +288,16 @@ impl Server {
         let mut room = true;
         for (id, kept) in waiting {
             let resource = kept.resource.as_deref();
-            let for_other = resource.is_some_and(|resource| session.jid.resource() != resource && account.session(resource).is_some());
+            let for_other = resource
+                .is_some_and(|resource| session.jid.resource() != resource && account.session(resource).is_some());
             if !room {
             } else if !kept.is_waiting() || for_other || held.contains(&id) {
                 session.pass_over(id);
-            } else if !session.push_caught(Outgoing { stanza: Arc::new(delayed(&kept)), to: None, kept: Some(kept.clone()) }) {
+            } else if !session.push_caught(Outgoing {
+                stanza: Arc::new(delayed(&kept)),
+                to: None,
+                kept: Some(kept.clone()),
+            }) {
                 room = false;
             }
             tail.release(&kept);
@@ -299,7 +315,13 @@ impl Server {
 
     // ---- presence -------------------------------------------------------------------------------------------------
 
-    pub(crate) async fn deliver_presence(self: &Arc<Self>, host: &Arc<Host>, kind: PresenceType, mut stanza: Stanza, session: Option<&Arc<Session>>) {
+    pub(crate) async fn deliver_presence(
+        self: &Arc<Self>,
+        host: &Arc<Host>,
+        kind: PresenceType,
+        mut stanza: Stanza,
+        session: Option<&Arc<Session>>,
+    ) {
         let Some(to) = stanza.head.to.clone() else { return };
         let plain = matches!(kind, PresenceType::Available | PresenceType::Unavailable | PresenceType::Error);
         let account = match self.accounts.loaded(to.bare_str()) {
@@ -339,7 +361,11 @@ impl Server {
         let wanted = from == account.jid.as_str() || account.roster().subscription(from).is_to();
         for target in targets {
             let out = Outgoing { stanza: stanza.clone(), to: None, kept: None };
-            if wanted { target.push(out) } else { target.offer(out) };
+            if wanted {
+                target.push(out)
+            } else {
+                target.offer(out)
+            };
         }
     }
 
@@ -373,7 +399,9 @@ impl Server {
         match to.resourcepart() {
             None => self.ask(host, Some(account), kind, stanza, waiting, session).await,
             Some(resource) => {
-                let taken = account.session(resource).is_some_and(|target| target.offer(Outgoing::new(stanza.clone())) == Pushed::Taken);
+                let taken = account
+                    .session(resource)
+                    .is_some_and(|target| target.offer(Outgoing::new(stanza.clone())) == Pushed::Taken);
                 if !taken {
                     self.bounce(&stanza, unavailable(), session).await;
                 }
@@ -394,7 +422,13 @@ fn targets(account: &Account, to: &Jid, kind: MessageType) -> (Sessions, Otherwi
             MessageType::Headline | MessageType::Error => return (Sessions::new(), Otherwise::Ignore),
         }
     }
-    let reachable = || account.sessions().into_iter().filter(|session| session.priority().is_some_and(|priority| priority >= 0)).collect();
+    let reachable = || {
+        account
+            .sessions()
+            .into_iter()
+            .filter(|session| session.priority().is_some_and(|priority| priority >= 0))
+            .collect()
+    };
     match kind {
         MessageType::Normal | MessageType::Chat => (reachable(), Otherwise::Keep),
         MessageType::Headline => (reachable(), Otherwise::Ignore),
@@ -412,7 +446,9 @@ pub(crate) fn may_be_kept(kind: MessageType, stanza: &Stanza) -> bool {
     if stanza.has("no-store", ns::HINTS) {
         return false;
     }
-    stanza.has("store", ns::HINTS) || stanza.has_such(|ns, name| ns != ns::CHATSTATES && ns != ns::HINTS && !(ns == ns::CLIENT && name == "thread"))
+    stanza.has("store", ns::HINTS)
+        || stanza
+            .has_such(|ns, name| ns != ns::CHATSTATES && ns != ns::HINTS && !(ns == ns::CLIENT && name == "thread"))
 }
 
 /// A kept message as it is sent later: with the time at which the server took it (XEP-0203).

@@ -1,5 +1,9 @@
 //! The server model: modules and their hooks, accounts and sessions, the router, and what it asks of the database.
 //!
+//! Read it in the order a stanza passes: `router` says where it goes and `deliver` what becomes of it there; `session` and
+//! `tail` hold it until it is confirmed; `account` and `server` hold those. `module` is what features are written against,
+//! `store` what a database must do.
+//!
 //! Core knows stanzas and addresses (`rookery-xmpp`) and nothing of sockets, SQL or single XEPs' features.
 
 pub mod account;
@@ -9,6 +13,7 @@ pub mod control;
 mod deliver;
 pub mod host;
 pub mod module;
+pub mod panic;
 mod request;
 pub mod roster;
 mod router;

@@ -4,7 +4,6 @@
 //! Routing is no task and no hop: it runs in the sender's task, up to the recipients' outboxes. What happens inside an
 //! account is in `deliver.rs`.
 
-use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -12,11 +11,12 @@ use std::task::{Context, Poll, Waker};
 use rookery_xmpp::error::{Condition, StanzaError, StreamCondition, StreamError};
 use rookery_xmpp::ns;
 use rookery_xmpp::stanza::{IqType, Kind, PresenceType, Stanza};
-use tracing::error;
+use tracing::{Instrument, error};
 
 use crate::account::Account;
 use crate::host::Host;
 use crate::module::{Answer, BoxFuture, Call, Cx, Flow, InterceptFn, Stage, Target, Way};
+use crate::panic::Panicked;
 use crate::request;
 use crate::server::Server;
 use crate::session::{Receipt, Session};
@@ -43,7 +43,12 @@ pub(crate) enum Passed {
 
 impl Server {
     /// Handles a stanza that a client sent on its session. An error ends the stream.
-    pub async fn accept(self: &Arc<Self>, session: &Arc<Session>, mut stanza: Stanza, receipt: Option<Receipt>) -> Result<(), StreamError> {
+    pub async fn accept(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        mut stanza: Stanza,
+        receipt: Option<Receipt>,
+    ) -> Result<(), StreamError> {
         if let Some(from) = &stanza.head.from {
             // RFC 6120 §8.1.2.1: the full JID of the session, or its bare JID.
             if from.as_str() != session.jid.as_str() && from.as_str() != session.account.jid.as_str() {
@@ -103,7 +108,9 @@ impl Server {
         let (server, account) = (self.clone(), account.clone());
         Box::pin(async move {
             let Some(host) = server.host(account.jid.domainpart()) else { return };
-            if let Ok(Passed::On) = server.pass(&host, &account, None, &mut stanza, Way::Outgoing, &[Stage::Guard]).await {
+            if let Ok(Passed::On) =
+                server.pass(&host, &account, None, &mut stanza, Way::Outgoing, &[Stage::Guard]).await
+            {
                 server.dispatch(stanza, None, None).await;
             }
         })
@@ -129,7 +136,9 @@ impl Server {
                         self.ask(&host, None, kind, stanza, waiting, session).await;
                     }
                     // A domain has no resources and no mailbox; presence to it is nobody's business.
-                    Kind::Iq(_) | Kind::Message(_) => self.bounce(&stanza, StanzaError::new(Condition::ServiceUnavailable), session).await,
+                    Kind::Iq(_) | Kind::Message(_) => {
+                        self.bounce(&stanza, StanzaError::new(Condition::ServiceUnavailable), session).await
+                    }
                     Kind::Presence(_) => {}
                 }
             }
@@ -159,34 +168,50 @@ impl Server {
         }
         let target = if account.is_some() { Target::Account } else { Target::Server };
         let door = stanza.payload_name().and_then(|(ns, name)| host.table.iq_door(kind, target, ns, name));
-        let (Some(door), Some(payload), Some(from)) = (door, stanza.payload().cloned(), stanza.head.from.clone()) else {
+        let (Some(door), Some(payload), Some(from)) = (door, stanza.payload().cloned(), stanza.head.from.clone())
+        else {
             self.bounce(&stanza, StanzaError::new(Condition::ServiceUnavailable), session).await;
             return;
         };
         let request = stanza.clone();
-        let call = Call { server: self.clone(), host: host.clone(), account, session: session.cloned(), from, kind, stanza, payload };
+        let call = Call {
+            server: self.clone(),
+            host: host.clone(),
+            account,
+            session: session.cloned(),
+            from,
+            kind,
+            stanza,
+            payload,
+        };
         let mut answer = door(call);
-        match poll_once(&mut answer) {
+        match self.poll_once(&mut answer) {
             Poll::Ready(result) => self.answer(&request, result, session).await,
             Poll::Pending => {
                 let turn = session.map(|session| session.begin_request());
                 if let Some(None) = turn {
                     // It asks faster than it can be answered: it waits, and is not read from meanwhile.
-                    let result = answer.await;
+                    let result = self.panics.caught(answer).await.unwrap_or_else(refuse_request);
                     return self.answer(&request, result, session).await;
                 }
                 // The client's next stanzas need not wait for the database.
                 let (server, session) = (self.clone(), session.cloned());
-                tokio::spawn(async move {
-                    let result = answer.await;
+                let rest = async move {
+                    let result = server.panics.caught(answer).await.unwrap_or_else(refuse_request);
                     server.answer(&request, result, session.as_ref()).await;
                     drop((waiting, turn));
-                });
+                };
+                tokio::spawn(rest.in_current_span());
             }
         }
     }
 
-    async fn answer(self: &Arc<Self>, request: &Stanza, result: Result<Answer, StanzaError>, session: Option<&Arc<Session>>) {
+    async fn answer(
+        self: &Arc<Self>,
+        request: &Stanza,
+        result: Result<Answer, StanzaError>,
+        session: Option<&Arc<Session>>,
+    ) {
         match result {
             Ok(Answer::Sent) => {}
             Ok(Answer::Payload(payload)) => self.send_back(request.result(payload), session).await,
@@ -229,7 +254,7 @@ impl Server {
                 let cx = Cx { server: self, host, account, session, targets: &[] };
                 let mut flow = call(hook, &cx, stanza);
                 while let Flow::Wait(future) = flow {
-                    flow = future.await;
+                    flow = self.panics.caught(future).await.unwrap_or_else(refuse_stanza);
                 }
                 match flow {
                     Flow::Next | Flow::Wait(_) => {}
@@ -271,17 +296,24 @@ const OUTGOING: &[Stage] = &[Stage::Guard, Stage::Stamp, Stage::Archive, Stage::
 
 /// Calls a hook; a panic in it refuses the stanza instead of passing an unchecked one on.
 fn call(hook: &InterceptFn, cx: &Cx<'_>, stanza: &mut Stanza) -> Flow {
-    std::panic::catch_unwind(AssertUnwindSafe(|| hook(cx, stanza))).unwrap_or_else(|_| {
-        error!("a module panicked over a stanza, which is refused");
-        Flow::Reject(StanzaError::new(Condition::InternalServerError))
-    })
+    cx.server.panics.catch(|| hook(cx, stanza)).unwrap_or_else(refuse_stanza)
 }
 
-/// Polls an IQ handler for the first time, here and now; most are done then.
-fn poll_once(answer: &mut BoxFuture<Result<Answer, StanzaError>>) -> Poll<Result<Answer, StanzaError>> {
-    let mut context = Context::from_waker(Waker::noop());
-    std::panic::catch_unwind(AssertUnwindSafe(|| Pin::as_mut(answer).poll(&mut context))).unwrap_or_else(|_| {
-        error!("a module panicked over a request, which is refused");
-        Poll::Ready(Err(StanzaError::new(Condition::InternalServerError)))
-    })
+fn refuse_stanza(_: Panicked) -> Flow {
+    error!("a module panicked over a stanza, which is refused");
+    Flow::Reject(StanzaError::new(Condition::InternalServerError))
+}
+
+fn refuse_request(_: Panicked) -> Result<Answer, StanzaError> {
+    error!("a module panicked over a request, which is refused");
+    Err(StanzaError::new(Condition::InternalServerError))
+}
+
+impl Server {
+    /// Polls an IQ handler for the first time, here and now; most are done then.
+    fn poll_once(&self, answer: &mut BoxFuture<Result<Answer, StanzaError>>) -> Poll<Result<Answer, StanzaError>> {
+        let mut context = Context::from_waker(Waker::noop());
+        let polled = self.panics.catch(|| Pin::as_mut(answer).poll(&mut context));
+        polled.unwrap_or_else(|panicked| Poll::Ready(refuse_request(panicked)))
+    }
 }

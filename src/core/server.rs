@@ -22,6 +22,7 @@ use crate::config::{Conf, ConfigError, Secret};
 use crate::deliver::may_be_kept;
 use crate::host::Host;
 use crate::module::{BoxFuture, Entry, Flow, IqResult, Nonza, PreAuthCall, SessionEvent, Table, When};
+use crate::panic::Panics;
 use crate::session::{Detached, Outgoing, Session, SessionLimits, StreamInfo};
 use crate::slots::{Slot, SlotNames};
 use crate::store::{Store, StoreError};
@@ -122,6 +123,8 @@ pub struct Server {
     ended: Mutex<VecDeque<(Box<str>, Arc<Session>)>>,
     streams: std::sync::atomic::AtomicU64,
     secret: Box<[u8]>,
+    /// Bugs that were survived.
+    pub panics: Panics,
     started: (Instant, SystemTime),
     writing: Mutex<Option<tokio::task::JoinHandle<()>>>,
 }
@@ -143,13 +146,16 @@ impl Server {
             writer: writer.clone(),
             directed: session_slots.slot("core", "directed"),
             caps: Caps::new(session_slots.slot("core", "features")),
-            deriving: Arc::new(tokio::sync::Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from))),
+            deriving: Arc::new(tokio::sync::Semaphore::new(
+                std::thread::available_parallelism().map_or(1, usize::from),
+            )),
             session_slots,
             account_slots: SlotNames::default(),
             resumable: Mutex::default(),
             ended: Mutex::default(),
             streams: std::sync::atomic::AtomicU64::new(1),
             secret,
+            panics: Panics::default(),
             started: (Instant::now(), SystemTime::now()),
             writing: Mutex::new(None),
         });
@@ -187,7 +193,11 @@ impl Server {
             let (server, host) = (Arc::downgrade(self), Arc::downgrade(host));
             tokio::spawn(async move {
                 loop {
-                    let Some(period) = host.upgrade().and_then(|host| host.table.ticks.get(place).map(|(period, _)| *period)) else { return };
+                    let Some(period) =
+                        host.upgrade().and_then(|host| host.table.ticks.get(place).map(|(period, _)| *period))
+                    else {
+                        return;
+                    };
                     tokio::time::sleep(period).await;
                     let (Some(server), Some(host)) = (server.upgrade(), host.upgrade()) else { return };
                     if let Some((_, tick)) = host.table.ticks.get(place) {
@@ -211,11 +221,6 @@ impl Server {
     /// All served domains.
     pub fn hosts(&self) -> Vec<Arc<Host>> {
         self.hosts.load().hosts.values().cloned().collect()
-    }
-
-    /// The domains of the components, for disco#items.
-    pub fn components_of(&self, host: &Host) -> Vec<BareJid> {
-        host.table.components.iter().map(|(domain, _)| domain.clone()).collect()
     }
 
     /// Whether this address administers the server.
@@ -278,7 +283,8 @@ impl Server {
         Box::pin(async move {
             let failed = || StanzaError::new(Condition::InternalServerError);
             let _turn = deriving.acquire_owned().await.map_err(|_| failed())?;
-            let derived = tokio::task::spawn_blocking(move || Credentials::from_password(password.expose(), rounds)).await;
+            let derived =
+                tokio::task::spawn_blocking(move || Credentials::from_password(password.expose(), rounds)).await;
             derived.map_err(|_| failed())?.map_err(|error| match error {
                 PasswordError::Forbidden => StanzaError::new(Condition::NotAcceptable).with_text(error.to_string()),
                 PasswordError::NoRandomness => failed(),
@@ -317,7 +323,9 @@ impl Server {
         }
         // XEP-0077 §3.2: whoever had subscribed to the account, or granted it a subscription, gets rid of it.
         let roster = account.roster();
-        let tell = |kind: PresenceType, contact: &BareJid| self.route(Stanza::presence(kind).from(user.clone()).to(contact.clone()));
+        let tell = |kind: PresenceType, contact: &BareJid| {
+            self.route(Stanza::presence(kind).from(user.clone()).to(contact.clone()))
+        };
         for contact in roster.subscribers().chain(roster.requests().map(|(contact, _)| contact)) {
             tell(PresenceType::Unsubscribed, contact).await;
         }
@@ -350,13 +358,20 @@ impl Server {
 
     /// Binds a resource (RFC 6120 §7). A resource that is in use is taken over: its session ends with `conflict`
     /// (§7.7.2.2), since that is most often the same client coming back.
-    pub async fn bind(self: &Arc<Self>, user: &BareJid, resource: Option<&str>, stream: StreamInfo) -> Result<Arc<Session>, StanzaError> {
+    pub async fn bind(
+        self: &Arc<Self>,
+        user: &BareJid,
+        resource: Option<&str>,
+        stream: StreamInfo,
+    ) -> Result<Arc<Session>, StanzaError> {
         let account = self.account(user).await?.ok_or_else(|| StanzaError::new(Condition::NotAuthorized))?;
         let resource = match resource {
             Some(resource) => resource.to_owned(),
             None => random_id().map_err(|_| StanzaError::new(Condition::InternalServerError))?,
         };
-        let jid = user.with_resource(&resource).map_err(|error| StanzaError::new(Condition::BadRequest).with_text(error.to_string()))?;
+        let jid = user
+            .with_resource(&resource)
+            .map_err(|error| StanzaError::new(Condition::BadRequest).with_text(error.to_string()))?;
         let (most, limits) = {
             let bounds = self.bounds.load();
             (bounds.resources, bounds.session)
@@ -366,7 +381,10 @@ impl Server {
             match account.place(&session, most) {
                 Placed::In => break,
                 Placed::Taken(old) => {
-                    old.close(StreamError::new(StreamCondition::Conflict).with_text("Another client has bound this resource."));
+                    old.close(
+                        StreamError::new(StreamCondition::Conflict)
+                            .with_text("Another client has bound this resource."),
+                    );
                     self.end_session(&old).await;
                     account.remove_session(&old);
                 }
@@ -376,7 +394,8 @@ impl Server {
                     account.remove_session(&detached);
                 }
                 Placed::Full(None) => {
-                    return Err(StanzaError::new(Condition::ResourceConstraint).with_text("This account has as many sessions as are allowed."));
+                    return Err(StanzaError::new(Condition::ResourceConstraint)
+                        .with_text("This account has as many sessions as are allowed."));
                 }
             }
         }
@@ -511,15 +530,24 @@ impl Server {
     pub async fn tell(self: &Arc<Self>, session: &Arc<Session>, event: SessionEvent) {
         let Some(host) = self.host(session.jid.domainpart()) else { return };
         for (_, hook) in host.table.sessions.iter().filter(|(of, _)| *of == event) {
-            let mut flow = hook(self, session);
-            while let Flow::Wait(future) = flow {
-                flow = future.await;
+            // A session that cannot be told must still end.
+            let mut flow = self.panics.catch(|| hook(self, session));
+            while let Ok(Flow::Wait(future)) = flow {
+                flow = self.panics.caught(future).await;
+            }
+            if flow.is_err() {
+                error!(session = %session.jid, ?event, "a module panicked over a session");
             }
         }
     }
 
     /// A nonza of an authenticated stream. `None` when no module knows it.
-    pub fn nonza(self: &Arc<Self>, host: &Host, nonza: &mut Nonza<'_>, element: &Element) -> Option<Result<(), StreamError>> {
+    pub fn nonza(
+        self: &Arc<Self>,
+        host: &Host,
+        nonza: &mut Nonza<'_>,
+        element: &Element,
+    ) -> Option<Result<(), StreamError>> {
         let (_, _, hook) = host.table.nonzas.iter().find(|(ns, name, _)| element.is(name, ns))?;
         Some(hook(self, nonza, element))
     }
@@ -531,7 +559,7 @@ impl Server {
         Some(hook(call).await)
     }
 
-    /// Ends everything in order: sessions are closed with `system-shutdown`, what waits is written.
+    /// The first step of the end: all sessions are told, and close their streams. [`Self::finish`] is the last.
     pub async fn stop(self: &Arc<Self>) {
         for account in self.accounts.all() {
             for session in account.sessions() {
@@ -547,7 +575,9 @@ impl Server {
         if let Some(writing) = writing
             && tokio::time::timeout(Duration::from_secs(15), writing).await.is_err()
         {
-            error!("the database did not take the last messages in time; their senders have no acknowledgement for them");
+            error!(
+                "the database did not take the last messages in time; their senders have no acknowledgement for them"
+            );
         }
         self.store.close().await;
         info!("stopped");

@@ -5,6 +5,7 @@
 //! session's, and no [`Kept`] is settled while a session is locked.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI16, AtomicU64, Ordering};
@@ -255,7 +256,11 @@ impl Session {
     }
 
     /// Changes what a module keeps in the session, made by default first. The session is locked meanwhile.
-    pub fn update<T: std::any::Any + Send + Default, R>(&self, slot: Slot<T>, f: impl FnOnce(&mut T) -> R) -> Option<R> {
+    pub fn update<T: std::any::Any + Send + Default, R>(
+        &self,
+        slot: Slot<T>,
+        f: impl FnOnce(&mut T) -> R,
+    ) -> Option<R> {
         self.state.lock().slots.entry(slot).map(f)
     }
 
@@ -417,11 +422,6 @@ impl Session {
         self.state.lock().acks.as_ref().map(|acks| acks.id.clone())
     }
 
-    /// How long the session may be without a connection; `None` when it cannot be resumed.
-    pub fn resumable_for(&self) -> Option<Duration> {
-        self.state.lock().acks.as_ref().and_then(|acks| acks.resumable)
-    }
-
     /// Counts a stanza that the client sent on a connection; without stream management there is nothing to count. It
     /// counts as handled when the receipt is dropped. An error says that the connection is past: the stanza is not
     /// taken, and the client sends it again on its new one.
@@ -465,27 +465,31 @@ impl Session {
 
     /// The client has handled our stanzas up to `h`. The error carries how many we sent.
     pub fn acknowledged(&self, h: u32) -> Result<(), ack::HandledTooHigh> {
-        let mut settled = Vec::new();
-        let mut state = self.state.lock();
-        let room;
-        if let Some(acks) = state.acks.as_mut() {
+        let room = self.settle(|state| {
+            let mut settled = Vec::new();
+            let Some(acks) = state.acks.as_mut() else { return Ok((settled, false)) };
             acks.asked = None;
             for out in acks.unacked.ack(h)? {
                 acks.unacked_bytes = acks.unacked_bytes.saturating_sub(out.size());
                 settled.extend(out.kept);
             }
-            room = state.catching_up.is_some() || state.wants_answer();
-        } else {
-            room = false;
-        }
-        drop(state);
+            Ok((settled, state.catching_up.is_some() || state.wants_answer()))
+        })?;
         if room {
             self.wake.notify_one();
         }
-        for kept in settled {
-            kept.delivered();
-        }
         Ok(())
+    }
+
+    /// Takes out of the session what its client has for certain. The tail is locked meanwhile: whoever reads it finds a
+    /// message either held here or confirmed, and does not send it to another resource.
+    fn settle<T, E>(&self, take: impl FnOnce(&mut State) -> Result<(Vec<Arc<Kept>>, T), E>) -> Result<T, E> {
+        let mut tail = self.account.tail.lock();
+        let (settled, result) = take(&mut self.state.lock())?;
+        let receipts: Vec<_> = settled.iter().filter_map(|kept| kept.delivered(&mut tail)).collect();
+        drop(tail);
+        drop(receipts);
+        Ok(result)
     }
 
     /// Waits until all that the client has sent is handled, so that a resumption can say the exact count.
@@ -519,34 +523,37 @@ impl Session {
     }
 
     /// A new connection takes the session over: what the client has handled is settled, the rest goes out again after
-    /// the answer that `resumed` makes of the count of handled stanzas. An error leaves the session as it was; `None`
+    /// the answer that `answer` makes of the count of handled stanzas. An error leaves the session as it was; `None`
     /// says that it has ended.
-    pub(crate) fn resume(&self, h: u32, resumed: impl FnOnce(u32) -> Bytes) -> Result<Option<Resumed>, ack::BadResume> {
-        let mut state = self.state.lock();
-        let State { acks: Some(acks), phase: Phase::Attached | Phase::Detached, .. } = &mut *state else { return Ok(None) };
-        let settled: Vec<_> = acks.unacked.resume(h)?.filter_map(|out| out.kept).collect();
-        let parked = if acks.unacked.stuck() >= POISONED { acks.unacked.park() } else { None };
-        let again = acks.unacked.take_all();
-        acks.unacked_bytes = 0;
-        acks.asked = None;
-        acks.answer_due = false;
-        acks.answer_now = false;
-        acks.counting = true;
-        let answer = resumed(acks.incoming.h());
-        // Nonzas of the old connection (answers, requests) mean nothing on the new one.
-        let waiting = std::mem::take(&mut state.outbox).into_iter().filter(|out| matches!(out, Out::Stanza(_)));
-        state.outbox = std::iter::once(Out::Nonza(answer)).chain(again.into_iter().map(Out::Stanza)).chain(waiting).collect();
-        state.bytes = state.outbox.iter().map(Out::size).sum();
-        state.phase = Phase::Attached;
-        state.closing = None;
-        let connection = self.connection.fetch_add(1, Ordering::AcqRel) + 1;
-        drop(state);
-        // Whoever waits here is the old connection: it sees that its number is past and ends.
-        self.wake.notify_one();
-        for kept in settled {
-            kept.delivered();
+    pub(crate) fn resume(&self, h: u32, answer: impl FnOnce(u32) -> Bytes) -> Result<Option<Resumed>, ack::BadResume> {
+        let resumed = self.settle(|state| {
+            let State { acks: Some(acks), phase: Phase::Attached | Phase::Detached, .. } = state else {
+                return Ok((Vec::new(), None));
+            };
+            let settled: Vec<_> = acks.unacked.resume(h)?.filter_map(|out| out.kept).collect();
+            let parked = if acks.unacked.stuck() >= POISONED { acks.unacked.park() } else { None };
+            let again = acks.unacked.take_all();
+            acks.unacked_bytes = 0;
+            acks.asked = None;
+            acks.answer_due = false;
+            acks.answer_now = false;
+            acks.counting = true;
+            let answer = answer(acks.incoming.h());
+            // Nonzas of the old connection (answers, requests) mean nothing on the new one.
+            let waiting = std::mem::take(&mut state.outbox).into_iter().filter(|out| matches!(out, Out::Stanza(_)));
+            state.outbox =
+                std::iter::once(Out::Nonza(answer)).chain(again.into_iter().map(Out::Stanza)).chain(waiting).collect();
+            state.bytes = state.outbox.iter().map(Out::size).sum();
+            state.phase = Phase::Attached;
+            state.closing = None;
+            let connection = self.connection.fetch_add(1, Ordering::AcqRel) + 1;
+            Ok((settled, Some(Resumed { connection, parked })))
+        })?;
+        if resumed.is_some() {
+            // Whoever waits here is the old connection: it sees that its number is past and ends.
+            self.wake.notify_one();
         }
-        Ok(Some(Resumed { connection, parked }))
+        Ok(resumed)
     }
 
     // ---- for the connection ---------------------------------------------------------------------------------------
@@ -616,7 +623,9 @@ impl Session {
         if state.bytes < self.limits.outbox / 2 {
             self.roomy.notify_waiters();
         }
-        drained.hungry = state.catching_up.is_some() && state.bytes < self.limits.outbox / 2 && !state.is_full(&self.limits, state.wanted);
+        drained.hungry = state.catching_up.is_some()
+            && state.bytes < self.limits.outbox / 2
+            && !state.is_full(&self.limits, state.wanted);
         drained.wrote = buffer.len() > start;
         if !drained.more {
             drained.close = state.closing.take();
@@ -626,10 +635,10 @@ impl Session {
 
     /// All that was drained has been written: without stream management that is as much as can be known.
     pub fn flushed(&self) {
-        let written = std::mem::take(&mut self.state.lock().in_flight);
-        for kept in written {
-            kept.delivered();
+        if self.state.lock().in_flight.is_empty() {
+            return;
         }
+        let Ok(()) = self.settle(|state| Ok::<_, Infallible>((std::mem::take(&mut state.in_flight), ())));
     }
 
     /// When we asked for an acknowledgement that has not come.
@@ -665,7 +674,11 @@ impl Session {
             left.extend(acks.unacked.take_all());
             acks.unacked_bytes = 0;
         }
-        left.extend(std::mem::take(&mut state.in_flight).into_iter().map(|kept| Outgoing { stanza: kept.stanza.clone(), to: None, kept: Some(kept) }));
+        left.extend(std::mem::take(&mut state.in_flight).into_iter().map(|kept| Outgoing {
+            stanza: kept.stanza.clone(),
+            to: None,
+            kept: Some(kept),
+        }));
         left.extend(std::mem::take(&mut state.outbox).into_iter().filter_map(|out| match out {
             Out::Stanza(out) => Some(out),
             _ => None,
@@ -687,6 +700,11 @@ impl Session {
         state.acks.as_ref().is_some_and(|acks| acks.unacked.iter().any(|out| is(&out.kept)))
             || state.in_flight.iter().any(|kept| kept.id == id)
             || state.outbox.iter().any(|out| matches!(out, Out::Stanza(out) if is(&out.kept)))
+    }
+
+    /// Whether new kept messages wait in the tail until the session has room for them.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.state.lock().catching_up.is_some()
     }
 
     /// From where on the session wants its tail, while it is catching up and has room.

@@ -96,9 +96,10 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// Some resource has it for certain. Never call this while a session is locked.
-    pub fn delivered(self: &Arc<Self>) {
-        let mut tail = self.account.tail.lock();
+    /// Some resource has it for certain. Gives what the sender waits for: to be dropped when neither tail nor session is
+    /// locked.
+    #[must_use]
+    pub(crate) fn delivered(self: &Arc<Self>, tail: &mut Tail) -> Option<Arc<Receipt>> {
         let mut fate = self.fate.lock();
         let receipt = fate.receipt.take();
         match fate.phase {
@@ -120,9 +121,7 @@ impl Kept {
             }
             Phase::Overtaken | Phase::Delivered | Phase::Void => {}
         }
-        drop(fate);
-        drop(tail);
-        drop(receipt);
+        receipt
     }
 
     /// Refused after all; whoever still holds it passes it over.
@@ -182,7 +181,8 @@ pub struct Tail {
     pub(crate) live: BTreeMap<u64, Arc<Kept>>,
     /// All that waits, on disk or not.
     pub(crate) size: TailSize,
-    /// Grows whenever an entry leaves `live` for the disk alone: a page read before that may lack it.
+    /// Grows whenever an entry leaves `live`, for the disk alone or for good: a page read before that may lack it, or have it
+    /// still.
     pub(crate) epoch: u64,
 }
 
@@ -234,7 +234,12 @@ impl Tail {
                     stanza,
                     resource: entry.resource.map(String::into_boxed_str),
                     stamp: entry.stamp,
-                    fate: Mutex::new(Fate { phase: Phase::Written, receipt: None, queued: Instant::now(), tried: false }),
+                    fate: Mutex::new(Fate {
+                        phase: Phase::Written,
+                        receipt: None,
+                        queued: Instant::now(),
+                        tried: false,
+                    }),
                 })
             })
             .clone()
@@ -243,7 +248,10 @@ impl Tail {
     /// A session has let go of an entry that is on disk: memory can, too.
     pub(crate) fn release(&mut self, kept: &Arc<Kept>) {
         // The list's own reference and the caller's.
-        if kept.fate.lock().phase == Phase::Written && Arc::strong_count(kept) <= 2 && self.live.remove(&kept.id).is_some() {
+        if kept.fate.lock().phase == Phase::Written
+            && Arc::strong_count(kept) <= 2
+            && self.live.remove(&kept.id).is_some()
+        {
             self.epoch += 1;
         }
     }
@@ -353,7 +361,10 @@ impl Writer {
             let mut queue = self.queue.lock();
             let append_to = queue.appends.len().min(BATCH);
             let remove_to = queue.removals.len().min(BATCH);
-            (queue.appends.drain(..append_to).collect::<Vec<_>>(), queue.removals.drain(..remove_to).collect::<Vec<_>>())
+            (
+                queue.appends.drain(..append_to).collect::<Vec<_>>(),
+                queue.removals.drain(..remove_to).collect::<Vec<_>>(),
+            )
         };
         let mut changes = Vec::with_capacity(appends.len() + removals.len());
         let mut writing = Vec::with_capacity(appends.len());
@@ -366,7 +377,8 @@ impl Writer {
                 writing.push(kept);
             }
         }
-        changes.extend(removals.iter().map(|kept| TailChange::Remove { account: kept.account.jid.clone(), id: kept.id }));
+        changes
+            .extend(removals.iter().map(|kept| TailChange::Remove { account: kept.account.jid.clone(), id: kept.id }));
         if changes.is_empty() {
             return Ok(());
         }
@@ -386,7 +398,10 @@ impl Writer {
 
     fn written(&self, appends: Vec<Arc<Kept>>, removals: Vec<Arc<Kept>>) {
         for kept in removals {
-            kept.account.tail.lock().live.remove(&kept.id);
+            let mut tail = kept.account.tail.lock();
+            if tail.live.remove(&kept.id).is_some() {
+                tail.epoch += 1;
+            }
         }
         for kept in appends {
             let mut tail = kept.account.tail.lock();

@@ -1,15 +1,19 @@
 //! Client connections: what they go by, and the task that drives each.
 //!
 //! The rules of the stream are `rookery_xmpp::stream`'s, those of sessions and stanzas `rookery-core`'s; the
-//! driver (`c2s/driver.rs`) carries bytes, time and answers between them.
+//! driver (`c2s/driver.rs`) carries bytes and time between them, and `c2s/login.rs` the answers until there is a session.
 
 mod driver;
+mod login;
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use ipnet::IpNet;
 use rookery_core::config::{Conf, TlsMode};
 use rookery_core::server::Server;
 use rookery_xmpp::limits::Limits;
@@ -17,8 +21,9 @@ use rookery_xmpp::sasl::{Decoy, Policy, Secret};
 use rookery_xmpp::stream::{Config, Deadlines, Kind};
 use tokio::sync::Semaphore;
 
-use crate::rate::Rate;
+use crate::rate::{self, Rates};
 use crate::server::{Connection, Service};
+use crate::throttle::{AuthLimits, Throttle};
 
 /// How long a client may take to acknowledge when it is asked (XEP-0198): then it is taken to be gone.
 const ACK_PATIENCE: Duration = Duration::from_secs(120);
@@ -26,12 +31,37 @@ const ACK_PATIENCE: Duration = Duration::from_secs(120);
 /// How long a closed stream's last bytes and the client's own end may take.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
+/// The same from when the server ends: nobody waits for a client that has not noticed.
+const LAST_MOMENT: Duration = Duration::from_secs(1);
+
 /// Serves clients.
 pub struct C2s {
-    server: Arc<Server>,
+    common: Arc<Common>,
     settings: ArcSwap<Settings>,
+}
+
+/// What all client connections share.
+struct Common {
+    server: Arc<Server>,
     /// Hashing a password (PLAIN) takes milliseconds of CPU: so many at once, and never on a worker.
     hashing: Arc<Semaphore>,
+    buckets: rate::Shared,
+    throttle: Throttle,
+    counters: Counters,
+}
+
+/// What happened so far; metrics read it.
+#[derive(Debug, Default)]
+#[allow(missing_docs)]
+pub struct Counters {
+    pub authenticated: AtomicU64,
+    pub auth_failed: AtomicU64,
+    /// Attempts to authenticate that had to wait.
+    pub auth_delayed: AtomicU64,
+    /// Attempts to authenticate that were not looked at, after too many others.
+    pub auth_refused: AtomicU64,
+    /// How often a connection was not read from for a while, for it had sent too fast.
+    pub paused: AtomicU64,
 }
 
 /// What the conf says, made ready.
@@ -42,7 +72,10 @@ struct Settings {
     plain: Arc<Config>,
     /// A plain listener that lets passwords through as they are.
     trusted: Arc<Config>,
-    rate: Rate,
+    rates: Rates,
+    auth: AuthLimits,
+    /// Ranges to which limits per address do not apply.
+    exempt: Vec<IpNet>,
     write_stall: Duration,
 }
 
@@ -51,24 +84,36 @@ impl C2s {
     pub fn new(server: Arc<Server>) -> Arc<Self> {
         let settings = ArcSwap::from_pointee(Settings::new(&server, &server.conf()));
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-        Arc::new(Self { server, settings, hashing: Arc::new(Semaphore::new(cpus)) })
+        let common = Common {
+            server,
+            hashing: Arc::new(Semaphore::new(cpus)),
+            buckets: rate::Shared::default(),
+            throttle: Throttle::default(),
+            counters: Counters::default(),
+        };
+        Arc::new(Self { common: Arc::new(common), settings })
+    }
+
+    /// What happened so far.
+    pub fn counters(&self) -> &Counters {
+        &self.common.counters
     }
 
     /// Takes up the server's conf for new connections (SIGHUP).
     pub fn reload(&self) {
-        self.settings.store(Arc::new(Settings::new(&self.server, &self.server.conf())));
+        self.settings.store(Arc::new(Settings::new(&self.common.server, &self.common.server.conf())));
     }
 }
 
 impl Service for C2s {
     fn serve(&self, connection: Connection) -> impl Future<Output = ()> + Send + 'static {
         let settings = self.settings.load_full();
-        driver::Driver::new(self.server.clone(), settings, self.hashing.clone(), connection).run()
+        driver::Driver::new(self.common.clone(), settings, connection).run()
     }
 
     /// Sessions are told by core: their streams need not look out for the end themselves.
     fn end(&self) -> impl Future<Output = ()> + Send {
-        let server = self.server.clone();
+        let server = self.common.server.clone();
         async move { server.stop().await }
     }
 }
@@ -115,9 +160,16 @@ impl Settings {
             direct: config(false, true),
             plain: config(false, false),
             trusted: config(false, true),
-            rate: Rate::from(limits),
+            rates: Rates::from(limits),
+            auth: AuthLimits::from(limits),
+            exempt: limits.exempt.clone(),
             write_stall: limits.write_stall.get(),
         }
+    }
+
+    fn is_exempt(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.exempt.iter().any(|range| range.contains(&address))
     }
 
     fn stream(&self, mode: TlsMode, trusted: bool) -> Arc<Config> {

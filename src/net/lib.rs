@@ -1,8 +1,10 @@
 //! Bytes between Rookery and the world: listeners, TLS, certificates and the limits on who may connect.
 //!
 //! Read it in the order a connection passes: `listen` accepts, `limits` admits, `transport` carries the bytes and `tls`
-//! secures them with a certificate of `certs`. What the bytes say is `rookery-xmpp`'s, what they do `rookery-core`'s.
+//! secures them with a certificate of `certs`; `rate` and `throttle` slow down who sends or guesses too much. What the
+//! bytes say is `rookery-xmpp`'s, what they do `rookery-core`'s.
 
+mod address;
 pub mod c2s;
 pub mod certificate;
 pub mod certs;
@@ -11,6 +13,7 @@ pub mod listen;
 pub mod rate;
 mod selfsigned;
 pub mod server;
+pub mod throttle;
 pub mod tls;
 mod tls_session;
 pub mod transport;

@@ -5,7 +5,7 @@
 //! while it has unauthenticated connections or a bucket that is not full again.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
@@ -14,6 +14,8 @@ use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use parking_lot::Mutex;
 use rookery_core::config::Limits;
+
+use crate::address::Address;
 
 /// More addresses than this are not remembered at once.
 const MAX_ADDRESSES: usize = 65_536;
@@ -84,27 +86,6 @@ pub struct Admission {
     addresses: Mutex<HashMap<Address, Entry, foldhash::fast::RandomState>>,
     unauthenticated: AtomicUsize,
     counters: Counters,
-}
-
-/// An address as it is counted: the IPv4 address, or the first half of the IPv6 one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Address {
-    V4(Ipv4Addr),
-    V6([u16; 4]),
-}
-
-impl Address {
-    fn of(ip: IpAddr) -> Self {
-        match ip.to_canonical() {
-            IpAddr::V4(v4) => Self::V4(v4),
-            IpAddr::V6(v6) => Self::of_v6(v6),
-        }
-    }
-
-    fn of_v6(ip: Ipv6Addr) -> Self {
-        let [a, b, c, d, ..] = ip.segments();
-        Self::V6([a, b, c, d])
-    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -227,6 +208,7 @@ impl Drop for Unauthenticated {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
     use std::time::Duration;
 
     use super::*;

@@ -98,6 +98,11 @@ impl Connection {
 pub struct Ending(watch::Receiver<bool>);
 
 impl Ending {
+    /// Whether the server has begun to end.
+    pub fn has_begun(&self) -> bool {
+        *self.0.borrow()
+    }
+
     /// Returns when the server begins to end. Safe to drop at any await.
     pub async fn begun(&mut self) {
         // An error means that the server is gone: that, too, is its end.

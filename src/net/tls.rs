@@ -24,6 +24,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{CipherSuite, KeyLog, NamedGroup, ProtocolVersion, ServerConfig};
+use zeroize::Zeroizing;
 
 use crate::certificate::HostCertificate;
 use crate::certs::{Certificates, ascii_host};
@@ -117,8 +118,11 @@ pub(crate) struct Handshake {
     entry: Entry,
     chosen: OnceLock<Arc<HostCertificate>>,
     refused: OnceLock<String>,
-    exporter: OnceLock<[u8; 32]>,
+    exporter: OnceLock<Exporter>,
 }
+
+/// The channel binding `tls-exporter`: not a secret between the two ends, and nobody else's business.
+pub(crate) type Exporter = Zeroizing<[u8; 32]>;
 
 impl Handshake {
     pub(crate) fn chosen(&self) -> Option<&Arc<HostCertificate>> {
@@ -130,8 +134,8 @@ impl Handshake {
         self.refused.get().map(String::as_str)
     }
 
-    pub(crate) fn exporter(&self) -> Option<[u8; 32]> {
-        self.exporter.get().copied()
+    pub(crate) fn exporter(&self) -> Option<Exporter> {
+        self.exporter.get().cloned()
     }
 
     fn choose(&self, sni: Option<&str>) -> Option<Arc<HostCertificate>> {
@@ -198,17 +202,17 @@ impl ProducesTickets for Handshake {
 }
 
 /// RFC 8446 section 7.5 for RFC 9266's label, an empty context and 32 bytes.
-fn export(secret: &[u8]) -> Option<[u8; 32]> {
+fn export(secret: &[u8]) -> Option<Exporter> {
     let (hash, hkdf) = match secret.len() {
         32 => (&digest::SHA256, hkdf::HKDF_SHA256),
         48 => (&digest::SHA384, hkdf::HKDF_SHA384),
         _ => return None,
     };
     let empty = digest::digest(hash, b"");
-    let mut derived = vec![0; secret.len()];
+    let mut derived = Zeroizing::new(vec![0; secret.len()]);
     expand_label(hkdf, secret, EXPORTER_LABEL, empty.as_ref(), &mut derived)?;
-    let mut binding = [0; 32];
-    expand_label(hkdf, &derived, b"exporter", empty.as_ref(), &mut binding)?;
+    let mut binding = Zeroizing::new([0; 32]);
+    expand_label(hkdf, &derived, b"exporter", empty.as_ref(), &mut *binding)?;
     Some(binding)
 }
 
@@ -236,7 +240,7 @@ pub struct TlsInfo {
     pub(crate) suite: CipherSuite,
     pub(crate) group: Option<NamedGroup>,
     pub(crate) resumed: bool,
-    pub(crate) exporter: Option<[u8; 32]>,
+    pub(crate) exporter: Option<Exporter>,
 }
 
 impl TlsInfo {
@@ -253,7 +257,7 @@ impl TlsInfo {
 
     /// The channel binding `tls-exporter`.
     pub fn tls_exporter(&self) -> Option<&[u8]> {
-        self.exporter.as_ref().map(<[u8; 32]>::as_slice)
+        self.exporter.as_ref().map(|exporter| exporter.as_slice())
     }
 
     /// The channel binding `tls-server-end-point`.

@@ -155,7 +155,7 @@ async fn the_modules_options_in_the_conf_as_shipped_are_options() {
         .filter(|line| !line.starts_with(' '))
         .map(|line| format!("{line}\n"))
         .collect();
-    assert!(conf.contains("[modules.register]\nregistration = false\n"), "{conf}");
+    assert!(conf.contains("[modules.register]\nenabled = true\nregistration = false\n"), "{conf}");
     let world = World::with_conf(&conf, &["romeo@localhost"]).await;
     let (shipped, default) =
         (world.server.host("localhost").unwrap(), World::new(&[]).await.server.host("localhost").unwrap());

@@ -51,7 +51,13 @@ enum Side {
 
 impl Connection {
     /// Logs in; then asks for a resource, or not.
-    pub(crate) async fn login(address: SocketAddr, jid: &Jid, password: &str, resource: Option<&str>, bind: bool) -> Result<Self, String> {
+    pub(crate) async fn login(
+        address: SocketAddr,
+        jid: &Jid,
+        password: &str,
+        resource: Option<&str>,
+        bind: bool,
+    ) -> Result<Self, String> {
         let config = Config {
             kind: Kind::C2s,
             starttls: false,
@@ -253,7 +259,9 @@ impl Connection {
                     let element = match parser::parse(bytes, context).map_err(wrong)? {
                         Parsed::Stanza(stanza) => stanza.to_element(),
                         Parsed::Nonza(element) => element,
-                        Parsed::Invalid { error, .. } => return Err(format!("the server sent no valid stanza: {error:?}")),
+                        Parsed::Invalid { error, .. } => {
+                            return Err(format!("the server sent no valid stanza: {error:?}"));
+                        }
                     };
                     // The peer opens a new stream now (RFC 6120 §6.4.6).
                     if element.is("success", ns::SASL) {

@@ -18,7 +18,8 @@ pub(crate) fn elements(text: &str) -> Result<Vec<Element>, String> {
     // A stream header has no end of its own.
     let header = text.starts_with("<stream:stream") && text.matches('<').count() == 1 && !text.ends_with("/>");
     let text = if header { text.trim_end_matches('>').to_owned() + "/>" } else { text.to_owned() };
-    let whole = format!("<all xmlns='jabber:client' xmlns:stream='{}' xmlns:scansion='{SCANSION}'>{text}</all>", ns::STREAMS);
+    let whole =
+        format!("<all xmlns='jabber:client' xmlns:stream='{}' xmlns:scansion='{SCANSION}'>{text}</all>", ns::STREAMS);
     let all: Element = whole.parse().map_err(|error| format!("this is not XML ({error:?}): {text}"))?;
     Ok(all.elements().cloned().collect())
 }
@@ -90,7 +91,8 @@ fn attributes(wanted: &Element, got: &Element, strict: bool, captures: &mut Capt
         }
     }
     if strict {
-        let unexpected = got.attributes().find(|(ns, name, _)| !wanted.attributes().any(|(n, a, _)| n == *ns && a == *name));
+        let unexpected =
+            got.attributes().find(|(ns, name, _)| !wanted.attributes().any(|(n, a, _)| n == *ns && a == *name));
         if let Some((_, name, value)) = unexpected {
             return Err(format!("unexpected {name}={value:?}"));
         }

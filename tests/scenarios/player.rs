@@ -77,7 +77,9 @@ impl Player<'_> {
             },
             Action::IsDisconnected => match self.connection(who)?.next().await? {
                 Incoming::End => Ok(()),
-                Incoming::Element(element) => Err(format!("expected the end of the stream, got\n  {}", element.to_xml())),
+                Incoming::Element(element) => {
+                    Err(format!("expected the end of the stream, got\n  {}", element.to_xml()))
+                }
             },
         }
     }
@@ -116,7 +118,8 @@ impl Player<'_> {
 
     async fn receive_all(&mut self, who: usize, mut wanted: Vec<Element>) -> Result<(), String> {
         while !wanted.is_empty() {
-            let expected = || wanted.iter().fold("expected\n".to_owned(), |text, one| format!("{text}  {}\n", one.to_xml()));
+            let expected =
+                || wanted.iter().fold("expected\n".to_owned(), |text, one| format!("{text}  {}\n", one.to_xml()));
             let connection = self.connections.get_mut(&who).ok_or("is not connected")?;
             let incoming = connection.next().await.map_err(|why| format!("{}{why}", expected()))?;
             let Incoming::Element(got) = incoming else { return Err(format!("{}the stream has ended", expected())) };
@@ -137,7 +140,8 @@ impl Player<'_> {
         }
         let connection = self.connection(who)?;
         connection.ping().await?;
-        let got = connection.waiting().find(|incoming| !matches!(incoming, Incoming::Element(element) if is_ack(element)));
+        let got =
+            connection.waiting().find(|incoming| !matches!(incoming, Incoming::Element(element) if is_ack(element)));
         match got {
             None => Ok(()),
             Some(Incoming::Element(element)) => Err(format!("expected nothing, got\n  {}", element.to_xml())),

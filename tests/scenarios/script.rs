@@ -85,7 +85,8 @@ impl Script {
                 script.conf.push_str(trimmed);
                 script.conf.push('\n');
             } else {
-                let (Some(character), Some((key, value))) = (script.characters.last_mut(), trimmed.split_once(':')) else {
+                let (Some(character), Some((key, value))) = (script.characters.last_mut(), trimmed.split_once(':'))
+                else {
                     return Err(format!("line {number}: expected a property such as \"jid: romeo@localhost\""));
                 };
                 character.properties.insert(key.trim().to_owned(), value.trim().to_owned());
@@ -96,7 +97,9 @@ impl Script {
                 continue;
             }
             let mut body = String::new();
-            while let Some((_, more)) = lines.next_if(|(_, more)| more.trim().is_empty() || more.starts_with([' ', '\t', '#'])) {
+            while let Some((_, more)) =
+                lines.next_if(|(_, more)| more.trim().is_empty() || more.starts_with([' ', '\t', '#']))
+            {
                 if !more.starts_with('#') {
                     body.push_str(more);
                     body.push('\n');

@@ -98,7 +98,8 @@ fn conf(script: &Script, folder: &TempDir, database: &Database) -> Result<String
     };
     let mut conf = format!("server.data = \"{path}/data\"\nserver.certs = \"{path}/certs\"\n{store}\n{}", script.conf);
     let domains = script.characters.iter().filter_map(|character| Jid::new(character.property("jid")?).ok());
-    let domains: BTreeSet<String> = domains.map(|jid| jid.domainpart().to_owned()).chain(["localhost".to_owned()]).collect();
+    let domains: BTreeSet<String> =
+        domains.map(|jid| jid.domainpart().to_owned()).chain(["localhost".to_owned()]).collect();
     for domain in domains.iter().filter(|domain| !script.conf.contains(&format!("host.\"{domain}\""))) {
         conf += &format!("[host.\"{domain}\"]\n");
     }

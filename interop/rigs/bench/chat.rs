@@ -235,7 +235,7 @@ impl Pair {
                     self.h = self.h.wrapping_add(1);
                     arrived += 1;
                     if let Some(written) = self.written.pop_front()
-                        && self.expected % 64 == 0
+                        && self.expected.is_multiple_of(64)
                     {
                         self.latencies.push(written.elapsed());
                     }

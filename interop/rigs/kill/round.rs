@@ -295,7 +295,7 @@ impl Round {
     /// After the restart: everything up to the sender's last message, and what comes within a while after that.
     async fn collect(self: Arc<Self>, index: usize, session: Session) -> Result<(), Failure> {
         let place = self.plan.pairs[index].whereabouts;
-        let managed = place.managed() || (place == Whereabouts::Offline && self.plan.number % 2 == 0);
+        let managed = place.managed() || (place == Whereabouts::Offline && self.plan.number.is_multiple_of(2));
         let mut inbox = self.enter(index, session, managed).await?;
         loop {
             let ended = self.journal(index).after.iter().any(|received| received.seq == END);

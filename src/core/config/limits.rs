@@ -41,6 +41,12 @@ pub struct Limits {
     pub authentication: Period<1, 3600>,
     /// Failed attempts to authenticate on a stream before it is closed.
     pub failed_auths: Count<1, 100>,
+    /// Failed attempts to authenticate for one account from one address that bring no delay. One is forgotten a minute.
+    pub account_failed_auths: Count<1, 10_000>,
+    /// Failed attempts to authenticate from one address, whatever the account, that bring no delay.
+    pub address_failed_auths: Count<1, 1_000_000>,
+    /// How long an attempt beyond these waits at most: the first a second, each further one twice as long.
+    pub auth_delay: Period<1, 60>,
 
     /// New connections a second from one address, in the long run.
     pub connections_per_second: Count<1, 1_000_000>,
@@ -101,6 +107,9 @@ impl Default for Limits {
             stream_header: Period::seconds(10),
             authentication: Period::seconds(60),
             failed_auths: Count::new(5),
+            account_failed_auths: Count::new(10),
+            address_failed_auths: Count::new(100),
+            auth_delay: Period::seconds(15),
             connections_per_second: Count::new(20),
             connections_burst: Count::new(50),
             unauthenticated: Count::new(200),

@@ -6,26 +6,25 @@
 use std::fmt;
 use std::io;
 use std::mem;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use rookery_core::host::Host;
-use rookery_core::module::{Nonza, PreAuthCall, When};
-use rookery_core::server::Server;
-use rookery_core::session::{Drained, Session, StreamInfo};
+use rookery_core::module::Nonza;
+use rookery_core::session::{Drained, Session};
 use rookery_xmpp::element::Element;
-use rookery_xmpp::error::{Condition, StanzaError, StreamCondition, StreamError};
+use rookery_xmpp::error::{StreamCondition, StreamError};
 use rookery_xmpp::jid::BareJid;
-use rookery_xmpp::sasl::{ChannelBindings, Secret};
-use rookery_xmpp::stanza::{Kind, Stanza};
-use rookery_xmpp::stream::{self, Ending, Event, Phase, Stream, TlsInfo};
-use tokio::sync::Semaphore;
+use rookery_xmpp::stanza::Stanza;
+use rookery_xmpp::stream::{Ending, Event, Stream, TlsInfo};
 use tokio::time::Sleep;
-use tracing::{debug, info};
+use tracing::{Instrument, debug, debug_span, error, info};
 
-use super::{ACK_PATIENCE, LAST_WORDS, Settings};
-use crate::rate::Bucket;
+use super::login::bindings;
+use super::{ACK_PATIENCE, Common, LAST_MOMENT, LAST_WORDS, Settings};
+use crate::rate::Meter;
 use crate::server::Connection;
 use crate::transport::Read;
 
@@ -38,7 +37,7 @@ const BACKLOG: usize = 512 * 1024;
 
 /// How a connection came to its end.
 #[derive(Debug)]
-enum Gone {
+pub(super) enum Gone {
     /// The stream was closed, by either side.
     Closed(Ending),
     /// The socket failed, or ended before the stream.
@@ -47,16 +46,21 @@ enum Gone {
     TimedOut(&'static str),
     /// Another connection has the session now, or it has ended.
     Past,
+    /// A bug in the server.
+    Panicked,
 }
 
 impl fmt::Display for Gone {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Closed(Ending::ByPeer(error)) => write!(f, "closed by the client: {error:?}"),
-            Self::Closed(ending) => write!(f, "closed: {ending:?}"),
+            Self::Closed(Ending::ByPeer(None)) => f.write_str("closed by the client"),
+            Self::Closed(Ending::ByPeer(Some(error))) => write!(f, "closed by the client with {error}"),
+            Self::Closed(Ending::ByUs(None) | Ending::Login(_)) => f.write_str("closed"),
+            Self::Closed(Ending::ByUs(Some(error))) => write!(f, "closed with {error}"),
             Self::Lost(error) => write!(f, "connection lost: {error}"),
             Self::TimedOut(what) => f.write_str(what),
-            Self::Past => f.write_str("the session goes on in another connection"),
+            Self::Past => f.write_str("the session goes on in another connection, or has ended"),
+            Self::Panicked => f.write_str("a bug in the server"),
         }
     }
 }
@@ -68,27 +72,33 @@ impl From<io::Error> for Gone {
 }
 
 /// The session and the number of this connection on it.
-struct Attached {
+pub(super) struct Attached {
     session: Arc<Session>,
     number: u64,
     /// What was drained is not all written yet.
     in_flight: bool,
 }
 
+impl Attached {
+    pub(super) fn new(session: Arc<Session>, number: u64) -> Self {
+        Self { session, number, in_flight: false }
+    }
+}
+
 pub(super) struct Driver {
-    server: Arc<Server>,
-    settings: Arc<Settings>,
-    hashing: Arc<Semaphore>,
-    connection: Connection,
-    id: u64,
+    pub(super) common: Arc<Common>,
+    pub(super) settings: Arc<Settings>,
+    pub(super) connection: Connection,
+    pub(super) id: u64,
     /// Boxed, since it moves to another thread while a password is hashed.
-    stream: Box<Stream>,
+    pub(super) stream: Box<Stream>,
     /// Read, but not looked at yet: behind a question, or behind a step of the negotiation.
-    unread: Vec<u8>,
-    host: Option<Arc<Host>>,
-    user: Option<BareJid>,
-    attached: Option<Attached>,
-    bucket: Bucket,
+    pub(super) unread: Vec<u8>,
+    pub(super) host: Option<Arc<Host>>,
+    pub(super) user: Option<BareJid>,
+    pub(super) attached: Option<Attached>,
+    pub(super) meter: Meter,
+    pub(super) is_exempt: bool,
     /// Nothing is read before.
     paused: Option<Instant>,
     /// Since when the peer has taken nothing of what waits, and how much it had taken then.
@@ -97,21 +107,18 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    pub(super) fn new(
-        server: Arc<Server>,
-        settings: Arc<Settings>,
-        hashing: Arc<Semaphore>,
-        connection: Connection,
-    ) -> Self {
+    pub(super) fn new(common: Arc<Common>, settings: Arc<Settings>, connection: Connection) -> Self {
         let conf = &connection.port.conf;
         let now = now();
         let stream = Stream::receiving(settings.stream(conf.tls, conf.allow_plain_passwords), now);
+        let peer = connection.peer.ip();
+        let is_exempt = settings.is_exempt(peer);
         Self {
-            id: server.next_stream(),
-            bucket: Bucket::new(settings.rate, now),
-            server,
+            id: common.server.next_stream(),
+            meter: Meter::new(&common.buckets, (!is_exempt).then_some(peer), now),
+            is_exempt,
+            common,
             settings,
-            hashing,
             connection,
             stream: Box::new(stream),
             unread: Vec::new(),
@@ -124,27 +131,50 @@ impl Driver {
         }
     }
 
-    /// Serves the connection to its end.
-    #[expect(clippy::manual_async_fn, reason = "an async fn would keep the driver twice")]
+    /// Serves the connection to its end. All that is logged meanwhile, by modules too, is in the stream's span where
+    /// the log level is debug or finer; a span costs memory, so elsewhere the lines name the stream one by one.
     pub(super) fn run(mut self) -> impl Future<Output = ()> + Send {
-        async move { self.serve().await }
+        let span = debug_span!("stream", id = self.id, peer = %self.connection.peer);
+        async move { self.serve().await }.instrument(span)
     }
 
     async fn serve(&mut self) {
-        debug!(stream = self.id, peer = %self.connection.peer, "connected");
+        debug!("connected");
         if let Some(info) = self.connection.transport.tls() {
             self.stream.handle_tls(now(), TlsInfo { bindings: bindings(info) });
         }
-        let gone = self.drive().await;
-        debug!(stream = self.id, "{gone}");
+        let common = self.common.clone();
+        let driven = common.server.panics.caught(pin!(self.drive())).await;
+        let gone = driven.unwrap_or(Gone::Panicked);
+        self.part(&gone).await;
+        if let Gone::Closed(_) | Gone::Past = gone {
+            let mut ending = self.connection.ending.clone();
+            let last_moment = async {
+                ending.begun().await;
+                tokio::time::sleep(LAST_MOMENT).await;
+            };
+            tokio::select! {
+                () = Box::pin(self.connection.transport.close(LAST_WORDS)) => {}
+                () = last_moment => {}
+            }
+        }
+    }
+
+    /// The session is told that its connection is gone.
+    async fn part(&mut self, gone: &Gone) {
+        let (stream, peer) = (self.id, self.connection.peer);
+        if let Gone::Panicked = gone {
+            let user = self.user.as_ref().map_or("", |user| user.as_str());
+            error!(stream, %peer, user, "a bug in the server ended a connection");
+        }
+        let Some(Attached { session, number, .. }) = self.attached.take() else {
+            debug!("not connected any more: {gone}");
+            return;
+        };
+        info!(stream, %peer, jid = %session.jid, reason = %gone, "disconnected");
         // The client's own end ends the session; anything else may be a tunnel (XEP-0198 §5).
         let goodbye = matches!(gone, Gone::Closed(Ending::ByPeer(None) | Ending::ByUs(None)));
-        if let Some(Attached { session, number, .. }) = self.attached.take() {
-            Box::pin(self.server.disconnected(&session, number, goodbye)).await;
-        }
-        if let Gone::Closed(_) | Gone::Past = gone {
-            Box::pin(self.connection.transport.close(LAST_WORDS)).await;
-        }
+        Box::pin(self.common.server.disconnected(&session, number, goodbye)).await;
     }
 
     /// Deals with what is there, writes, awaits the next thing; until the end.
@@ -180,7 +210,10 @@ impl Driver {
         })?;
         match read {
             Read::Bytes(count) => {
-                self.paused = self.bucket.take(count, now);
+                self.paused = self.meter.take(&self.common.buckets, &self.settings.rates, count, now);
+                if self.paused.is_some() {
+                    self.common.counters.paused.fetch_add(1, Ordering::Relaxed);
+                }
                 Ok(events)
             }
             Read::Blocked | Read::Secured => Ok(events),
@@ -236,14 +269,11 @@ impl Driver {
             Event::StartTls => Box::pin(self.start_tls()).await,
             Event::LookUp { user, expensive } => Box::pin(self.look_up(user, expensive)).await,
             Event::Authenticated { identity, mechanism } => {
-                info!(stream = self.id, peer = %self.connection.peer, user = %identity, mechanism = mechanism.name(), "authenticated");
-                self.user = Some(identity.bare());
-                self.connection.unauthenticated = None;
+                self.authenticated(identity.bare(), mechanism);
                 Ok(())
             }
-            Event::AuthFailed { user, condition } => {
-                let user = user.as_ref().map_or("", |user| user.as_str());
-                info!(stream = self.id, peer = %self.connection.peer, user, ?condition, "authentication failed");
+            Event::AuthFailed { user, mechanism, condition } => {
+                self.auth_failed(user.as_ref(), mechanism, condition);
                 Ok(())
             }
             Event::PreAuthIq(stanza) => Box::pin(self.pre_auth(stanza)).await,
@@ -263,98 +293,13 @@ impl Driver {
     async fn accept(&mut self, stanza: Stanza) -> Result<(), Gone> {
         let Some(Attached { session, number, .. }) = &self.attached else { return Ok(()) };
         let Ok(receipt) = session.receive(*number) else { return self.past() };
-        if let Err(error) = Box::pin(self.server.accept(session, stanza, receipt)).await {
+        if let Err(error) = Box::pin(self.common.server.accept(session, stanza, receipt)).await {
             self.stream.close(now(), Some(error));
         }
         Ok(())
     }
 
-    // ---- negotiation ----------------------------------------------------------------------------------------------
-
-    fn open(&mut self, opened: &stream::Opened) {
-        let Some(host) = self.server.host(opened.to.as_str()) else {
-            return self.stream.handle_host(Err(StreamCondition::HostUnknown.into()));
-        };
-        let secured = self.stream.is_secured();
-        let features = match opened.phase {
-            // Nothing is told to those who have not encrypted yet.
-            Phase::BeforeTls => Vec::new(),
-            Phase::BeforeAuth => host.stream_features(&self.server, When::BeforeAuth, secured),
-            Phase::AfterAuth => host.stream_features(&self.server, When::BeforeBind, secured),
-        };
-        self.host = Some(host);
-        self.stream.handle_host(Ok(stream::Host { features, external: Vec::new(), register: secured }));
-    }
-
-    async fn start_tls(&mut self) -> Result<(), Gone> {
-        self.transmit_stream()?;
-        let to = self.host.as_ref().map(|host| host.domain.to_string()).unwrap_or_default();
-        self.connection.start_tls(&to, &self.unread).await?;
-        let bindings = self.connection.transport.tls().map(bindings).unwrap_or_default();
-        self.stream.handle_tls(now(), TlsInfo { bindings });
-        Ok(())
-    }
-
-    async fn look_up(&mut self, user: BareJid, expensive: bool) -> Result<(), Gone> {
-        let keys = self.server.credentials(&user).await.map_err(|error| {
-            info!(stream = self.id, %error, "cannot look up an account");
-        });
-        if !expensive {
-            self.stream.handle_keys(now(), keys);
-            return Ok(());
-        }
-        let _turn = self.hashing.clone().acquire_owned().await;
-        let settings = self.settings.clone();
-        let placeholder = Box::new(Stream::receiving(settings.plain.clone(), now()));
-        let mut stream = mem::replace(&mut self.stream, placeholder);
-        let hashed = tokio::task::spawn_blocking(move || {
-            stream.handle_keys(now(), keys);
-            stream
-        });
-        self.stream = hashed.await.map_err(io::Error::other)?;
-        Ok(())
-    }
-
-    async fn pre_auth(&mut self, stanza: Stanza) -> Result<(), Gone> {
-        let (Some(host), Kind::Iq(kind), Some(payload)) =
-            (self.host.clone(), stanza.head.kind, stanza.payload().cloned())
-        else {
-            return Ok(());
-        };
-        let call = PreAuthCall {
-            server: self.server.clone(),
-            host,
-            secured: self.stream.is_secured(),
-            peer: self.connection.peer.ip(),
-            kind,
-            payload,
-        };
-        let reply = match self.server.pre_auth_iq(call).await {
-            Some(Ok(payload)) => Some(stanza.result(payload)),
-            Some(Err(error)) => stanza.error_reply(&error),
-            None => stanza.error_reply(&StanzaError::new(Condition::ServiceUnavailable)),
-        };
-        self.transmit_stream()?;
-        if let Some(reply) = reply {
-            self.connection.transport.write_with(|out| reply.write(out, None))?;
-        }
-        Ok(())
-    }
-
-    async fn bind(&mut self, resource: Option<String>) -> Result<(), Gone> {
-        let Some(user) = self.user.clone() else { return Ok(()) };
-        let info = StreamInfo { id: self.id, peer: self.connection.peer.ip(), secured: self.stream.is_secured() };
-        match self.server.bind(&user, resource.as_deref(), info).await {
-            Ok(session) => {
-                debug!(stream = self.id, jid = %session.jid, "bound");
-                self.stream.handle_bind(Ok(session.jid.clone()));
-                let number = session.connection();
-                self.attached = Some(Attached { session, number, in_flight: false });
-            }
-            Err(error) => self.stream.handle_bind(Err(error)),
-        }
-        Ok(())
-    }
+    // ---- nonzas ---------------------------------------------------------------------------------------------------
 
     async fn nonza(&mut self, element: Element) -> Result<(), Gone> {
         let (Some(user), Some(host)) = (&self.user, self.host.clone()) else { return Ok(()) };
@@ -364,7 +309,7 @@ impl Driver {
             reply: Vec::new(),
             wait: None,
         };
-        let known = self.server.nonza(&host, &mut nonza, &element);
+        let known = self.common.server.nonza(&host, &mut nonza, &element);
         let (mut reply, wait) = (mem::take(&mut nonza.reply), nonza.wait.take());
         let outcome = match (known, wait) {
             (None, _) => Err(StreamCondition::UnsupportedStanzaType.into()),
@@ -380,8 +325,8 @@ impl Driver {
                     self.stream.send(element);
                 }
                 if let Some((session, number)) = outcome.resume {
-                    debug!(stream = self.id, jid = %session.jid, "resumed");
-                    self.attached = Some(Attached { session, number, in_flight: false });
+                    debug!(jid = %session.jid, "resumed");
+                    self.attach(session, number);
                     self.stream.established();
                 }
             }
@@ -393,7 +338,7 @@ impl Driver {
     // ---- writing --------------------------------------------------------------------------------------------------
 
     /// What the stream itself has to say.
-    fn transmit_stream(&mut self) -> Result<(), Gone> {
+    pub(super) fn transmit_stream(&mut self) -> Result<(), Gone> {
         while let Some(bytes) = self.stream.poll_transmit() {
             self.connection.transport.write(&bytes)?;
         }
@@ -442,7 +387,7 @@ impl Driver {
         let Some(Drained { wrote, more, hungry, close }) = drained else { return self.past().map(|()| false) };
         attached.in_flight |= wrote;
         if hungry {
-            self.server.catch_up(session);
+            self.common.server.catch_up(session);
         }
         if let Some(error) = close {
             self.stream.close(now, Some(error));
@@ -472,7 +417,9 @@ impl Driver {
     async fn wait(&mut self) -> Result<Vec<Event>, Gone> {
         let now = now();
         self.watch_writing(now)?;
-        let asked = self.attached.as_ref().and_then(|attached| attached.session.asked_at()).map(|at| at + ACK_PATIENCE);
+        // While we do not read, nothing can come.
+        let asked = self.attached.as_ref().and_then(|attached| attached.session.asked_at());
+        let asked = asked.map(|at| at.max(self.paused.unwrap_or(at)) + ACK_PATIENCE);
         if asked.is_some_and(|due| due <= now) {
             return Err(Gone::TimedOut("no acknowledgement"));
         }
@@ -580,15 +527,8 @@ async fn expired(timer: Option<&mut (Instant, Pin<Box<Sleep>>)>) {
     }
 }
 
-fn bindings(info: &crate::tls::TlsInfo) -> ChannelBindings {
-    ChannelBindings {
-        exporter: info.tls_exporter().map(Secret::new),
-        end_point: info.tls_server_end_point().map(Secret::new),
-    }
-}
-
 /// The runtime's clock, so that tests can make it run.
-fn now() -> Instant {
+pub(super) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 

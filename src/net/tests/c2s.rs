@@ -3,141 +3,29 @@
 
 mod common;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use aws_lc_rs::digest;
+use common::world::*;
 use common::*;
-use rookery_core::config::{Conf, Listener, TlsMode};
-use rookery_core::server::Server;
-use rookery_core::store::AccountStore;
-use rookery_net::c2s::C2s;
-use rookery_net::limits::{Admission, ConnectionLimits};
-use rookery_store::MemoryStore;
 use rookery_xmpp::jid::BareJid;
 use rookery_xmpp::limits::Limits;
 use rookery_xmpp::ns;
-use rookery_xmpp::sasl::{ChannelBindings, Credentials, Decoy, Login, Mechanism, Policy, Secret};
-use rookery_xmpp::stream::{self, Config, Deadlines, Event, Peer, Stream, TlsInfo};
+use rookery_xmpp::sasl::{ChannelBindings, Decoy, Login, Mechanism, Policy, Secret};
+use rookery_xmpp::stream::{self, Config, Deadlines, Ending, Event, Peer, Stream, TlsInfo};
 use rustls::ClientConfig;
+use rustls::version::{TLS12, TLS13};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
-
-const STREAM: &str = "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' to='chat.example' version='1.0'>";
-
-struct World {
-    server: Arc<Server>,
-    admission: Arc<Admission>,
-    starttls: SocketAddr,
-    direct: SocketAddr,
-    plain: SocketAddr,
-    config: Arc<ClientConfig>,
-    stop: Option<oneshot::Sender<()>>,
-    task: JoinHandle<()>,
-    _dir: Scratch,
-}
-
-impl World {
-    async fn new(name: &str) -> Self {
-        Self::with_conf(name, "").await
-    }
-
-    async fn with_conf(name: &str, conf: &str) -> Self {
-        let dir = Scratch::new(name);
-        let tls = tls(&dir);
-        let config = client_config(&dir);
-        let store = Arc::new(MemoryStore::new());
-        let keys = Credentials::from_password("secret", 4096).expect("keys");
-        for user in ["romeo@chat.example", "juliet@chat.example"] {
-            assert!(store.create_account(&BareJid::new(user).expect("a JID"), &keys).await.expect("stored"));
-        }
-        let conf = Conf::parse(&format!("[host.'chat.example']\n{conf}"), "test").expect("a conf");
-        let server = Server::start(conf, store, rookery_modules::ALL).await.expect("started");
-        let admission = Admission::new(ConnectionLimits::from(server.conf().limits()));
-        let mut plain = listener(TlsMode::Plain);
-        plain.allow_plain_passwords = true;
-        let ports: [Listener; 3] = [listener(TlsMode::Starttls), listener(TlsMode::Direct), plain];
-        let handshake = Duration::from_secs(10);
-        let net = rookery_net::server::Server::bind(&ports, tls, admission.clone(), handshake).expect("ports");
-        let addresses: Vec<SocketAddr> = net.ports().map(|port| port.address).collect();
-        let (stop, stopped) = oneshot::channel::<()>();
-        let end = async move {
-            let _ = stopped.await;
-        };
-        let task = tokio::spawn(net.run(C2s::new(server.clone()), end, Duration::from_secs(5)));
-        let [starttls, direct, plain] = addresses[..] else { panic!("three ports") };
-        Self { server, admission, starttls, direct, plain, config, stop: Some(stop), task, _dir: dir }
-    }
-
-    /// A client that logs in by PLAIN on direct TLS and binds.
-    async fn login(&self, user: &str, resource: &str) -> Talk {
-        let mut talk =
-            Talk { client: Client::connect(self.direct, &self.config).await.expect("secured"), heard: String::new() };
-        talk.authenticate(user).await;
-        let bind =
-            format!("<iq id='b' type='set'><bind xmlns='{}'><resource>{resource}</resource></bind></iq>", ns::BIND);
-        talk.say(&bind).await;
-        talk.hear("</iq>").await;
-        talk
-    }
-}
-
-/// A conversation in text, inside TLS.
-struct Talk {
-    client: Client,
-    heard: String,
-}
-
-impl Talk {
-    async fn say(&mut self, text: &str) {
-        self.client.say(text.as_bytes()).await.expect("said");
-    }
-
-    /// Everything up to and with this text.
-    async fn hear(&mut self, until: &str) -> String {
-        loop {
-            if let Some(at) = self.heard.find(until) {
-                let rest = self.heard.split_off(at + until.len());
-                return std::mem::replace(&mut self.heard, rest);
-            }
-            let more = self.client.hear(1).await.expect("heard");
-            assert!(!more.is_empty(), "the end came before {until}: {}", self.heard);
-            self.heard += std::str::from_utf8(&more).expect("text");
-        }
-    }
-
-    /// Everything up to the end of the connection.
-    async fn hear_out(&mut self) -> String {
-        while let Ok(more) = self.client.hear(1).await {
-            if more.is_empty() {
-                break;
-            }
-            self.heard += std::str::from_utf8(&more).expect("text");
-        }
-        std::mem::take(&mut self.heard)
-    }
-
-    async fn authenticate(&mut self, user: &str) {
-        self.say(STREAM).await;
-        self.hear("</stream:features>").await;
-        self.say(&plain(user, "secret")).await;
-        self.hear("<success").await;
-        self.say(STREAM).await;
-        self.hear("</stream:features>").await;
-    }
-}
-
-fn plain(user: &str, password: &str) -> String {
-    let message = STANDARD.encode(format!("\0{user}\0{password}"));
-    format!("<auth xmlns='{}' mechanism='PLAIN'>{message}</auth>", ns::SASL)
-}
 
 /// Our own stream as a client, so that the strongest mechanism is tried with true channel bindings.
-async fn log_in_strongly(world: &World, starttls: bool) -> Mechanism {
+async fn log_in(
+    world: &World,
+    starttls: bool,
+    config: &Arc<ClientConfig>,
+    bindings: fn(&Client) -> ChannelBindings,
+) -> Result<Mechanism, Ending> {
     let client_side = Config {
         kind: stream::Kind::C2s,
         starttls,
@@ -169,11 +57,11 @@ async fn log_in_strongly(world: &World, starttls: bool) -> Mechanism {
     if starttls {
         tcp = Some(TcpStream::connect(world.starttls).await.expect("connected"));
     } else {
-        client = Some(Client::connect(world.direct, &world.config).await.expect("secured"));
+        client = Some(Client::connect(world.direct, config).await.expect("secured"));
     }
     let mut stream = Stream::initiating(Arc::new(client_side), Arc::new(peer), now());
     if let Some(client) = &client {
-        stream.handle_tls(now(), TlsInfo { bindings: exported(client) });
+        stream.handle_tls(now(), TlsInfo { bindings: bindings(client) });
     }
     let mut mechanism = None;
     loop {
@@ -186,17 +74,17 @@ async fn log_in_strongly(world: &World, starttls: bool) -> Mechanism {
         }
         match stream.poll_event() {
             Some(Event::StartTls) => {
-                let secured = Client::over(tcp.take().expect("plain"), &world.config).await.expect("secured");
-                stream.handle_tls(now(), TlsInfo { bindings: exported(&secured) });
+                let secured = Client::over(tcp.take().expect("plain"), config).await.expect("secured");
+                stream.handle_tls(now(), TlsInfo { bindings: bindings(&secured) });
                 client = Some(secured);
                 continue;
             }
             Some(Event::Authenticated { mechanism: by, .. }) => mechanism = Some(by),
             Some(Event::Bound(jid)) => {
                 assert_eq!(jid.as_str(), "romeo@chat.example/orchard");
-                return mechanism.expect("authenticated");
+                return Ok(mechanism.expect("authenticated"));
             }
-            Some(Event::Closed(ending)) => panic!("{ending:?}"),
+            Some(Event::Closed(ending)) => return Err(ending),
             Some(_) => continue,
             None => {}
         }
@@ -221,18 +109,57 @@ async fn log_in_strongly(world: &World, starttls: bool) -> Mechanism {
     }
 }
 
-fn exported(client: &Client) -> ChannelBindings {
-    let exporter =
-        client.tls.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(b"")).expect("exported");
-    ChannelBindings { exporter: Some(Secret::new(&exporter)), end_point: None }
+fn exporter(client: &Client) -> ChannelBindings {
+    let exported = client.tls.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(b""));
+    ChannelBindings { exporter: Some(Secret::new(&exported.expect("exported"))), end_point: None }
+}
+
+fn end_point(client: &Client) -> ChannelBindings {
+    let certificate = client.tls.peer_certificates().expect("a certificate").first().expect("one");
+    let hash = digest::digest(&digest::SHA256, certificate);
+    ChannelBindings { exporter: None, end_point: Some(Secret::new(hash.as_ref())) }
+}
+
+fn both(client: &Client) -> ChannelBindings {
+    ChannelBindings { end_point: end_point(client).end_point, ..exporter(client) }
+}
+
+/// As somebody in the middle would have them: of another TLS session, with another certificate.
+fn foreign(_: &Client) -> ChannelBindings {
+    ChannelBindings { exporter: Some(Secret::new(&[7; 32])), end_point: None }
+}
+
+fn foreign_end_point(_: &Client) -> ChannelBindings {
+    ChannelBindings { exporter: None, end_point: Some(Secret::new(&[7; 32])) }
 }
 
 #[tokio::test]
-async fn a_client_logs_in_with_channel_binding_on_both_ports() {
+async fn a_client_logs_in_with_channel_binding_of_either_type_over_both_tls_versions_on_both_ports() {
     let world = World::new("strong").await;
-    assert_eq!(log_in_strongly(&world, true).await, Mechanism::ScramSha256Plus);
-    assert_eq!(log_in_strongly(&world, false).await, Mechanism::ScramSha256Plus);
+    let tls13 = client_config_of(&world.dir, &[&TLS13]);
+    let tls12 = client_config_of(&world.dir, &[&TLS12]);
+    for starttls in [true, false] {
+        for bindings in [exporter, end_point, both] {
+            assert_eq!(log_in(&world, starttls, &tls13, bindings).await, Ok(Mechanism::ScramSha256Plus));
+        }
+        assert_eq!(log_in(&world, starttls, &tls12, end_point).await, Ok(Mechanism::ScramSha256Plus));
+        // The exporter is not announced there, so that it is the end point again.
+        assert_eq!(log_in(&world, starttls, &tls12, both).await, Ok(Mechanism::ScramSha256Plus));
+    }
     assert_eq!(world.admission.unauthenticated(), 0);
+}
+
+#[tokio::test]
+async fn a16_channel_bindings_of_another_connection_fail() {
+    let world = World::new("middle").await;
+    let tls13 = client_config_of(&world.dir, &[&TLS13]);
+    let tls12 = client_config_of(&world.dir, &[&TLS12]);
+    for (config, bindings) in
+        [(&tls13, foreign as fn(&Client) -> _), (&tls13, foreign_end_point), (&tls12, foreign_end_point)]
+    {
+        assert!(log_in(&world, false, config, bindings).await.is_err());
+    }
+    assert_eq!(world.clients.counters().auth_failed.load(std::sync::atomic::Ordering::Relaxed), 3);
 }
 
 #[tokio::test]
@@ -271,8 +198,7 @@ async fn many_stanzas_in_one_piece_are_answered_in_order() {
 #[tokio::test]
 async fn a_wrong_password_fails_and_the_fifth_one_closes() {
     let world = World::new("wrong").await;
-    let mut client =
-        Talk { client: Client::connect(world.direct, &world.config).await.expect("secured"), heard: String::new() };
+    let mut client = world.connect().await;
     client.say(STREAM).await;
     client.hear("</stream:features>").await;
     for _ in 0..4 {
@@ -353,8 +279,7 @@ async fn a_session_is_resumed_over_a_new_connection() {
     let mut romeo = world.login("romeo", "orchard").await;
     romeo.say("<message to='juliet@chat.example/balcony' type='chat'><body>Wherefore?</body></message>").await;
 
-    let client = Client::connect(world.direct, &world.config).await.expect("secured");
-    let mut again = Talk { client, heard: String::new() };
+    let mut again = world.connect().await;
     again.authenticate("juliet").await;
     again.say(&format!("<resume xmlns='urn:xmpp:sm:3' previd='{id}' h='0'/>")).await;
     again.hear("<resumed").await;
@@ -362,8 +287,7 @@ async fn a_session_is_resumed_over_a_new_connection() {
     assert!(!session.is_detached());
 
     // A third connection takes it from the second, which is told so.
-    let client = Client::connect(world.direct, &world.config).await.expect("secured");
-    let mut third = Talk { client, heard: String::new() };
+    let mut third = world.connect().await;
     third.authenticate("juliet").await;
     third.say(&format!("<resume xmlns='urn:xmpp:sm:3' previd='{id}' h='0'/>")).await;
     third.hear("Wherefore?").await;

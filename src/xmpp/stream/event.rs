@@ -40,6 +40,8 @@ pub enum Event {
     AuthFailed {
         /// Whose account, as far as it got.
         user: Option<BareJid>,
+        /// By which mechanism, if it is one that was offered.
+        mechanism: Option<Mechanism>,
         /// What the peer was told, or told us.
         condition: SaslCondition,
     },

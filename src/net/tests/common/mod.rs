@@ -1,6 +1,8 @@
 //! A server with one domain on a port of the kernel's choice, and a client that trusts its certificate.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub(crate) mod world;
+
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -43,10 +45,17 @@ pub(crate) fn tls(dir: &Scratch) -> Tls {
 }
 
 pub(crate) fn client_config(dir: &Scratch) -> Arc<ClientConfig> {
+    client_config_of(dir, rustls::DEFAULT_VERSIONS)
+}
+
+pub(crate) fn client_config_of(
+    dir: &Scratch,
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(dir.0.join("c.crt")).expect("a certificate")).expect("a root");
     let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .expect("versions")
         .with_root_certificates(roots)
         .with_no_client_auth();
@@ -76,6 +85,8 @@ pub(crate) fn unlimited() -> ConnectionLimits {
 pub(crate) struct Client {
     pub(crate) tcp: TcpStream,
     pub(crate) tls: ClientConnection,
+    /// Decrypted, and not taken yet.
+    plain: Vec<u8>,
 }
 
 impl Client {
@@ -86,7 +97,10 @@ impl Client {
     /// The handshake on a connection that exists.
     pub(crate) async fn over(tcp: TcpStream, config: &Arc<ClientConfig>) -> io::Result<Self> {
         let name = ServerName::try_from(HOST).expect("a name");
-        let mut client = Self { tcp, tls: ClientConnection::new(config.clone(), name).expect("a client") };
+        // Made-up time does not wait for the kernel to wait for more.
+        tcp.set_nodelay(true)?;
+        let tls = ClientConnection::new(config.clone(), name).expect("a client");
+        let mut client = Self { tcp, tls, plain: Vec::new() };
         while client.tls.is_handshaking() {
             client.flush().await?;
             client.receive().await?;
@@ -130,6 +144,10 @@ impl Client {
                     while !bytes.is_empty() {
                         self.tls.read_tls(&mut bytes)?;
                         self.tls.process_new_packets().map_err(io::Error::other)?;
+                        self.decrypted().or_else(|error| match error.kind() {
+                            io::ErrorKind::WouldBlock => Ok(()),
+                            _ => Err(error),
+                        })?;
                     }
                     return Ok(true);
                 }
@@ -147,24 +165,30 @@ impl Client {
         Ok(())
     }
 
-    /// So many bytes of plaintext, or what came before the end.
-    pub(crate) async fn hear(&mut self, count: usize) -> io::Result<Vec<u8>> {
-        let mut heard = Vec::new();
+    /// Takes what is decrypted; returns at the end.
+    fn decrypted(&mut self) -> io::Result<()> {
         loop {
             let mut buffer = [0; 16 * 1024];
-            match self.tls.reader().read(&mut buffer) {
-                Ok(0) => return Ok(heard),
-                Ok(got) => heard.extend_from_slice(&buffer[..got]),
+            match self.tls.reader().read(&mut buffer)? {
+                0 => return Ok(()),
+                count => self.plain.extend_from_slice(&buffer[..count]),
+            }
+        }
+    }
+
+    /// So many bytes of plaintext, or what came before the end. Safe to drop at any await.
+    pub(crate) async fn hear(&mut self, count: usize) -> io::Result<Vec<u8>> {
+        while self.plain.len() < count {
+            match self.decrypted() {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if heard.len() >= count {
-                        return Ok(heard);
-                    }
                     if !self.receive().await? {
-                        return Ok(heard);
+                        break;
                     }
                 }
                 Err(error) => return Err(error),
+                Ok(()) => break,
             }
         }
+        Ok(std::mem::take(&mut self.plain))
     }
 }
