@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod blocking;
+mod canary;
 mod caps;
 mod chaos;
 mod commands;
@@ -11,6 +12,7 @@ mod contacts;
 mod delivery;
 mod disco;
 mod documents;
+mod floods;
 mod layout;
 mod outside;
 mod presence;
