@@ -19,7 +19,7 @@ use crate::host::Host;
 use crate::module::{Stage, Way};
 use crate::router::{Passed, Waiting};
 use crate::server::Server;
-use crate::session::{Outgoing, Pushed, Session};
+use crate::session::{Outgoing, Pushed, Receipt, Session};
 use crate::store::TailEntry;
 use crate::tail::Kept;
 
@@ -210,7 +210,7 @@ impl Server {
     /// Tells the senders of what nobody else could be given.
     pub(crate) async fn bounce_parted(self: &Arc<Self>, account: &Arc<Account>, parted: Parted) {
         for (kept, receipt, error) in parted.refused {
-            self.bounce(&kept.stanza, error, None).await;
+            self.bounce(&kept.stanza, error, receipt.as_deref().map(Receipt::session)).await;
             drop(receipt);
         }
         let Some(host) = self.host(account.jid.domainpart()) else { return };
@@ -235,7 +235,7 @@ impl Server {
     pub(crate) async fn refuse_kept(self: &Arc<Self>, kept: &Arc<Kept>, error: StanzaError) {
         let refused = kept.refuse(&mut kept.account.tail.lock());
         if let Some(receipt) = refused {
-            self.bounce(&kept.stanza, error, None).await;
+            self.bounce(&kept.stanza, error, receipt.as_deref().map(Receipt::session)).await;
             drop(receipt);
         }
     }

@@ -19,7 +19,7 @@ use crate::module::{Answer, BoxFuture, Call, Cx, Flow, InterceptFn, Stage, Targe
 use crate::panic::Panicked;
 use crate::request;
 use crate::server::Server;
-use crate::session::{Receipt, Session};
+use crate::session::{Pushed, Receipt, Session};
 
 /// Elements that only a server may put into a stanza; a client's are taken out (security.md C1, C3).
 const SERVER_OWNED: &[(&str, &str)] = &[
@@ -233,7 +233,11 @@ impl Server {
     async fn send_back(self: &Arc<Self>, reply: Stanza, session: Option<&Arc<Session>>) {
         match session {
             Some(session) => {
-                session.send(reply);
+                if session.send(reply.clone()) == Pushed::Refused {
+                    session.stop_counting();
+                    // The client may be back under the same address.
+                    self.route(reply).await;
+                }
             }
             None => self.route(reply).await,
         }

@@ -489,6 +489,13 @@ impl Session {
         self.state.lock().acks.as_ref().map(|acks| acks.id.clone())
     }
 
+    /// The client will not be told what became of something that it sent: from here on nothing counts as handled, and
+    /// the session cannot be resumed.
+    pub(crate) fn stop_counting(&self) {
+        self.state.lock().has_gap = true;
+        self.settled.notify_waiters();
+    }
+
     /// Counts a stanza that the client sent on a connection; without stream management there is nothing to count. It
     /// counts as handled when the receipt is dropped. An error says that the connection is past: the stanza is not
     /// taken, and the client sends it again on its new one.
@@ -568,8 +575,11 @@ impl Session {
     pub async fn settled(&self) {
         loop {
             let settled = self.settled.notified();
-            if self.state.lock().acks.as_ref().is_none_or(|acks| acks.incoming.in_flight() == 0) {
-                return;
+            {
+                let state = self.state.lock();
+                if state.has_gap || state.acks.as_ref().is_none_or(|acks| acks.incoming.in_flight() == 0) {
+                    return;
+                }
             }
             settled.await;
         }
@@ -577,6 +587,10 @@ impl Session {
 
     fn handled_slot(&self, slot: ack::Slot) {
         let mut state = self.state.lock();
+        if state.has_gap {
+            // What the client was not told may be what became of this.
+            return;
+        }
         let Some(acks) = state.acks.as_mut() else { return };
         acks.incoming.complete(slot);
         acks.handled.store(acks.incoming.h(), Ordering::Release);
@@ -941,6 +955,13 @@ pub struct Past;
 pub struct Receipt {
     session: Arc<Session>,
     slot: ack::Slot,
+}
+
+impl Receipt {
+    /// Whose client sent the stanza.
+    pub(crate) fn session(&self) -> &Arc<Session> {
+        &self.session
+    }
 }
 
 impl Drop for Receipt {

@@ -447,7 +447,7 @@ impl Writer {
             let error = StanzaError::from(error.clone());
             tokio::spawn(async move {
                 for (kept, receipt) in late {
-                    server.bounce(&kept.stanza, error.clone(), None).await;
+                    server.bounce(&kept.stanza, error.clone(), receipt.as_deref().map(Receipt::session)).await;
                     drop(receipt);
                 }
             });

@@ -416,3 +416,23 @@ async fn a_slow_database_is_not_kept_busy_by_what_was_delivered_meanwhile() {
     pass(Duration::from_secs(18)).await;
     assert_eq!(romeo.session.handled(), Some(6011));
 }
+
+#[tokio::test(start_paused = true)]
+async fn c9_nothing_counts_as_handled_whose_error_had_no_room() {
+    for count in [100, 200] {
+        let world = World::new(&["romeo@localhost", "nurse@localhost"]).await;
+        let romeo = world.login_resumable("romeo@localhost", "orchard").await;
+        world.login("nurse@localhost", "kitchen").await.leave().await;
+        world.store.fail(Some(StoreError::Full("no space left".to_owned())));
+        let long = "x".repeat(3800);
+        for _ in 0..count {
+            romeo.send(&format!("<message type='chat' to='nurse@localhost'><body>{long}</body></message>")).await;
+        }
+        pass(Duration::from_secs(15)).await;
+        let handled = romeo.session.handled().unwrap();
+        let (told, error) = if count == 100 { (romeo.read(), String::new()) } else { romeo.last_words().await };
+        let told = told.matches("type='error'").count();
+        assert_eq!((told, count == 200), (handled as usize, error.contains("resource-constraint")));
+        assert!(told >= 100, "{told}");
+    }
+}
