@@ -301,9 +301,11 @@ impl Server {
                 waiting.insert(entry.id, tail.recall(account, entry, Arc::new(stanza)));
             }
         }
-        let owed: BTreeMap<u64, Arc<Kept>> =
-            session.owed(after, last).into_iter().map(|kept| (kept.id, kept)).collect();
-        waiting.extend(owed.iter().map(|(id, kept)| (*id, kept.clone())));
+        let mut owed = HashSet::new();
+        for kept in session.owed(after, last) {
+            owed.insert(kept.id);
+            waiting.insert(kept.id, kept);
+        }
         // What a living connection is being sent needs no second one; what a detached session holds may be wanted now.
         let sessions = account.sessions();
         let others = sessions.iter().filter(|other| !Arc::ptr_eq(other, session) && !other.is_detached());
@@ -317,12 +319,9 @@ impl Server {
                 Some(resource) if account.session(resource).is_some() => false,
                 _ => is_reachable,
             };
-            let is_wanted = !own.contains(&id)
-                && if owed.contains_key(&id) {
-                    !kept.is_void()
-                } else {
-                    is_for_it && kept.is_waiting() && !with_others.contains(&id)
-                };
+            let is_wanted = is_for_it
+                && !own.contains(&id)
+                && if owed.contains(&id) { !kept.is_void() } else { kept.is_waiting() && !with_others.contains(&id) };
             if !room {
             } else if !is_wanted {
                 session.pass_over(id);

@@ -436,3 +436,20 @@ async fn c9_nothing_counts_as_handled_whose_error_had_no_room() {
         assert!(told >= 100, "{told}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_goes_unavailable_while_it_catches_up_gets_all_in_order_when_it_is_back() {
+    let world = World::new(BOTH).await;
+    let romeo = world.bind("romeo@localhost", "orchard").await;
+    romeo.send(&chat("juliet@localhost", "one")).await;
+    pass(Duration::from_secs(1)).await;
+    let juliet = world.bind("juliet@localhost", "balcony").await;
+    world.store.slow(Duration::from_secs(1));
+    juliet.send("<presence/>").await;
+    romeo.send(&chat("juliet@localhost", "two")).await;
+    juliet.send("<presence type='unavailable'/>").await;
+    pass(Duration::from_secs(5)).await;
+    assert!(juliet.bodies().is_empty());
+    juliet.send("<presence/>").await;
+    assert_eq!(read_all(&juliet).await, ["one", "two"]);
+}
