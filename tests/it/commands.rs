@@ -8,13 +8,13 @@ use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A password that must not be seen anywhere.
-const CANARY: &str = "canary-7QxZ-password";
+pub(crate) const CANARY: &str = "canary-7QxZ-password";
 
 /// A folder with a conf, removed at the end.
-struct Folder(PathBuf);
+pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Folder {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("rookery-commands-{}-{count}", std::process::id()));
@@ -31,14 +31,14 @@ impl Folder {
         std::fs::write(self.0.join("rookery.toml"), conf).unwrap();
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rookery"));
         command.current_dir(&self.0).args(["--config", "rookery.toml"]).args(arguments).env_remove("RUST_LOG");
         command
     }
 
     /// Runs a command with this standard input; its exit code and standard output.
-    fn run(&self, arguments: &[&str], input: &str) -> (i32, String) {
+    pub(crate) fn run(&self, arguments: &[&str], input: &str) -> (i32, String) {
         let mut child = self
             .command(arguments)
             .stdin(Stdio::piped())
@@ -70,25 +70,29 @@ impl Drop for Folder {
 }
 
 /// A running server. Its log is read until a line with a word; what was read is kept.
-struct Server {
-    child: Child,
-    log: BufReader<ChildStderr>,
-    seen: String,
+pub(crate) struct Server {
+    pub(crate) child: Child,
+    pub(crate) log: Option<BufReader<ChildStderr>>,
+    pub(crate) seen: String,
 }
 
 impl Server {
     fn start(folder: &Folder) -> Self {
-        let mut child = folder.command(&["serve"]).stderr(Stdio::piped()).spawn().unwrap();
-        let log = BufReader::new(child.stderr.take().unwrap());
+        Self::run(&mut folder.command(&["serve"]))
+    }
+
+    pub(crate) fn run(command: &mut Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let log = child.stderr.take().map(BufReader::new);
         let mut server = Self { child, log, seen: String::new() };
         server.read_until("ready in ");
         server
     }
 
-    fn read_until(&mut self, word: &str) {
+    pub(crate) fn read_until(&mut self, word: &str) {
         loop {
             let mut line = String::new();
-            let read = self.log.read_line(&mut line).unwrap();
+            let read = self.log.as_mut().unwrap().read_line(&mut line).unwrap();
             self.seen += &line;
             assert!(read > 0, "the log ended before {word:?}:\n{}", self.seen);
             if line.contains(word) {
@@ -97,7 +101,7 @@ impl Server {
         }
     }
 
-    fn signal(&self, signal: &str) {
+    pub(crate) fn signal(&self, signal: &str) {
         let killed = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
         assert!(killed.success());
     }
@@ -105,7 +109,7 @@ impl Server {
     /// Ends it cleanly; all of its log.
     fn end(mut self) -> String {
         self.signal("-TERM");
-        self.log.read_to_string(&mut self.seen).unwrap();
+        self.log.as_mut().unwrap().read_to_string(&mut self.seen).unwrap();
         assert!(self.child.wait().unwrap().success(), "{}", self.seen);
         std::mem::take(&mut self.seen)
     }

@@ -154,7 +154,9 @@ async fn a16_channel_bindings_of_another_connection_fail() {
     let world = World::new("middle").await;
     let tls13 = client_config_of(&world.dir, &[&TLS13]);
     let tls12 = client_config_of(&world.dir, &[&TLS12]);
-    for (config, bindings) in [(&tls13, foreign as fn(&Client) -> _), (&tls13, foreign_end_point), (&tls12, foreign_end_point)] {
+    for (config, bindings) in
+        [(&tls13, foreign as fn(&Client) -> _), (&tls13, foreign_end_point), (&tls12, foreign_end_point)]
+    {
         assert!(log_in(&world, false, config, bindings).await.is_err());
     }
     assert_eq!(world.clients.counters().auth_failed.load(std::sync::atomic::Ordering::Relaxed), 3);

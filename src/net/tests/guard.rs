@@ -166,8 +166,7 @@ async fn ended_after(address: SocketAddr, first: &str, again: &'static str, ever
     let (mut from, mut to) = tcp.into_split();
     to.write_all(first.as_bytes()).await.expect("written");
     let trickle = tokio::spawn(async move {
-        let mut bytes = again.bytes().cycle();
-        while let Some(byte) = bytes.next() {
+        for byte in again.bytes().cycle() {
             tokio::time::sleep(every).await;
             if to.write_all(&[byte]).await.is_err() {
                 return;

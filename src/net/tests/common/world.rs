@@ -1,5 +1,7 @@
 //! A whole server with a database in memory, and clients that talk to it in text.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "tests")]
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -143,4 +145,3 @@ pub(crate) fn plain(user: &str, password: &str) -> String {
     let message = STANDARD.encode(format!("\0{user}\0{password}"));
     format!("<auth xmlns='{}' mechanism='PLAIN'>{message}</auth>", ns::SASL)
 }
-
