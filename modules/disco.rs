@@ -113,7 +113,8 @@ impl Disco {
 
     async fn server_items(self: Arc<Self>, call: Call) -> IqResult {
         no_node(&call)?;
-        let items = call.host.components().map(|domain| Element::new("item", ns::DISCO_ITEMS).attr("jid", domain.as_str()));
+        let items =
+            call.host.components().map(|domain| Element::new("item", ns::DISCO_ITEMS).attr("jid", domain.as_str()));
         Ok(Some(Element::new("query", ns::DISCO_ITEMS).children(items)))
     }
 

@@ -36,7 +36,12 @@ impl Module for StreamManagement {
 }
 
 impl StreamManagement {
-    fn enable(self: &Arc<Self>, server: &Arc<Server>, nonza: &mut Nonza<'_>, enable: &Element) -> Result<(), StreamError> {
+    fn enable(
+        self: &Arc<Self>,
+        server: &Arc<Server>,
+        nonza: &mut Nonza<'_>,
+        enable: &Element,
+    ) -> Result<(), StreamError> {
         let Some(session) = nonza.session else {
             nonza.reply.push(failed(Condition::UnexpectedRequest, None));
             return Ok(());
@@ -48,7 +53,8 @@ impl StreamManagement {
         let wanted = matches!(enable.get("resume"), Some("true" | "1"));
         let limit = server.resume_limit();
         // The client may ask for less than we would give (XEP-0198 §5).
-        let time = enable.get("max").and_then(|max| max.parse().ok()).map_or(limit, |max| limit.min(Duration::from_secs(max)));
+        let time =
+            enable.get("max").and_then(|max| max.parse().ok()).map_or(limit, |max| limit.min(Duration::from_secs(max)));
         let resumable = (wanted && !time.is_zero()).then_some(time);
         let mut enabled = Element::new("enabled", ns::SM);
         if let Some(time) = resumable {
@@ -62,7 +68,12 @@ impl StreamManagement {
         Ok(())
     }
 
-    fn resume(self: &Arc<Self>, server: &Arc<Server>, nonza: &mut Nonza<'_>, resume: &Element) -> Result<(), StreamError> {
+    fn resume(
+        self: &Arc<Self>,
+        server: &Arc<Server>,
+        nonza: &mut Nonza<'_>,
+        resume: &Element,
+    ) -> Result<(), StreamError> {
         if nonza.session.is_some() {
             nonza.reply.push(failed(Condition::UnexpectedRequest, None));
             return Ok(());
@@ -91,14 +102,24 @@ impl StreamManagement {
     fn answer(self: &Arc<Self>, _: &Arc<Server>, nonza: &mut Nonza<'_>, answer: &Element) -> Result<(), StreamError> {
         let Some(session) = nonza.session else { return Ok(()) };
         let h = answer.get("h").and_then(parse_h);
-        let h = h.ok_or_else(|| StreamError::new(StreamCondition::PolicyViolation).with_text("<a/> needs a count in 'h'."))?;
+        let h = h.ok_or_else(|| {
+            StreamError::new(StreamCondition::PolicyViolation).with_text("<a/> needs a count in 'h'.")
+        })?;
         session.acknowledged(h).map_err(too_high)
     }
 }
 
-async fn finish_resumption(server: &Arc<Server>, session: &Arc<Session>, id: &str, h: u32) -> Result<NonzaOutcome, StreamError> {
-    let answer = |handled: u32| Element::new("resumed", ns::SM).attr("previd", id).attr("h", handled.to_string()).to_xml().into();
-    let refused = |condition| NonzaOutcome { reply: vec![failed(condition, session.handled())], ..NonzaOutcome::default() };
+async fn finish_resumption(
+    server: &Arc<Server>,
+    session: &Arc<Session>,
+    id: &str,
+    h: u32,
+) -> Result<NonzaOutcome, StreamError> {
+    let answer = |handled: u32| {
+        Element::new("resumed", ns::SM).attr("previd", id).attr("h", handled.to_string()).to_xml().into()
+    };
+    let refused =
+        |condition| NonzaOutcome { reply: vec![failed(condition, session.handled())], ..NonzaOutcome::default() };
     match server.resume(session, h, answer).await {
         Ok(connection) => Ok(NonzaOutcome { resume: Some((session.clone(), connection)), ..NonzaOutcome::default() }),
         Err(ResumeError::Gone | ResumeError::Count(BadResume::Behind { .. })) => Ok(refused(Condition::ItemNotFound)),
@@ -115,9 +136,12 @@ fn failed(condition: Condition, handled: Option<u32>) -> Element {
 }
 
 fn too_high(error: HandledTooHigh) -> StreamError {
-    let mut stream_error = StreamError::new(StreamCondition::UndefinedCondition).with_text("More was acknowledged than sent.");
+    let mut stream_error =
+        StreamError::new(StreamCondition::UndefinedCondition).with_text("More was acknowledged than sent.");
     stream_error.app = Some(Box::new(
-        Element::new("handled-count-too-high", ns::SM).attr("h", error.h.to_string()).attr("send-count", error.sent.to_string()),
+        Element::new("handled-count-too-high", ns::SM)
+            .attr("h", error.h.to_string())
+            .attr("send-count", error.sent.to_string()),
     ));
     stream_error
 }

@@ -64,7 +64,9 @@ pub struct Ready {
 /// Judges what a conf says of modules, without starting anything.
 pub fn judge(conf: &Conf) -> Result<(), ConfigError> {
     conf.check_modules(&rookery_modules::ALL.iter().map(|module| module.name).collect::<Vec<_>>())?;
-    conf.hosts().iter().try_for_each(|host| rookery_modules::ALL.iter().try_for_each(|module| module.judge(conf, &host.domain)))
+    conf.hosts()
+        .iter()
+        .try_for_each(|host| rookery_modules::ALL.iter().try_for_each(|module| module.judge(conf, &host.domain)))
 }
 
 /// Serves until `shutdown`. `on_ready` is called once all ports are open; each conf from `reloads` replaces the one before.
@@ -95,7 +97,8 @@ pub async fn serve_from(
     let certificates = Arc::new(Certificates::open(HostFiles::of_conf(&conf), None)?);
     let tls = Tls::for_clients(certificates.clone()).map_err(|error| StartError::Tls(error.to_string()))?;
     let admission = Admission::new(conf.limits().into());
-    let ports = rookery_net::server::Server::bind(conf.listeners(), tls, admission.clone(), conf.limits().tls_handshake.get())?;
+    let ports =
+        rookery_net::server::Server::bind(conf.listeners(), tls, admission.clone(), conf.limits().tls_handshake.get())?;
     let ready = Ready { listeners: ports.ports().map(|port| (port.conf.clone(), port.address)).collect() };
 
     let clients = C2s::new(server.clone());

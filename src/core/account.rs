@@ -46,7 +46,13 @@ pub struct Account {
 }
 
 impl Account {
-    pub(crate) fn new(jid: BareJid, roster: Roster, tail: Tail, writer: Arc<Writer>, store: Arc<dyn Store>) -> Arc<Self> {
+    pub(crate) fn new(
+        jid: BareJid,
+        roster: Roster,
+        tail: Tail,
+        writer: Arc<Writer>,
+        store: Arc<dyn Store>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             jid,
             tail: Mutex::new(tail),
@@ -143,7 +149,11 @@ impl Account {
     }
 
     /// Changes what a module keeps in the account, made by default first. The account is locked meanwhile.
-    pub fn update<T: std::any::Any + Send + Default, R>(&self, slot: Slot<T>, f: impl FnOnce(&mut T) -> R) -> Option<R> {
+    pub fn update<T: std::any::Any + Send + Default, R>(
+        &self,
+        slot: Slot<T>,
+        f: impl FnOnce(&mut T) -> R,
+    ) -> Option<R> {
         self.state.lock().slots.entry(slot).map(f)
     }
 
@@ -171,7 +181,11 @@ pub struct Accounts {
 
 impl Default for Accounts {
     fn default() -> Self {
-        Self { shards: std::iter::repeat_with(Shard::default).take(SHARDS).collect(), hasher: foldhash::fast::RandomState::default(), clock: AtomicU64::new(0) }
+        Self {
+            shards: std::iter::repeat_with(Shard::default).take(SHARDS).collect(),
+            hasher: foldhash::fast::RandomState::default(),
+            clock: AtomicU64::new(0),
+        }
     }
 }
 

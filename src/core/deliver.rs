@@ -122,10 +122,15 @@ impl Server {
             let bounds = self.bounds.load();
             if waits && self.writer.is_failing() {
                 let text = "The server cannot store messages at the moment; please try again later.";
-                refused = Some(StanzaError::new(Condition::ResourceConstraint).with_kind(ErrorKind::Wait).with_text(text));
-            } else if waits && (tail.size.messages >= bounds.tail_messages || tail.size.bytes + stanza.size() as u64 > bounds.tail_bytes) {
+                refused =
+                    Some(StanzaError::new(Condition::ResourceConstraint).with_kind(ErrorKind::Wait).with_text(text));
+            } else if waits
+                && (tail.size.messages >= bounds.tail_messages
+                    || tail.size.bytes + stanza.size() as u64 > bounds.tail_bytes)
+            {
                 let text = "The recipient's mailbox is full.";
-                refused = Some(StanzaError::new(Condition::ServiceUnavailable).with_kind(ErrorKind::Wait).with_text(text));
+                refused =
+                    Some(StanzaError::new(Condition::ServiceUnavailable).with_kind(ErrorKind::Wait).with_text(text));
             }
         }
         if let Some(error) = refused {
@@ -133,7 +138,8 @@ impl Server {
         }
         let id = self.ids.next();
         if storable {
-            stanza.append(Element::new("stanza-id", ns::SID).attr("by", account.jid.as_str()).attr("id", id.to_string()));
+            stanza
+                .append(Element::new("stanza-id", ns::SID).attr("by", account.jid.as_str()).attr("id", id.to_string()));
         }
         for stage in [Stage::Archive, Stage::Copy, Stage::Deliver] {
             match self.pass_in_order(host, account, &targets, &mut stanza, stage) {
@@ -211,7 +217,8 @@ impl Server {
                 }
                 Kind::Message(kind @ (MessageType::Normal | MessageType::Chat)) if stanza.has("body", ns::CLIENT) => {
                     let to = Jid::from(account.jid.clone());
-                    if let Err((stanza, error)) = self.hand_out(&host, account, &to, kind, Stanza::clone(&stanza), None) {
+                    if let Err((stanza, error)) = self.hand_out(&host, account, &to, kind, Stanza::clone(&stanza), None)
+                    {
                         self.bounce(&stanza, error, None).await;
                     }
                 }
@@ -283,13 +290,15 @@ impl Server {
         }
         let full = page.len() == PAGE;
         let last = page.last().filter(|_| full).map_or(u64::MAX, |entry| entry.id);
-        let mut waiting: BTreeMap<u64, Arc<Kept>> = tail.live.range(after.saturating_add(1)..=last).map(|(id, kept)| (*id, kept.clone())).collect();
+        let mut waiting: BTreeMap<u64, Arc<Kept>> =
+            tail.live.range(after.saturating_add(1)..=last).map(|(id, kept)| (*id, kept.clone())).collect();
         for entry in page {
             if let Some(stanza) = parse(&entry) {
                 waiting.insert(entry.id, tail.recall(account, entry, Arc::new(stanza)));
             }
         }
-        let owed: BTreeMap<u64, Arc<Kept>> = session.owed(after, last).into_iter().map(|kept| (kept.id, kept)).collect();
+        let owed: BTreeMap<u64, Arc<Kept>> =
+            session.owed(after, last).into_iter().map(|kept| (kept.id, kept)).collect();
         waiting.extend(owed.iter().map(|(id, kept)| (*id, kept.clone())));
         // What a living connection is being sent needs no second one; what a detached session holds may be wanted now.
         let sessions = account.sessions();
@@ -305,11 +314,19 @@ impl Server {
                 _ => is_reachable,
             };
             let is_wanted = !own.contains(&id)
-                && if owed.contains_key(&id) { !kept.is_void() } else { is_for_it && kept.is_waiting() && !with_others.contains(&id) };
+                && if owed.contains_key(&id) {
+                    !kept.is_void()
+                } else {
+                    is_for_it && kept.is_waiting() && !with_others.contains(&id)
+                };
             if !room {
             } else if !is_wanted {
                 session.pass_over(id);
-            } else if !session.push_caught(Outgoing { stanza: Arc::new(delayed(&kept)), to: None, kept: Some(kept.clone()) }) {
+            } else if !session.push_caught(Outgoing {
+                stanza: Arc::new(delayed(&kept)),
+                to: None,
+                kept: Some(kept.clone()),
+            }) {
                 room = false;
             }
             tail.release(&kept);
@@ -327,7 +344,13 @@ impl Server {
 
     // ---- presence -------------------------------------------------------------------------------------------------
 
-    pub(crate) async fn deliver_presence(self: &Arc<Self>, host: &Arc<Host>, kind: PresenceType, mut stanza: Stanza, session: Option<&Arc<Session>>) {
+    pub(crate) async fn deliver_presence(
+        self: &Arc<Self>,
+        host: &Arc<Host>,
+        kind: PresenceType,
+        mut stanza: Stanza,
+        session: Option<&Arc<Session>>,
+    ) {
         let Some(to) = stanza.head.to.clone() else { return };
         let plain = matches!(kind, PresenceType::Available | PresenceType::Unavailable | PresenceType::Error);
         let account = match self.accounts.loaded(to.bare_str()) {
@@ -397,7 +420,8 @@ impl Server {
         match to.resourcepart() {
             None => self.ask(host, Some(account), kind, stanza, waiting, session).await,
             Some(resource) => {
-                let taken = account.session(resource).is_some_and(|target| target.send(stanza.clone()) == Pushed::Taken);
+                let taken =
+                    account.session(resource).is_some_and(|target| target.send(stanza.clone()) == Pushed::Taken);
                 if !taken {
                     self.bounce(&stanza, unavailable(), session).await;
                 }
@@ -428,7 +452,13 @@ fn targets(account: &Account, to: &Jid, kind: MessageType) -> (Sessions, Otherwi
             MessageType::Headline | MessageType::Error => return (Sessions::new(), Otherwise::Ignore),
         }
     }
-    let reachable = || account.sessions().into_iter().filter(|session| session.priority().is_some_and(|priority| priority >= 0)).collect();
+    let reachable = || {
+        account
+            .sessions()
+            .into_iter()
+            .filter(|session| session.priority().is_some_and(|priority| priority >= 0))
+            .collect()
+    };
     match kind {
         MessageType::Normal | MessageType::Chat => (reachable(), Otherwise::Keep),
         MessageType::Headline => (reachable(), Otherwise::Ignore),
@@ -446,7 +476,9 @@ pub(crate) fn may_be_kept(kind: MessageType, stanza: &Stanza) -> bool {
     if stanza.has("no-store", ns::HINTS) {
         return false;
     }
-    stanza.has("store", ns::HINTS) || stanza.has_such(|ns, name| ns != ns::CHATSTATES && ns != ns::HINTS && !(ns == ns::CLIENT && name == "thread"))
+    stanza.has("store", ns::HINTS)
+        || stanza
+            .has_such(|ns, name| ns != ns::CHATSTATES && ns != ns::HINTS && !(ns == ns::CLIENT && name == "thread"))
 }
 
 /// A kept message as it is sent later: with the time at which the server took it (XEP-0203).

@@ -30,7 +30,12 @@ impl Host {
     /// The stream features that its modules add.
     pub fn stream_features(&self, server: &Arc<Server>, when: When, secured: bool) -> Vec<Element> {
         let offer = Offer { server, host: self, secured };
-        self.table.stream_features.iter().filter(|(at, _)| *at == when).filter_map(|(_, feature)| feature(&offer)).collect()
+        self.table
+            .stream_features
+            .iter()
+            .filter(|(at, _)| *at == when)
+            .filter_map(|(_, feature)| feature(&offer))
+            .collect()
     }
 
     /// The domains of its components, for disco#items.
@@ -50,12 +55,16 @@ impl Host {
 
     fn described(&self) -> &(Element, Option<String>) {
         self.info.get_or_init(|| {
-            let identity = Element::new("identity", ns::DISCO_INFO).attr("category", "server").attr("type", "im").attr("name", "Rookery");
+            let identity = Element::new("identity", ns::DISCO_INFO)
+                .attr("category", "server")
+                .attr("type", "im")
+                .attr("name", "Rookery");
             let mut features = self.table.features.clone();
             features.sort_unstable();
             features.dedup();
             let features = features.iter().map(|feature| Element::new("feature", ns::DISCO_INFO).attr("var", *feature));
-            let info = Element::new("query", ns::DISCO_INFO).child(identity).children(features).children(self.table.extras());
+            let info =
+                Element::new("query", ns::DISCO_INFO).child(identity).children(features).children(self.table.extras());
             let caps = caps::hash(&info, caps::Hash::Sha1).ok();
             (info, caps)
         })

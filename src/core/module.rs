@@ -205,7 +205,9 @@ impl Call {
     /// Refuses whoever may not know of the account: only its user and those who see its presence may. The error is the
     /// one for accounts that do not exist (security.md A5, C8).
     pub fn may_see(&self) -> Result<(), StanzaError> {
-        let subscribed = || self.account.as_ref().is_some_and(|account| account.roster().subscription(self.from.bare_str()).is_from());
+        let subscribed = || {
+            self.account.as_ref().is_some_and(|account| account.roster().subscription(self.from.bare_str()).is_from())
+        };
         if self.is_own() || subscribed() { Ok(()) } else { Err(StanzaError::new(Condition::ServiceUnavailable)) }
     }
 }
@@ -230,7 +232,8 @@ pub type NonzaHook<M> = fn(&Arc<M>, &Arc<Server>, &mut Nonza<'_>, &Element) -> R
 pub(crate) type NonzaFn = Box<dyn Fn(&Arc<Server>, &mut Nonza<'_>, &Element) -> Result<(), StreamError> + Send + Sync>;
 pub(crate) type FeatureFn = Box<dyn Fn(&Offer<'_>) -> Option<Element> + Send + Sync>;
 pub(crate) type ComponentFn = Box<dyn Fn(&Arc<Server>, Stanza) -> BoxFuture<()> + Send + Sync>;
-pub(crate) type LoadFn = Box<dyn Fn(Arc<Server>, Arc<Account>) -> BoxFuture<Result<(), crate::store::StoreError>> + Send + Sync>;
+pub(crate) type LoadFn =
+    Box<dyn Fn(Arc<Server>, Arc<Account>) -> BoxFuture<Result<(), crate::store::StoreError>> + Send + Sync>;
 pub(crate) type TickFn = Box<dyn Fn(&Arc<Server>) + Send + Sync>;
 pub(crate) type IdentityFn = Box<dyn Fn() -> Vec<Element> + Send + Sync>;
 pub(crate) type PreAuthFn = Box<dyn Fn(PreAuthCall) -> BoxFuture<IqResult> + Send + Sync>;
@@ -330,7 +333,14 @@ impl<M: Module> Hooks<'_, M> {
 
     /// The same, but the module sends the result itself, at the moment that is right among other stanzas. The router
     /// sends errors only.
-    pub fn iq_answered<F, Fut>(&mut self, kind: IqType, at: Target, ns: &'static str, name: &'static str, f: F) -> &mut Self
+    pub fn iq_answered<F, Fut>(
+        &mut self,
+        kind: IqType,
+        at: Target,
+        ns: &'static str,
+        name: &'static str,
+        f: F,
+    ) -> &mut Self
     where
         F: Fn(Arc<M>, Call) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<(), StanzaError>> + Send + 'static,
@@ -389,12 +399,7 @@ impl<M: Module> Hooks<'_, M> {
     }
 
     /// Handles a nonza of authenticated streams.
-    pub fn nonza(
-        &mut self,
-        ns: &'static str,
-        name: &'static str,
-        f: NonzaHook<M>,
-    ) -> &mut Self {
+    pub fn nonza(&mut self, ns: &'static str, name: &'static str, f: NonzaHook<M>) -> &mut Self {
         let module = self.module.clone();
         self.table.nonzas.push((ns, name, Box::new(move |server, nonza, element| f(&module, server, nonza, element))));
         self
@@ -425,7 +430,13 @@ impl<M: Module> Hooks<'_, M> {
         self
     }
 
-    fn intercept(&mut self, family: Family, way: Way, stage: Stage, f: fn(&Arc<M>, &Cx<'_>, &mut Stanza) -> Flow) -> &mut Self {
+    fn intercept(
+        &mut self,
+        family: Family,
+        way: Way,
+        stage: Stage,
+        f: fn(&Arc<M>, &Cx<'_>, &mut Stanza) -> Flow,
+    ) -> &mut Self {
         let module = self.module.clone();
         if let Some(list) = self.table.interceptors.get_mut(place(family, way, stage)) {
             list.push(Box::new(move |cx, stanza| f(&module, cx, stanza)));
@@ -515,7 +526,10 @@ impl Table {
     }
 
     pub(crate) fn iq_door(&self, kind: IqType, at: Target, ns: &str, name: &str) -> Option<&IqFn> {
-        self.iq.iter().find(|door| door.name == name && door.ns == ns && door.at == at && door.kind == kind).map(|door| &door.call)
+        self.iq
+            .iter()
+            .find(|door| door.name == name && door.ns == ns && door.at == at && door.kind == kind)
+            .map(|door| &door.call)
     }
 
     /// Whether some module answers requests in this namespace that come before authentication.
@@ -552,17 +566,29 @@ impl Entry {
     }
 
     /// Builds the module for a host, if the conf has it on, and adds its hooks to the table.
-    pub fn install(&self, conf: &Conf, server: &Arc<Server>, domain: &BareJid, table: &mut Table) -> Result<(), ConfigError> {
+    pub fn install(
+        &self,
+        conf: &Conf,
+        server: &Arc<Server>,
+        domain: &BareJid,
+        table: &mut Table,
+    ) -> Result<(), ConfigError> {
         (self.install)(conf, server, domain, table)
     }
 }
 
-fn install<M: Module>(conf: &Conf, server: &Arc<Server>, domain: &BareJid, table: &mut Table) -> Result<(), ConfigError> {
+fn install<M: Module>(
+    conf: &Conf,
+    server: &Arc<Server>,
+    domain: &BareJid,
+    table: &mut Table,
+) -> Result<(), ConfigError> {
     let Some(config) = conf.module::<M::Config>(domain.as_str(), M::NAME, M::ON)? else {
         return Ok(());
     };
     let setup = Setup { server, domain, module: M::NAME };
-    let module = M::new(config, &setup).map_err(|fault| conf.fault(domain.as_str(), M::NAME, fault.option, &fault.why))?;
+    let module =
+        M::new(config, &setup).map_err(|fault| conf.fault(domain.as_str(), M::NAME, fault.option, &fault.why))?;
     table.modules.push((M::NAME, M::XEPS));
     M::hooks(&mut Hooks { module: Arc::new(module), table });
     Ok(())

@@ -270,9 +270,18 @@ mod tests {
     #[test]
     fn the_difference_is_one_change_a_contact_by_version() {
         let mut roster = Roster::default();
-        roster.apply(&[put(1, 1), put(2, 2), put(3, 3), RosterChange::Remove(jid(1), 4), put(2, 5), RosterChange::Remove(jid(3), 6), put(3, 7)]);
+        roster.apply(&[
+            put(1, 1),
+            put(2, 2),
+            put(3, 3),
+            RosterChange::Remove(jid(1), 4),
+            put(2, 5),
+            RosterChange::Remove(jid(3), 6),
+            put(3, 7),
+        ]);
         assert_eq!(roster.version(), 7);
-        let (gone, changed, back) = (("c1@y.example".into(), 4, false), ("c2@y.example".into(), 5, true), ("c3@y.example".into(), 7, true));
+        let (gone, changed, back) =
+            (("c1@y.example".into(), 4, false), ("c2@y.example".into(), 5, true), ("c3@y.example".into(), 7, true));
         assert_eq!(since(&roster, 3), Some(vec![gone, changed, back.clone()]));
         assert_eq!(since(&roster, 6), Some(vec![back]));
         assert_eq!(since(&roster, 7), Some(vec![]));

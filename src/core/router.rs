@@ -43,7 +43,12 @@ pub(crate) enum Passed {
 
 impl Server {
     /// Handles a stanza that a client sent on its session. An error ends the stream.
-    pub async fn accept(self: &Arc<Self>, session: &Arc<Session>, mut stanza: Stanza, receipt: Option<Receipt>) -> Result<(), StreamError> {
+    pub async fn accept(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        mut stanza: Stanza,
+        receipt: Option<Receipt>,
+    ) -> Result<(), StreamError> {
         if let Some(from) = &stanza.head.from {
             // RFC 6120 §8.1.2.1: the full JID of the session, or its bare JID.
             if from.as_str() != session.jid.as_str() && from.as_str() != session.account.jid.as_str() {
@@ -103,7 +108,9 @@ impl Server {
         let (server, account) = (self.clone(), account.clone());
         Box::pin(async move {
             let Some(host) = server.host(account.jid.domainpart()) else { return };
-            if let Ok(Passed::On) = server.pass(&host, &account, None, &mut stanza, Way::Outgoing, &[Stage::Guard]).await {
+            if let Ok(Passed::On) =
+                server.pass(&host, &account, None, &mut stanza, Way::Outgoing, &[Stage::Guard]).await
+            {
                 server.dispatch(stanza, None, None).await;
             }
         })
@@ -129,7 +136,9 @@ impl Server {
                         self.ask(&host, None, kind, stanza, waiting, session).await;
                     }
                     // A domain has no resources and no mailbox; presence to it is nobody's business.
-                    Kind::Iq(_) | Kind::Message(_) => self.bounce(&stanza, StanzaError::new(Condition::ServiceUnavailable), session).await,
+                    Kind::Iq(_) | Kind::Message(_) => {
+                        self.bounce(&stanza, StanzaError::new(Condition::ServiceUnavailable), session).await
+                    }
                     Kind::Presence(_) => {}
                 }
             }
@@ -159,12 +168,22 @@ impl Server {
         }
         let target = if account.is_some() { Target::Account } else { Target::Server };
         let door = stanza.payload_name().and_then(|(ns, name)| host.table.iq_door(kind, target, ns, name));
-        let (Some(door), Some(payload), Some(from)) = (door, stanza.payload().cloned(), stanza.head.from.clone()) else {
+        let (Some(door), Some(payload), Some(from)) = (door, stanza.payload().cloned(), stanza.head.from.clone())
+        else {
             self.bounce(&stanza, StanzaError::new(Condition::ServiceUnavailable), session).await;
             return;
         };
         let request = stanza.clone();
-        let call = Call { server: self.clone(), host: host.clone(), account, session: session.cloned(), from, kind, stanza, payload };
+        let call = Call {
+            server: self.clone(),
+            host: host.clone(),
+            account,
+            session: session.cloned(),
+            from,
+            kind,
+            stanza,
+            payload,
+        };
         let mut answer = door(call);
         match self.poll_once(&mut answer) {
             Poll::Ready(result) => self.answer(&request, result, session).await,
@@ -181,7 +200,12 @@ impl Server {
         }
     }
 
-    async fn answer(self: &Arc<Self>, request: &Stanza, result: Result<Answer, StanzaError>, session: Option<&Arc<Session>>) {
+    async fn answer(
+        self: &Arc<Self>,
+        request: &Stanza,
+        result: Result<Answer, StanzaError>,
+        session: Option<&Arc<Session>>,
+    ) {
         match result {
             Ok(Answer::Sent) => {}
             Ok(Answer::Payload(payload)) => self.send_back(request.result(payload), session).await,

@@ -146,7 +146,9 @@ impl Server {
             writer: writer.clone(),
             directed: session_slots.slot("core", "directed"),
             caps: Caps::new(session_slots.slot("core", "features")),
-            deriving: Arc::new(tokio::sync::Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from))),
+            deriving: Arc::new(tokio::sync::Semaphore::new(
+                std::thread::available_parallelism().map_or(1, usize::from),
+            )),
             session_slots,
             account_slots: SlotNames::default(),
             resumable: Mutex::default(),
@@ -191,7 +193,11 @@ impl Server {
             let (server, host) = (Arc::downgrade(self), Arc::downgrade(host));
             tokio::spawn(async move {
                 loop {
-                    let Some(period) = host.upgrade().and_then(|host| host.table.ticks.get(place).map(|(period, _)| *period)) else { return };
+                    let Some(period) =
+                        host.upgrade().and_then(|host| host.table.ticks.get(place).map(|(period, _)| *period))
+                    else {
+                        return;
+                    };
                     tokio::time::sleep(period).await;
                     let (Some(server), Some(host)) = (server.upgrade(), host.upgrade()) else { return };
                     if let Some((_, tick)) = host.table.ticks.get(place) {
@@ -277,7 +283,8 @@ impl Server {
         Box::pin(async move {
             let failed = || StanzaError::new(Condition::InternalServerError);
             let _turn = deriving.acquire_owned().await.map_err(|_| failed())?;
-            let derived = tokio::task::spawn_blocking(move || Credentials::from_password(password.expose(), rounds)).await;
+            let derived =
+                tokio::task::spawn_blocking(move || Credentials::from_password(password.expose(), rounds)).await;
             derived.map_err(|_| failed())?.map_err(|error| match error {
                 PasswordError::Forbidden => StanzaError::new(Condition::NotAcceptable).with_text(error.to_string()),
                 PasswordError::NoRandomness => failed(),
@@ -316,7 +323,9 @@ impl Server {
         }
         // XEP-0077 §3.2: whoever had subscribed to the account, or granted it a subscription, gets rid of it.
         let roster = account.roster();
-        let tell = |kind: PresenceType, contact: &BareJid| self.route(Stanza::presence(kind).from(user.clone()).to(contact.clone()));
+        let tell = |kind: PresenceType, contact: &BareJid| {
+            self.route(Stanza::presence(kind).from(user.clone()).to(contact.clone()))
+        };
         for contact in roster.subscribers().chain(roster.requests().map(|(contact, _)| contact)) {
             tell(PresenceType::Unsubscribed, contact).await;
         }
@@ -340,20 +349,30 @@ impl Server {
 
     /// Binds a resource (RFC 6120 §7). A resource that is in use is taken over: its session ends with `conflict`
     /// (§7.7.2.2), since that is most often the same client coming back.
-    pub async fn bind(self: &Arc<Self>, user: &BareJid, resource: Option<&str>, stream: StreamInfo) -> Result<Arc<Session>, StanzaError> {
+    pub async fn bind(
+        self: &Arc<Self>,
+        user: &BareJid,
+        resource: Option<&str>,
+        stream: StreamInfo,
+    ) -> Result<Arc<Session>, StanzaError> {
         let account = self.account(user).await?.ok_or_else(|| StanzaError::new(Condition::NotAuthorized))?;
         let resource = match resource {
             Some(resource) => resource.to_owned(),
             None => random_id().map_err(|_| StanzaError::new(Condition::InternalServerError))?,
         };
-        let jid = user.with_resource(&resource).map_err(|error| StanzaError::new(Condition::BadRequest).with_text(error.to_string()))?;
+        let jid = user
+            .with_resource(&resource)
+            .map_err(|error| StanzaError::new(Condition::BadRequest).with_text(error.to_string()))?;
         let bounds = self.bounds.load_full();
         let session = Session::new(jid, account.clone(), stream, bounds.session);
         // Others may bind at the same time, so who is in the way is asked anew each time that somebody was.
         while let Err(occupied) = account.add_session(&session, bounds.resources) {
             match occupied {
                 Occupied::Resource(old) => {
-                    old.close(StreamError::new(StreamCondition::Conflict).with_text("Another client has bound this resource."));
+                    old.close(
+                        StreamError::new(StreamCondition::Conflict)
+                            .with_text("Another client has bound this resource."),
+                    );
                     self.end_session(&old).await;
                 }
                 Occupied::All => {
@@ -363,7 +382,8 @@ impl Server {
                         other.is_detached().then(|| (other.clone(), connection))
                     };
                     let Some((detached, connection)) = account.sessions().iter().find_map(detached) else {
-                        return Err(StanzaError::new(Condition::ResourceConstraint).with_text("This account has as many sessions as are allowed."));
+                        return Err(StanzaError::new(Condition::ResourceConstraint)
+                            .with_text("This account has as many sessions as are allowed."));
                     };
                     self.end_connected(&detached, Some(connection)).await;
                 }
@@ -517,7 +537,12 @@ impl Server {
     }
 
     /// A nonza of an authenticated stream. `None` when no module knows it.
-    pub fn nonza(self: &Arc<Self>, host: &Host, nonza: &mut Nonza<'_>, element: &Element) -> Option<Result<(), StreamError>> {
+    pub fn nonza(
+        self: &Arc<Self>,
+        host: &Host,
+        nonza: &mut Nonza<'_>,
+        element: &Element,
+    ) -> Option<Result<(), StreamError>> {
         let (_, _, hook) = host.table.nonzas.iter().find(|(ns, name, _)| element.is(name, ns))?;
         Some(hook(self, nonza, element))
     }
@@ -545,7 +570,9 @@ impl Server {
         if let Some(writing) = writing
             && tokio::time::timeout(Duration::from_secs(15), writing).await.is_err()
         {
-            error!("the database did not take the last messages in time; their senders have no acknowledgement for them");
+            error!(
+                "the database did not take the last messages in time; their senders have no acknowledgement for them"
+            );
         }
         self.store.close().await;
         info!("stopped");

@@ -277,7 +277,11 @@ impl Session {
     }
 
     /// Changes what a module keeps in the session, made by default first. The session is locked meanwhile.
-    pub fn update<T: std::any::Any + Send + Default, R>(&self, slot: Slot<T>, f: impl FnOnce(&mut T) -> R) -> Option<R> {
+    pub fn update<T: std::any::Any + Send + Default, R>(
+        &self,
+        slot: Slot<T>,
+        f: impl FnOnce(&mut T) -> R,
+    ) -> Option<R> {
         self.state.lock().slots.entry(slot).map(f)
     }
 
@@ -562,7 +566,8 @@ impl Session {
             let answer = answer(acks.incoming.h());
             // Nonzas of the old connection (answers, requests) mean nothing on the new one.
             let waiting = std::mem::take(&mut state.outbox).into_iter().filter(|out| matches!(out, Out::Stanza(_)));
-            state.outbox = std::iter::once(Out::Nonza(answer)).chain(again.into_iter().map(Out::Stanza)).chain(waiting).collect();
+            state.outbox =
+                std::iter::once(Out::Nonza(answer)).chain(again.into_iter().map(Out::Stanza)).chain(waiting).collect();
             state.bytes = state.outbox.iter().map(Out::size).sum();
             state.phase = Phase::Attached;
             state.closing = None;
@@ -644,7 +649,9 @@ impl Session {
         if state.bytes < self.limits.outbox / 2 {
             self.roomy.notify_waiters();
         }
-        drained.hungry = state.catching_up.is_some() && state.bytes < self.limits.outbox / 2 && !state.is_full(&self.limits, state.wanted);
+        drained.hungry = state.catching_up.is_some()
+            && state.bytes < self.limits.outbox / 2
+            && !state.is_full(&self.limits, state.wanted);
         drained.wrote = buffer.len() > start;
         if !drained.more {
             drained.close = state.closing.take();
@@ -695,12 +702,20 @@ impl Session {
             left.extend(acks.unacked.take_all());
             acks.unacked_bytes = 0;
         }
-        left.extend(std::mem::take(&mut state.in_flight).into_iter().map(|kept| Outgoing { stanza: kept.stanza.clone(), to: None, kept: Some(kept) }));
+        left.extend(std::mem::take(&mut state.in_flight).into_iter().map(|kept| Outgoing {
+            stanza: kept.stanza.clone(),
+            to: None,
+            kept: Some(kept),
+        }));
         left.extend(std::mem::take(&mut state.outbox).into_iter().filter_map(|out| match out {
             Out::Stanza(out) => Some(out),
             _ => None,
         }));
-        left.extend(std::mem::take(&mut state.owed).into_values().map(|kept| Outgoing { stanza: kept.stanza.clone(), to: None, kept: Some(kept) }));
+        left.extend(std::mem::take(&mut state.owed).into_values().map(|kept| Outgoing {
+            stanza: kept.stanza.clone(),
+            to: None,
+            kept: Some(kept),
+        }));
         let unread = state.catching_up.take();
         state.bytes = 0;
         state.owed_bytes = 0;

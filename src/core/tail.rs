@@ -217,7 +217,13 @@ impl Tail {
                     stanza,
                     resource: entry.resource.map(String::into_boxed_str),
                     stamp: entry.stamp,
-                    fate: Mutex::new(Fate { phase: Phase::Written, receipt: None, queued: Instant::now(), tried: false, void: false }),
+                    fate: Mutex::new(Fate {
+                        phase: Phase::Written,
+                        receipt: None,
+                        queued: Instant::now(),
+                        tried: false,
+                        void: false,
+                    }),
                 })
             })
             .clone()
@@ -226,7 +232,10 @@ impl Tail {
     /// A session has let go of an entry that is on disk: memory can, too.
     pub(crate) fn release(&mut self, kept: &Arc<Kept>) {
         // The list's own reference and the caller's.
-        if kept.fate.lock().phase == Phase::Written && Arc::strong_count(kept) <= 2 && self.live.remove(&kept.id).is_some() {
+        if kept.fate.lock().phase == Phase::Written
+            && Arc::strong_count(kept) <= 2
+            && self.live.remove(&kept.id).is_some()
+        {
             self.epoch += 1;
         }
     }
@@ -336,7 +345,10 @@ impl Writer {
             let mut queue = self.queue.lock();
             let append_to = queue.appends.len().min(BATCH);
             let remove_to = queue.removals.len().min(BATCH);
-            (queue.appends.drain(..append_to).collect::<Vec<_>>(), queue.removals.drain(..remove_to).collect::<Vec<_>>())
+            (
+                queue.appends.drain(..append_to).collect::<Vec<_>>(),
+                queue.removals.drain(..remove_to).collect::<Vec<_>>(),
+            )
         };
         let mut changes = Vec::with_capacity(appends.len() + removals.len());
         let mut writing = Vec::with_capacity(appends.len());
@@ -349,7 +361,8 @@ impl Writer {
                 writing.push(kept);
             }
         }
-        changes.extend(removals.iter().map(|kept| TailChange::Remove { account: kept.account.jid.clone(), id: kept.id }));
+        changes
+            .extend(removals.iter().map(|kept| TailChange::Remove { account: kept.account.jid.clone(), id: kept.id }));
         if changes.is_empty() {
             return Ok(());
         }
@@ -408,7 +421,8 @@ impl Writer {
             let waited = fate.queued.elapsed();
             drop(fate);
             // The list's reference and ours: no session holds it, so nobody but the disk could have taken it.
-            let refused = if waited >= PATIENCE && Arc::strong_count(&kept) <= 2 { kept.refuse(&mut tail) } else { None };
+            let refused =
+                if waited >= PATIENCE && Arc::strong_count(&kept) <= 2 { kept.refuse(&mut tail) } else { None };
             drop(tail);
             match refused {
                 Some(receipt) => late.push((kept, receipt)),

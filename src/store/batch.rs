@@ -55,21 +55,12 @@ impl<'a> Batch<'a> {
                 }
             }
         }
-        let mut batch = Self {
-            highest,
-            ..Self::default()
-        };
+        let mut batch = Self { highest, ..Self::default() };
         for (change, superseded) in changes.iter().zip(superseded) {
             match change {
                 _ if superseded => {}
-                TailChange::Append(entry) => batch.puts.push(Put {
-                    entry,
-                    id: to_column(entry.id)?,
-                }),
-                TailChange::Remove { account, id } => batch.removals.push(Removal {
-                    account,
-                    id: to_column(*id)?,
-                }),
+                TailChange::Append(entry) => batch.puts.push(Put { entry, id: to_column(entry.id)? }),
+                TailChange::Remove { account, id } => batch.removals.push(Removal { account, id: to_column(*id)? }),
             }
         }
         Ok(batch)
@@ -93,10 +84,7 @@ mod tests {
     #[test]
     fn the_last_word_on_an_entry_counts() {
         let put = |id| TailChange::Append(entry("a@x.example", id));
-        let remove = |id| TailChange::Remove {
-            account: BareJid::new("a@x.example").unwrap(),
-            id,
-        };
+        let remove = |id| TailChange::Remove { account: BareJid::new("a@x.example").unwrap(), id };
         assert_eq!(told(&[]), (vec![], vec![], 0));
         assert_eq!(told(&[put(1), put(2)]), (vec![1, 2], vec![], 2));
         assert_eq!(told(&[put(1), put(2), remove(2)]), (vec![1], vec![2], 2));
@@ -109,10 +97,7 @@ mod tests {
     fn the_same_id_in_two_tails_is_two_entries() {
         let changes = [
             TailChange::Append(entry("a@x.example", 1)),
-            TailChange::Remove {
-                account: BareJid::new("b@x.example").unwrap(),
-                id: 1,
-            },
+            TailChange::Remove { account: BareJid::new("b@x.example").unwrap(), id: 1 },
         ];
         assert_eq!(told(&changes), (vec![1], vec![1], 1));
     }

@@ -8,16 +8,7 @@ use rookery_xmpp::jid::BareJid;
 use rookery_xmpp::sasl::{Credentials, ScramKeys, Secret};
 
 /// The columns of an account's keys, in the order of [`credentials`].
-pub(crate) type KeyColumns = (
-    Vec<u8>,
-    i64,
-    Vec<u8>,
-    Vec<u8>,
-    Vec<u8>,
-    i64,
-    Vec<u8>,
-    Vec<u8>,
-);
+pub(crate) type KeyColumns = (Vec<u8>, i64, Vec<u8>, Vec<u8>, Vec<u8>, i64, Vec<u8>, Vec<u8>);
 
 fn corrupt(what: &str) -> StoreError {
     StoreError::Corrupt(what.to_owned())
@@ -47,9 +38,7 @@ pub(crate) fn to_stamp(time: SystemTime) -> i64 {
 /// A time out of its column.
 pub(crate) fn from_stamp(micros: i64) -> Result<SystemTime, StoreError> {
     let micros = u64::try_from(micros).map_err(|_| corrupt("a time is before 1970"))?;
-    UNIX_EPOCH
-        .checked_add(Duration::from_micros(micros))
-        .ok_or_else(|| corrupt("a time is out of range"))
+    UNIX_EPOCH.checked_add(Duration::from_micros(micros)).ok_or_else(|| corrupt("a time is out of range"))
 }
 
 /// An address out of its column.
@@ -59,8 +48,7 @@ pub(crate) fn jid(text: &str) -> Result<BareJid, StoreError> {
 
 /// The word of a subscription out of its column.
 pub(crate) fn subscription(word: &str) -> Result<Subscription, StoreError> {
-    Subscription::parse(word)
-        .ok_or_else(|| corrupt("a subscription is none of none, to, from and both"))
+    Subscription::parse(word).ok_or_else(|| corrupt("a subscription is none of none, to, from and both"))
 }
 
 /// The groups of a contact, as an array of JSON.
@@ -70,14 +58,12 @@ pub(crate) fn groups_to_column(groups: &[String]) -> String {
 
 /// The groups of a contact out of their column.
 pub(crate) fn groups(column: &str) -> Result<Vec<String>, StoreError> {
-    serde_json::from_str(column)
-        .map_err(|_| corrupt("the groups of a contact are no array of JSON strings"))
+    serde_json::from_str(column).map_err(|_| corrupt("the groups of a contact are no array of JSON strings"))
 }
 
 /// The keys of an account out of their columns.
 pub(crate) fn credentials(columns: KeyColumns) -> Result<Credentials, StoreError> {
-    let (salt_256, rounds_256, stored_256, server_256, salt_1, rounds_1, stored_1, server_1) =
-        columns;
+    let (salt_256, rounds_256, stored_256, server_256, salt_1, rounds_1, stored_1, server_1) = columns;
     let keys = |salt, rounds: i64, stored: Vec<u8>, server: Vec<u8>, size| {
         if stored.len() != size || server.len() != size {
             return Err(corrupt("a key of an account has the wrong length"));

@@ -46,10 +46,9 @@ impl fmt::Debug for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sqlite { path } => f.debug_struct("Sqlite").field("path", path).finish(),
-            Self::Postgres { connections, .. } => f
-                .debug_struct("Postgres")
-                .field("connections", connections)
-                .finish_non_exhaustive(),
+            Self::Postgres { connections, .. } => {
+                f.debug_struct("Postgres").field("connections", connections).finish_non_exhaustive()
+            }
             Self::Memory => f.write_str("Memory"),
         }
     }
@@ -61,10 +60,7 @@ mod tests {
 
     #[test]
     fn a21_the_password_is_not_printed() {
-        let backend = Backend::Postgres {
-            url: "postgres://rookery:canary@localhost/rookery".into(),
-            connections: 4,
-        };
+        let backend = Backend::Postgres { url: "postgres://rookery:canary@localhost/rookery".into(), connections: 4 };
         assert!(!format!("{backend:?}").contains("canary"));
     }
 }

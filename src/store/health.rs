@@ -134,9 +134,7 @@ impl Health {
                 return Ok(value);
             }
             Ok(Err(Failure::Store(error))) => error,
-            Ok(Err(Failure::Sql(sqlx::Error::PoolTimedOut))) => {
-                self.too_late("no connection to be had")
-            }
+            Ok(Err(Failure::Sql(sqlx::Error::PoolTimedOut))) => self.too_late("no connection to be had"),
             Ok(Err(Failure::Sql(error))) => judge(&error, self.codes).with(error.to_string()),
             Err(_) => self.too_late("no answer"),
         };
@@ -183,11 +181,7 @@ struct Kind {
 
 impl Side {
     fn new(verb: &'static str) -> Self {
-        Self {
-            verb,
-            failing: AtomicBool::new(false),
-            ledger: Mutex::new(Ledger::default()),
-        }
+        Self { verb, failing: AtomicBool::new(false), ledger: Mutex::new(Ledger::default()) }
     }
 
     fn failed(&self, name: &str, error: &StoreError) {
@@ -200,12 +194,7 @@ impl Side {
         };
         kind.untold += 1;
         if kind.told.is_none_or(|told| told.elapsed() >= QUIET) {
-            error!(
-                database = name,
-                failures = kind.untold,
-                "{} failed: {error}",
-                self.verb
-            );
+            error!(database = name, failures = kind.untold, "{} failed: {error}", self.verb);
             kind.untold = 0;
             kind.told = Some(Instant::now());
             ledger.owes_recovery |= fault != Fault::Corrupt;
@@ -235,10 +224,7 @@ mod tests {
     }
 
     async fn fail(health: &Health, error: StoreError) {
-        health
-            .write(async { Outcome::<()>::Err(error.into()) })
-            .await
-            .unwrap_err();
+        health.write(async { Outcome::<()>::Err(error.into()) }).await.unwrap_err();
     }
 
     #[tokio::test(start_paused = true)]

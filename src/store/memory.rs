@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use rookery_core::roster::RosterItem;
 use rookery_core::store::{
-    AccountInfo, AccountStore, KeyValueStore, RosterChange, RosterStore, Store, StoreError,
-    StoreResult, StoredRoster, TailChange, TailEntry, TailSize, TailStore,
+    AccountInfo, AccountStore, KeyValueStore, RosterChange, RosterStore, Store, StoreError, StoreResult, StoredRoster,
+    TailChange, TailEntry, TailSize, TailStore,
 };
 use rookery_xmpp::jid::BareJid;
 use rookery_xmpp::sasl::Credentials;
@@ -110,11 +110,7 @@ impl MemoryStore {
     /// Waits until at least so many commits are held by [`MemoryStore::pause_commits`].
     pub async fn commits_held(&self, at_least: usize) {
         // The sender lives in self, so the channel cannot close meanwhile.
-        let _ = self
-            .held
-            .subscribe()
-            .wait_for(|held| *held >= at_least)
-            .await;
+        let _ = self.held.subscribe().wait_for(|held| *held >= at_least).await;
     }
 
     /// How many calls of [`TailStore::commit`] have succeeded.
@@ -122,11 +118,7 @@ impl MemoryStore {
         self.commits.load(Ordering::Relaxed)
     }
 
-    async fn call<T>(
-        &self,
-        access: Access,
-        work: impl FnOnce(&mut State) -> Outcome<T> + Send,
-    ) -> StoreResult<T> {
+    async fn call<T>(&self, access: Access, work: impl FnOnce(&mut State) -> Outcome<T> + Send) -> StoreResult<T> {
         let call = async {
             let slow = *self.slow.lock();
             if !slow.is_zero() {
@@ -173,18 +165,11 @@ impl Drop for Held<'_> {
 #[async_trait]
 impl AccountStore for MemoryStore {
     async fn credentials(&self, user: &BareJid) -> StoreResult<Option<Credentials>> {
-        self.call(Access::Read, |state| {
-            Ok(state
-                .accounts
-                .get(user)
-                .map(|account| account.credentials.clone()))
-        })
-        .await
+        self.call(Access::Read, |state| Ok(state.accounts.get(user).map(|account| account.credentials.clone()))).await
     }
 
     async fn account_exists(&self, user: &BareJid) -> StoreResult<bool> {
-        self.call(Access::Read, |state| Ok(state.accounts.contains_key(user)))
-            .await
+        self.call(Access::Read, |state| Ok(state.accounts.contains_key(user))).await
     }
 
     async fn create_account(&self, user: &BareJid, credentials: &Credentials) -> StoreResult<bool> {
@@ -208,11 +193,7 @@ impl AccountStore for MemoryStore {
         .await
     }
 
-    async fn set_credentials(
-        &self,
-        user: &BareJid,
-        credentials: &Credentials,
-    ) -> StoreResult<bool> {
+    async fn set_credentials(&self, user: &BareJid, credentials: &Credentials) -> StoreResult<bool> {
         self.call(Access::Write, |state| {
             Ok(state
                 .accounts
@@ -238,10 +219,7 @@ impl AccountStore for MemoryStore {
             let accounts = state.accounts.iter();
             Ok(accounts
                 .filter(|(jid, _)| jid.domainpart() == domain.as_str())
-                .map(|(jid, account)| AccountInfo {
-                    jid: jid.clone(),
-                    created: account.created,
-                })
+                .map(|(jid, account)| AccountInfo { jid: jid.clone(), created: account.created })
                 .collect())
         })
         .await
@@ -330,22 +308,13 @@ impl TailStore for MemoryStore {
         Ok(())
     }
 
-    async fn tail(
-        &self,
-        user: &BareJid,
-        after: u64,
-        up_to: u64,
-        limit: usize,
-    ) -> StoreResult<Vec<TailEntry>> {
+    async fn tail(&self, user: &BareJid, after: u64, up_to: u64, limit: usize) -> StoreResult<Vec<TailEntry>> {
         self.call(Access::Read, |state| {
             let Some(account) = state.accounts.get(user).filter(|_| after < up_to) else {
                 return Ok(Vec::new());
             };
             let entries = account.tail.range(after + 1..=up_to);
-            Ok(entries
-                .take(limit)
-                .map(|(_, entry)| entry.clone())
-                .collect())
+            Ok(entries.take(limit).map(|(_, entry)| entry.clone()).collect())
         })
         .await
     }
@@ -370,15 +339,9 @@ impl TailStore for MemoryStore {
 
 #[async_trait]
 impl KeyValueStore for MemoryStore {
-    async fn value(
-        &self,
-        owner: &BareJid,
-        module: &str,
-        key: &str,
-    ) -> StoreResult<Option<Vec<u8>>> {
+    async fn value(&self, owner: &BareJid, module: &str, key: &str) -> StoreResult<Option<Vec<u8>>> {
         let place = (owner.clone(), module.to_owned(), key.to_owned());
-        self.call(Access::Read, |state| Ok(state.values.get(&place).cloned()))
-            .await
+        self.call(Access::Read, |state| Ok(state.values.get(&place).cloned())).await
     }
 
     async fn values(&self, owner: &BareJid, module: &str) -> StoreResult<Vec<(String, Vec<u8>)>> {

@@ -5,28 +5,14 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 
 /// The migrations of SQLite.
 pub(crate) fn sqlite() -> Migrator {
-    Migrator::with_migrations(vec![step(
-        1,
-        "start",
-        include_str!("../../schemas/sqlite/0001_start.sql"),
-    )])
+    Migrator::with_migrations(vec![step(1, "start", include_str!("../../schemas/sqlite/0001_start.sql"))])
 }
 
 /// The migrations of PostgreSQL.
 pub(crate) fn postgres() -> Migrator {
-    Migrator::with_migrations(vec![step(
-        1,
-        "start",
-        include_str!("../../schemas/postgres/0001_start.sql"),
-    )])
+    Migrator::with_migrations(vec![step(1, "start", include_str!("../../schemas/postgres/0001_start.sql"))])
 }
 
 fn step(version: i64, name: &'static str, sql: &'static str) -> Migration {
-    Migration::new(
-        version,
-        name.into(),
-        MigrationType::Simple,
-        sql.into_sql_str(),
-        false,
-    )
+    Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
 }

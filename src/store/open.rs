@@ -123,10 +123,7 @@ pub async fn open(conf: &StoreConf) -> Result<Arc<dyn Store>, OpenError> {
 }
 
 /// Opens the database with another deadline for its calls than [`DEADLINE`]; for tests and tools.
-pub async fn open_within(
-    conf: &StoreConf,
-    deadline: Duration,
-) -> Result<Arc<dyn Store>, OpenError> {
+pub async fn open_within(conf: &StoreConf, deadline: Duration) -> Result<Arc<dyn Store>, OpenError> {
     let durability = conf.durability;
     Ok(match &conf.backend {
         Backend::Sqlite { path } => Arc::new(SqliteStore::open(path, durability, deadline).await?),

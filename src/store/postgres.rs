@@ -18,11 +18,7 @@ use self::commit::commit;
 use crate::health::{Failure, Fault, Health, Outcome};
 
 mod rows {
-    crate::rows::rows!(
-        sqlx::PgConnection,
-        "BEGIN",
-        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-    );
+    crate::rows::rows!(sqlx::PgConnection, "BEGIN", "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
 }
 
 crate::rows::store!(PostgresStore);
@@ -74,17 +70,13 @@ struct Lease(Option<PoolConnection<Postgres>>);
 
 impl Lease {
     fn connection(&mut self) -> Outcome<&mut PgConnection> {
-        self.0
-            .as_deref_mut()
-            .ok_or_else(|| StoreError::Unavailable("the connection is gone".into()).into())
+        self.0.as_deref_mut().ok_or_else(|| StoreError::Unavailable("the connection is gone".into()).into())
     }
 
     fn settle<T>(mut self, result: Outcome<T>) -> Outcome<T> {
         let sound = match &result {
             Ok(_) | Err(Failure::Store(_)) => true,
-            Err(Failure::Sql(sqlx::Error::Database(error))) => {
-                error.code().is_none_or(|code| !ends_connection(&code))
-            }
+            Err(Failure::Sql(sqlx::Error::Database(error))) => error.code().is_none_or(|code| !ends_connection(&code)),
             Err(Failure::Sql(_)) => false,
         };
         if sound {
@@ -125,12 +117,7 @@ fn judge(code: &str) -> Fault {
         // Locks not had in time.
         "55P03" => Fault::Unavailable,
         // Login refused since the start; operator intervention and statements that took too long; system errors.
-        _ if ["28", "57", "58"]
-            .iter()
-            .any(|class| code.starts_with(class)) =>
-        {
-            Fault::Unavailable
-        }
+        _ if ["28", "57", "58"].iter().any(|class| code.starts_with(class)) => Fault::Unavailable,
         _ if passes(code) => Fault::Unavailable,
         _ => Fault::Corrupt,
     }

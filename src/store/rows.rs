@@ -11,9 +11,7 @@ pub(crate) const REMOVALS: i64 = rookery_core::roster::REMOVALS as i64;
 macro_rules! rows {
     ($connection:ty, $begin:literal, $snapshot:literal) => {
         use rookery_core::roster::RosterItem;
-        use rookery_core::store::{
-            AccountInfo, RosterChange, StoredRoster, TailEntry, TailSize,
-        };
+        use rookery_core::store::{AccountInfo, RosterChange, StoredRoster, TailEntry, TailSize};
         use rookery_xmpp::jid::BareJid;
         use rookery_xmpp::sasl::Credentials;
         use sqlx::{Connection, query, query_as, query_scalar};
@@ -22,10 +20,7 @@ macro_rules! rows {
         use crate::health::Outcome;
         use crate::rows::REMOVALS;
 
-        pub(crate) async fn credentials(
-            on: &mut $connection,
-            user: &BareJid,
-        ) -> Outcome<Option<Credentials>> {
+        pub(crate) async fn credentials(on: &mut $connection, user: &BareJid) -> Outcome<Option<Credentials>> {
             let columns: Option<codec::KeyColumns> = query_as(
                 "SELECT sha256_salt, sha256_iterations, sha256_stored_key, sha256_server_key, \
                  sha1_salt, sha1_iterations, sha1_stored_key, sha1_server_key \
@@ -72,11 +67,7 @@ macro_rules! rows {
             Ok(done.rows_affected() == 1)
         }
 
-        pub(crate) async fn set_credentials(
-            on: &mut $connection,
-            user: &BareJid,
-            keys: &Credentials,
-        ) -> Outcome<bool> {
+        pub(crate) async fn set_credentials(on: &mut $connection, user: &BareJid, keys: &Credentials) -> Outcome<bool> {
             let done = query(
                 "UPDATE accounts SET sha256_salt = $2, sha256_iterations = $3, \
                  sha256_stored_key = $4, sha256_server_key = $5, sha1_salt = $6, \
@@ -98,23 +89,14 @@ macro_rules! rows {
 
         pub(crate) async fn delete_account(on: &mut $connection, user: &BareJid) -> Outcome<bool> {
             let mut tx = on.begin_with($begin).await?;
-            query("DELETE FROM key_values WHERE owner = $1")
-                .bind(user.as_str())
-                .execute(&mut *tx)
-                .await?;
+            query("DELETE FROM key_values WHERE owner = $1").bind(user.as_str()).execute(&mut *tx).await?;
             // Roster, requests and tail go with the account (ON DELETE CASCADE).
-            let done = query("DELETE FROM accounts WHERE jid = $1")
-                .bind(user.as_str())
-                .execute(&mut *tx)
-                .await?;
+            let done = query("DELETE FROM accounts WHERE jid = $1").bind(user.as_str()).execute(&mut *tx).await?;
             tx.commit().await?;
             Ok(done.rows_affected() == 1)
         }
 
-        pub(crate) async fn accounts(
-            on: &mut $connection,
-            domain: &BareJid,
-        ) -> Outcome<Vec<AccountInfo>> {
+        pub(crate) async fn accounts(on: &mut $connection, domain: &BareJid) -> Outcome<Vec<AccountInfo>> {
             let found: Vec<(String, i64)> =
                 query_as("SELECT jid, created FROM accounts WHERE domain = $1 ORDER BY jid")
                     .bind(domain.as_str())
@@ -122,10 +104,7 @@ macro_rules! rows {
                     .await?;
             let mut accounts = Vec::with_capacity(found.len());
             for (jid, created) in found {
-                accounts.push(AccountInfo {
-                    jid: codec::jid(&jid)?,
-                    created: codec::from_stamp(created)?,
-                });
+                accounts.push(AccountInfo { jid: codec::jid(&jid)?, created: codec::from_stamp(created)? });
             }
             Ok(accounts)
         }
@@ -156,16 +135,13 @@ macro_rules! rows {
                     version: codec::from_column(version)?,
                 });
             }
-            let removed: Vec<(String, i64)> = query_as(
-                "SELECT jid, version FROM roster_removed WHERE account = $1 ORDER BY version, jid",
-            )
-            .bind(account)
-            .fetch_all(&mut *tx)
-            .await?;
+            let removed: Vec<(String, i64)> =
+                query_as("SELECT jid, version FROM roster_removed WHERE account = $1 ORDER BY version, jid")
+                    .bind(account)
+                    .fetch_all(&mut *tx)
+                    .await?;
             for (jid, version) in removed {
-                roster
-                    .removed
-                    .push((codec::jid(&jid)?, codec::from_column(version)?));
+                roster.removed.push((codec::jid(&jid)?, codec::from_column(version)?));
             }
             let requests: Vec<(String, Vec<u8>)> =
                 query_as("SELECT jid, stanza FROM roster_requests WHERE account = $1 ORDER BY jid")
@@ -309,16 +285,11 @@ macro_rules! rows {
             .bind(user.as_str())
             .fetch_one(on)
             .await?;
-            Ok(TailSize {
-                messages: codec::from_column(messages)?,
-                bytes: codec::from_column(bytes)?,
-            })
+            Ok(TailSize { messages: codec::from_column(messages)?, bytes: codec::from_column(bytes)? })
         }
 
         pub(crate) async fn last_id(on: &mut $connection) -> Outcome<u64> {
-            let id: i64 = query_scalar("SELECT coalesce(max(id), 0) FROM tail_marks")
-                .fetch_one(on)
-                .await?;
+            let id: i64 = query_scalar("SELECT coalesce(max(id), 0) FROM tail_marks").fetch_one(on).await?;
             Ok(codec::from_column(id)?)
         }
 
@@ -328,14 +299,12 @@ macro_rules! rows {
             module: &str,
             key: &str,
         ) -> Outcome<Option<Vec<u8>>> {
-            Ok(query_scalar(
-                "SELECT value FROM key_values WHERE owner = $1 AND module = $2 AND key = $3",
-            )
-            .bind(owner.as_str())
-            .bind(module)
-            .bind(key)
-            .fetch_optional(on)
-            .await?)
+            Ok(query_scalar("SELECT value FROM key_values WHERE owner = $1 AND module = $2 AND key = $3")
+                .bind(owner.as_str())
+                .bind(module)
+                .bind(key)
+                .fetch_optional(on)
+                .await?)
         }
 
         pub(crate) async fn values(
@@ -343,13 +312,11 @@ macro_rules! rows {
             owner: &BareJid,
             module: &str,
         ) -> Outcome<Vec<(String, Vec<u8>)>> {
-            Ok(query_as(
-                "SELECT key, value FROM key_values WHERE owner = $1 AND module = $2 ORDER BY key",
-            )
-            .bind(owner.as_str())
-            .bind(module)
-            .fetch_all(on)
-            .await?)
+            Ok(query_as("SELECT key, value FROM key_values WHERE owner = $1 AND module = $2 ORDER BY key")
+                .bind(owner.as_str())
+                .bind(module)
+                .fetch_all(on)
+                .await?)
         }
 
         pub(crate) async fn set_values(

@@ -54,10 +54,7 @@ impl SqliteStore {
             Some(connection) => connection,
             None => self.reopen().await?,
         };
-        Ok(Writer {
-            slot,
-            connection: Some(connection),
-        })
+        Ok(Writer { slot, connection: Some(connection) })
     }
 
     /// A new connection that writes, on a log that is known to be whole.
@@ -68,9 +65,7 @@ impl SqliteStore {
         // one that was given up, which ends on its own.
         while !empty_log(&mut connection).await? {
             if start.elapsed() >= patience(self.health.deadline()) {
-                return Err(
-                    StoreError::Unavailable("another program holds the file".into()).into(),
-                );
+                return Err(StoreError::Unavailable("another program holds the file".into()).into());
             }
             tokio::time::sleep(PAUSE).await;
         }
@@ -101,9 +96,7 @@ impl SqliteStore {
 
 /// Copies the log into the database file and empties it; `false` when another process kept that from happening.
 async fn empty_log(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
-    let (busy, _, _): (i64, i64, i64) = query_as("PRAGMA wal_checkpoint(TRUNCATE)")
-        .fetch_one(connection)
-        .await?;
+    let (busy, _, _): (i64, i64, i64) = query_as("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(connection).await?;
     Ok(busy == 0)
 }
 
@@ -122,10 +115,9 @@ impl Writer<'_> {
     fn settle<T>(mut self, result: Outcome<T>) -> Outcome<T> {
         let sound = match &result {
             Ok(_) | Err(Failure::Store(_)) => true,
-            Err(Failure::Sql(sqlx::Error::Database(error))) => matches!(
-                error.code().as_deref().and_then(primary),
-                Some(code::BUSY | code::LOCKED | code::CONSTRAINT)
-            ),
+            Err(Failure::Sql(sqlx::Error::Database(error))) => {
+                matches!(error.code().as_deref().and_then(primary), Some(code::BUSY | code::LOCKED | code::CONSTRAINT))
+            }
             Err(Failure::Sql(_)) => false,
         };
         if sound {
@@ -188,14 +180,9 @@ fn primary(code: &str) -> Option<i32> {
 fn judge(code: &str) -> Fault {
     match primary(code) {
         Some(code::FULL | code::IOERR | code::READONLY | code::PERM) => Fault::Full,
-        Some(
-            code::BUSY
-            | code::LOCKED
-            | code::NOMEM
-            | code::INTERRUPT
-            | code::CANTOPEN
-            | code::PROTOCOL,
-        ) => Fault::Unavailable,
+        Some(code::BUSY | code::LOCKED | code::NOMEM | code::INTERRUPT | code::CANTOPEN | code::PROTOCOL) => {
+            Fault::Unavailable
+        }
         _ => Fault::Corrupt,
     }
 }

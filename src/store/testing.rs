@@ -91,12 +91,7 @@ impl PostgresServer {
         if is_root()? {
             // The server refuses to run as root.
             command = Command::new("setpriv");
-            command.args([
-                "--reuid=postgres",
-                "--regid=postgres",
-                "--init-groups",
-                "sh",
-            ]);
+            command.args(["--reuid=postgres", "--regid=postgres", "--init-groups", "sh"]);
         }
         let mut child = command
             .args(["-c", SUPERVISOR, "postgres-supervisor"])
@@ -113,17 +108,9 @@ impl PostgresServer {
         let (Some(orders), Some(answers)) = pipes else {
             return Err("the supervisor of PostgreSQL has no pipes".into());
         };
-        let mut supervisor = Supervisor {
-            child,
-            orders: Some(orders),
-            answers: BufReader::new(answers),
-        };
+        let mut supervisor = Supervisor { child, orders: Some(orders), answers: BufReader::new(answers) };
         let directory = supervisor.answer()?;
-        Ok(Self {
-            supervisor: Mutex::new(supervisor),
-            directory: directory.into(),
-            databases: AtomicU32::new(0),
-        })
+        Ok(Self { supervisor: Mutex::new(supervisor), directory: directory.into(), databases: AtomicU32::new(0) })
     }
 
     /// Makes an empty database and gives its URL. Blocks.
@@ -189,10 +176,7 @@ impl PostgresServer {
     /// The supervisor's.
     pub fn processes(&self) -> Result<Vec<u32>, String> {
         let text = self.ask("processes")?;
-        Ok(text
-            .split_whitespace()
-            .filter_map(|id| id.parse().ok())
-            .collect())
+        Ok(text.split_whitespace().filter_map(|id| id.parse().ok()).collect())
     }
 
     fn order(&self, order: &str) -> Result<(), String> {
@@ -219,10 +203,7 @@ impl Supervisor {
     /// One line: `ok` and what was asked for, or what went wrong.
     fn answer(&mut self) -> Result<String, String> {
         let mut line = String::new();
-        let read = self
-            .answers
-            .read_line(&mut line)
-            .map_err(|error| error.to_string())?;
+        let read = self.answers.read_line(&mut line).map_err(|error| error.to_string())?;
         match line.trim_end().strip_prefix("ok") {
             Some(text) => Ok(text.trim_start().to_owned()),
             None if read == 0 => Err("the supervisor of PostgreSQL has ended".into()),
@@ -232,18 +213,13 @@ impl Supervisor {
 }
 
 fn is_root() -> Result<bool, String> {
-    let id = Command::new("id")
-        .arg("-u")
-        .output()
-        .map_err(|error| format!("id -u: {error}"))?;
+    let id = Command::new("id").arg("-u").output().map_err(|error| format!("id -u: {error}"))?;
     Ok(id.stdout.trim_ascii() == b"0")
 }
 
 /// The directory of `initdb` and `postgres`, the newest there is. Debian keeps it out of the PATH.
 fn programs() -> Result<PathBuf, String> {
-    let debian = std::fs::read_dir("/usr/lib/postgresql")
-        .into_iter()
-        .flatten();
+    let debian = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
     let mut found: Vec<(u32, PathBuf)> = debian
         .filter_map(|entry| {
             let entry = entry.ok()?;

@@ -43,8 +43,7 @@ pub(crate) fn entry(account: &str, id: u64) -> TailEntry {
         id,
         resource: id.is_multiple_of(2).then(|| format!("phone {id}")),
         stamp: UNIX_EPOCH + Duration::from_micros(1_790_000_000_000_001 + id % 1_000_000),
-        stanza: format!("<message xmlns='jabber:client' id='{id}'><body>hi</body></message>")
-            .into(),
+        stanza: format!("<message xmlns='jabber:client' id='{id}'><body>hi</body></message>").into(),
     }
 }
 
@@ -53,18 +52,12 @@ pub(crate) fn append(account: &str, id: u64) -> TailChange {
 }
 
 pub(crate) fn remove(account: &str, id: u64) -> TailChange {
-    TailChange::Remove {
-        account: jid(account),
-        id,
-    }
+    TailChange::Remove { account: jid(account), id }
 }
 
 /// The ids in the tail of an account.
 pub(crate) async fn ids(store: &dyn Store, account: &str) -> Vec<u64> {
-    let tail = store
-        .tail(&jid(account), 0, u64::MAX, usize::MAX)
-        .await
-        .unwrap();
+    let tail = store.tail(&jid(account), 0, u64::MAX, usize::MAX).await.unwrap();
     tail.iter().map(|entry| entry.id).collect()
 }
 
@@ -83,10 +76,7 @@ impl LogCapture {
         // One subscriber for the whole process: those that come and go per thread race with each other in tracing's caches.
         static SUBSCRIBER: Once = Once::new();
         SUBSCRIBER.call_once(|| {
-            tracing_subscriber::fmt()
-                .with_ansi(false)
-                .with_writer(|| ThreadLines)
-                .init();
+            tracing_subscriber::fmt().with_ansi(false).with_writer(|| ThreadLines).init();
         });
         tracing::callsite::rebuild_interest_cache();
         LINES.set(Some(Vec::new()));
@@ -96,11 +86,7 @@ impl LogCapture {
     /// The lines since the last call.
     pub(crate) fn take(&self) -> Vec<String> {
         let bytes = LINES.replace(Some(Vec::new())).unwrap_or_default();
-        String::from_utf8(bytes)
-            .unwrap()
-            .lines()
-            .map(str::to_owned)
-            .collect()
+        String::from_utf8(bytes).unwrap().lines().map(str::to_owned).collect()
     }
 }
 

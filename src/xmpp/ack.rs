@@ -11,11 +11,7 @@ use std::fmt;
 /// Reads the attribute `h`: xs:unsignedInt, digits alone. `None` for anything else, which is a bad request.
 pub fn parse_h(text: &str) -> Option<u32> {
     // `u32::from_str` would accept a leading plus sign.
-    if text.bytes().all(|byte| byte.is_ascii_digit()) {
-        text.parse().ok()
-    } else {
-        None
-    }
+    if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
 }
 
 /// The peer acknowledges more than was sent to it (XEP-0198 §4: the stream is closed with `undefined-condition` and
@@ -30,11 +26,7 @@ pub struct HandledTooHigh {
 
 impl fmt::Display for HandledTooHigh {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "acknowledged {} stanzas, but only {} were sent",
-            self.h, self.sent
-        )
+        write!(f, "acknowledged {} stanzas, but only {} were sent", self.h, self.sent)
     }
 }
 
@@ -81,22 +73,12 @@ pub struct Outgoing<T> {
 impl<T> Outgoing<T> {
     /// An empty queue of a new session: `start` is 0, but for tests of what happens at 2^32.
     pub const fn new(start: u32) -> Self {
-        Self {
-            acked: start,
-            history: 0,
-            queue: VecDeque::new(),
-            stuck: 0,
-        }
+        Self { acked: start, history: 0, queue: VecDeque::new(), stuck: 0 }
     }
 
     /// A queue as it was: its [`acked`](Self::acked), and what [`iter`](Self::iter) gave.
     pub fn restore(acked: u32, items: impl IntoIterator<Item = T>) -> Self {
-        Self {
-            acked,
-            history: acked.into(),
-            queue: items.into_iter().collect(),
-            stuck: 0,
-        }
+        Self { acked, history: acked.into(), queue: items.into_iter().collect(), stuck: 0 }
     }
 
     /// Adds what is being sent.
@@ -176,10 +158,7 @@ impl<T> Outgoing<T> {
     }
 
     fn resumed(&self, h: u32) -> Result<usize, BadResume> {
-        let behind = BadResume::Behind {
-            h,
-            acked: self.acked,
-        };
+        let behind = BadResume::Behind { h, acked: self.acked };
         self.ahead(h).map_err(BadResume::TooHigh)?.ok_or(behind)
     }
 
@@ -189,10 +168,7 @@ impl<T> Outgoing<T> {
         match usize::try_from(h.wrapping_sub(self.acked)) {
             Ok(count) if count <= self.queue.len() => Ok(Some(count)),
             _ if u64::from(behind) <= self.history => Ok(None),
-            _ => Err(HandledTooHigh {
-                h,
-                sent: self.sent(),
-            }),
+            _ => Err(HandledTooHigh { h, sent: self.sent() }),
         }
     }
 
@@ -247,21 +223,13 @@ pub struct Incoming {
 impl Incoming {
     /// Nothing received beyond `start`, which is 0 for a new session and `h` for one that is restored.
     pub const fn new(start: u32) -> Self {
-        Self {
-            handled: start,
-            received: start,
-            early: Vec::new(),
-            epoch: 0,
-        }
+        Self { handled: start, received: start, early: Vec::new(), epoch: 0 }
     }
 
     /// A stanza has been read. Every slot is to be [completed](Self::complete), also that of a stanza that was refused.
     pub fn receive(&mut self) -> Slot {
         self.received = self.received.wrapping_add(1);
-        Slot {
-            number: self.received,
-            epoch: self.epoch,
-        }
+        Slot { number: self.received, epoch: self.epoch }
     }
 
     /// The stanza is handled for good: what must be on disk is there, or nothing had to be. Answers whether
@@ -334,11 +302,7 @@ mod tests {
         let mut queue = queue(0, 3);
         assert_eq!(acked(&mut queue, 0), Ok(vec![]));
         assert_eq!(acked(&mut queue, 2), Ok(vec![0, 1]));
-        assert_eq!(
-            acked(&mut queue, 1),
-            Ok(vec![]),
-            "acks that cross are ignored"
-        );
+        assert_eq!(acked(&mut queue, 1), Ok(vec![]), "acks that cross are ignored");
         assert_eq!(queue.iter().collect::<Vec<_>>(), [&2]);
         assert_eq!(acked(&mut queue, 3), Ok(vec![2]));
         assert!(queue.is_empty());
@@ -368,10 +332,7 @@ mod tests {
         assert_eq!(acked(&mut queue, 1), Ok(vec![0]));
         for h in [4, 5, 1 << 31, 3_000_000_000, u32::MAX] {
             assert_eq!(acked(&mut queue, h), Err(HandledTooHigh { h, sent: 3 }));
-            assert_eq!(
-                queue.resume(h).err(),
-                Some(BadResume::TooHigh(HandledTooHigh { h, sent: 3 }))
-            );
+            assert_eq!(queue.resume(h).err(), Some(BadResume::TooHigh(HandledTooHigh { h, sent: 3 })));
         }
         assert_eq!(queue.len(), 2);
     }
@@ -380,14 +341,8 @@ mod tests {
     fn a14_bad_h_leaves_the_session_resumable() {
         let mut queue = queue(0, 4);
         assert_eq!(acked(&mut queue, 2), Ok(vec![0, 1]));
-        assert_eq!(
-            queue.resume(1).err(),
-            Some(BadResume::Behind { h: 1, acked: 2 })
-        );
-        assert_eq!(
-            queue.resume(9).err(),
-            Some(BadResume::TooHigh(HandledTooHigh { h: 9, sent: 4 }))
-        );
+        assert_eq!(queue.resume(1).err(), Some(BadResume::Behind { h: 1, acked: 2 }));
+        assert_eq!(queue.resume(9).err(), Some(BadResume::TooHigh(HandledTooHigh { h: 9, sent: 4 })));
         assert_eq!(queue.resume(3).unwrap().collect::<Vec<_>>(), [2]);
         assert_eq!(queue.into_iter().collect::<Vec<_>>(), [3]);
     }
@@ -411,19 +366,7 @@ mod tests {
         assert_eq!(parse_h("0"), Some(0));
         assert_eq!(parse_h("4294967295"), Some(u32::MAX));
         assert_eq!(parse_h("007"), Some(7));
-        for text in [
-            "",
-            "-1",
-            "+1",
-            "4294967296",
-            "99999999999999999999",
-            "1.0",
-            " 1",
-            "1 ",
-            "one",
-            "0x1",
-            "\u{661}",
-        ] {
+        for text in ["", "-1", "+1", "4294967296", "99999999999999999999", "1.0", " 1", "1 ", "one", "0x1", "\u{661}"] {
             assert_eq!(parse_h(text), None, "{text:?}");
         }
     }
@@ -481,11 +424,7 @@ mod tests {
     }
 
     fn step() -> impl Strategy<Value = Step> {
-        prop_oneof![
-            (0..5u8).prop_map(Step::Push),
-            (-6..8i64).prop_map(Step::Ack),
-            (-6..8i64).prop_map(Step::Resume),
-        ]
+        prop_oneof![(0..5u8).prop_map(Step::Push), (-6..8i64).prop_map(Step::Ack), (-6..8i64).prop_map(Step::Resume),]
     }
 
     proptest! {

@@ -33,9 +33,7 @@ impl Hash {
 
     /// The function that a `hash` attribute names, if we know it.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Sha1, Self::Sha256]
-            .into_iter()
-            .find(|hash| hash.name() == name)
+        [Self::Sha1, Self::Sha256].into_iter().find(|hash| hash.name() == name)
     }
 
     fn encode(self, text: &str) -> String {
@@ -107,16 +105,11 @@ pub fn verification_string(query: &Element) -> Result<String, IllFormed> {
     if parts.iter().any(|part| part.contains('<')) {
         return Err(IllFormed::Ambiguous);
     }
-    Ok(parts
-        .into_iter()
-        .flat_map(|part| [part, "<".to_owned()])
-        .collect())
+    Ok(parts.into_iter().flat_map(|part| [part, "<".to_owned()]).collect())
 }
 
 fn identities(query: &Element) -> Result<Vec<String>, IllFormed> {
-    let identities = query
-        .elements()
-        .filter(|child| child.is("identity", ns::DISCO_INFO));
+    let identities = query.elements().filter(|child| child.is("identity", ns::DISCO_INFO));
     identities
         .map(|identity| {
             let category = identity.get("category").ok_or(IllFormed::NotInfo)?;
@@ -132,12 +125,8 @@ fn identities(query: &Element) -> Result<Vec<String>, IllFormed> {
 }
 
 fn features(query: &Element) -> Result<Vec<String>, IllFormed> {
-    let features = query
-        .elements()
-        .filter(|child| child.is("feature", ns::DISCO_INFO));
-    features
-        .map(|feature| Ok(feature.get("var").ok_or(IllFormed::NotInfo)?.to_owned()))
-        .collect()
+    let features = query.elements().filter(|child| child.is("feature", ns::DISCO_INFO));
+    features.map(|feature| Ok(feature.get("var").ok_or(IllFormed::NotInfo)?.to_owned())).collect()
 }
 
 fn forms(query: &Element) -> Result<Vec<String>, IllFormed> {
@@ -154,10 +143,7 @@ fn forms(query: &Element) -> Result<Vec<String>, IllFormed> {
         if names.iter().any(|other| other != name) || !seen.insert(name.clone()) {
             return Err(IllFormed::Form);
         }
-        let mut fields: Vec<_> = form
-            .iter()
-            .filter(|field| field.var() != "FORM_TYPE")
-            .collect();
+        let mut fields: Vec<_> = form.iter().filter(|field| field.var() != "FORM_TYPE").collect();
         fields.sort_by_key(|field| field.var());
         let mut parts = Vec::new();
         for field in fields {
@@ -169,19 +155,12 @@ fn forms(query: &Element) -> Result<Vec<String>, IllFormed> {
         forms.push((name.clone(), parts));
     }
     forms.sort_unstable();
-    Ok(forms
-        .into_iter()
-        .flat_map(|(name, parts)| [name].into_iter().chain(parts))
-        .collect())
+    Ok(forms.into_iter().flat_map(|(name, parts)| [name].into_iter().chain(parts)).collect())
 }
 
 fn sorted(mut words: Vec<String>, twice: IllFormed) -> Result<Vec<String>, IllFormed> {
     words.sort_unstable();
-    if words.is_sorted_by(|a, b| a < b) {
-        Ok(words)
-    } else {
-        Err(twice)
-    }
+    if words.is_sorted_by(|a, b| a < b) { Ok(words) } else { Err(twice) }
 }
 
 #[cfg(test)]
@@ -203,11 +182,7 @@ mod tests {
         <field var='software'><value>Psi</value></field></x>";
 
     fn query(children: &str) -> Element {
-        format!(
-            "<query xmlns='http://jabber.org/protocol/disco#info' node='n#v'>{children}</query>"
-        )
-        .parse()
-        .unwrap()
+        format!("<query xmlns='http://jabber.org/protocol/disco#info' node='n#v'>{children}</query>").parse().unwrap()
     }
 
     fn string(children: &str) -> Result<String, IllFormed> {
@@ -219,10 +194,7 @@ mod tests {
         let exodus = "<identity category='client' name='Exodus 0.9.1' type='pc'/>\
             <feature var='http://jabber.org/protocol/caps'/><feature var='http://jabber.org/protocol/disco#info'/>\
             <feature var='http://jabber.org/protocol/disco#items'/><feature var='http://jabber.org/protocol/muc'/>";
-        assert_eq!(
-            hash(&query(exodus), Hash::Sha1).as_deref(),
-            Ok("QgayPKawpkPSDYmwT/WM94uAlu0=")
-        );
+        assert_eq!(hash(&query(exodus), Hash::Sha1).as_deref(), Ok("QgayPKawpkPSDYmwT/WM94uAlu0="));
     }
 
     #[test]
@@ -231,18 +203,9 @@ mod tests {
             http://jabber.org/protocol/disco#info<http://jabber.org/protocol/disco#items<http://jabber.org/protocol/muc<\
             urn:xmpp:dataforms:softwareinfo<ip_version<ipv4<ipv6<os<Mac<os_version<10.5.1<software<Psi<software_version<0.11<";
         assert_eq!(string(PSI).as_deref(), Ok(expected));
-        assert_eq!(
-            verify(&query(PSI), Hash::Sha1, "q07IKJEyjvHSyhy//CH0CxmKi8w="),
-            Ok(true)
-        );
-        assert_eq!(
-            verify(&query(PSI), Hash::Sha1, "q07IKJEyjvHSyhy//CH0CxmKi8x="),
-            Ok(false)
-        );
-        assert_eq!(
-            verify(&query(PSI), Hash::Sha256, "q07IKJEyjvHSyhy//CH0CxmKi8w="),
-            Ok(false)
-        );
+        assert_eq!(verify(&query(PSI), Hash::Sha1, "q07IKJEyjvHSyhy//CH0CxmKi8w="), Ok(true));
+        assert_eq!(verify(&query(PSI), Hash::Sha1, "q07IKJEyjvHSyhy//CH0CxmKi8x="), Ok(false));
+        assert_eq!(verify(&query(PSI), Hash::Sha256, "q07IKJEyjvHSyhy//CH0CxmKi8w="), Ok(false));
         let sha256 = STANDARD.encode(Sha256::digest(expected));
         assert_eq!(verify(&query(PSI), Hash::Sha256, &sha256), Ok(true));
         assert_eq!(Hash::from_name("md5"), None);
@@ -255,10 +218,7 @@ mod tests {
                 "<identity category='a' type='b' name='c'/><identity category='a' type='b' name='c'/>",
                 IllFormed::Identity,
             ),
-            (
-                "<feature var='a'/><feature var='b'/><feature var='a'/>",
-                IllFormed::Feature,
-            ),
+            ("<feature var='a'/><feature var='b'/><feature var='a'/>", IllFormed::Feature),
             (
                 "<x xmlns='jabber:x:data' type='result'><field var='FORM_TYPE' type='hidden'><value>a</value></field></x>\
                  <x xmlns='jabber:x:data' type='result'><field var='FORM_TYPE' type='hidden'><value>a</value></field></x>",
@@ -275,10 +235,7 @@ mod tests {
         for (children, error) in cases {
             assert_eq!(string(children), Err(error), "{children}");
         }
-        assert_eq!(
-            verification_string(&Element::new("query", ns::DISCO_ITEMS)),
-            Err(IllFormed::NotInfo)
-        );
+        assert_eq!(verification_string(&Element::new("query", ns::DISCO_ITEMS)), Err(IllFormed::NotInfo));
         assert!(string("<identity category='a' type='b' name='c'/><identity category='a' type='b' name='d'/>").is_ok());
         // The same FORM_TYPE said twice in one form is still one.
         let form = "<x xmlns='jabber:x:data' type='result'><field var='FORM_TYPE' type='hidden'><value>a</value><value>a</value>\
@@ -292,11 +249,7 @@ mod tests {
             "<x xmlns='jabber:x:data' type='result'><field var='os'><value>Mac</value></field></x>",
             "<x xmlns='jabber:x:data' type='result'><field var='FORM_TYPE'><value>a</value></field></x>",
         ] {
-            assert_eq!(
-                string(&format!("<feature var='f'/>{form}")).as_deref(),
-                Ok("f<"),
-                "{form}"
-            );
+            assert_eq!(string(&format!("<feature var='f'/>{form}")).as_deref(), Ok("f<"), "{form}");
         }
     }
 
@@ -308,10 +261,7 @@ mod tests {
                  <field var='v'><value>{name}</value></field></x>"
             )
         };
-        assert_eq!(
-            string(&[form("b"), form("a")].concat()).as_deref(),
-            Ok("a<v<a<b<v<b<")
-        );
+        assert_eq!(string(&[form("b"), form("a")].concat()).as_deref(), Ok("a<v<a<b<v<b<"));
     }
 
     #[test]
@@ -324,9 +274,6 @@ mod tests {
             assert_eq!(string(children), Err(IllFormed::Ambiguous), "{children}");
         }
         // Four characters that look like a reference are no reference.
-        assert_eq!(
-            string("<feature var='a&amp;lt;b'/>").as_deref(),
-            Ok("a&lt;b<")
-        );
+        assert_eq!(string("<feature var='a&amp;lt;b'/>").as_deref(), Ok("a&lt;b<"));
     }
 }

@@ -139,16 +139,8 @@ impl Form {
         let mut x = Element::new("x", ns::X_DATA)
             .attr("type", self.kind.name())
             .children(self.title.iter().map(|title| text("title", title)))
-            .children(
-                self.instructions
-                    .iter()
-                    .map(|line| text("instructions", line)),
-            )
-            .children(
-                self.fields
-                    .iter()
-                    .map(|field| field.to_element(typed || field.var() == FORM_TYPE)),
-            );
+            .children(self.instructions.iter().map(|line| text("instructions", line)))
+            .children(self.fields.iter().map(|field| field.to_element(typed || field.var() == FORM_TYPE)));
         if !self.reported.is_empty() {
             let fields = self.reported.iter().map(|field| field.to_element(true));
             x.push(Element::new("reported", ns::X_DATA).children(fields));
@@ -177,22 +169,10 @@ mod tests {
             .form_type("jabber:bot")
             .title("Bot & Configuration")
             .instructions("Fill out this form!")
-            .field(
-                Field::text("botname", "")
-                    .label("The name of your bot")
-                    .required(),
-            )
-            .field(
-                Field::boolean("public", true)
-                    .label("Public bot?")
-                    .desc("Who may talk to it"),
-            )
+            .field(Field::text("botname", "").label("The name of your bot").required())
+            .field(Field::boolean("public", true).label("Public bot?").desc("Who may talk to it"))
             .field(Field::new(FieldType::Fixed, "").value("Section"))
-            .field(
-                Field::list("maxsubs", "20")
-                    .option("10", "10")
-                    .option("Twenty", "20"),
-            )
+            .field(Field::list("maxsubs", "20").option("10", "10").option("Twenty", "20"))
             .field(Field::new(FieldType::JidMulti, "invitelist").values(["a@b", "c@d"]));
         assert_eq!(
             form.to_element().to_string(),

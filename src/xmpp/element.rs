@@ -47,12 +47,7 @@ impl Attribute {
 impl Element {
     /// An empty element `name` in namespace `ns`.
     pub fn new(name: impl Into<Name>, ns: impl Into<Namespace>) -> Self {
-        Self {
-            name: name.into(),
-            ns: ns.into(),
-            attrs: Vec::new(),
-            nodes: Vec::new(),
-        }
+        Self { name: name.into(), ns: ns.into(), attrs: Vec::new(), nodes: Vec::new() }
     }
 
     /// Sets an attribute; `xml:lang` is the name of the language.
@@ -64,11 +59,7 @@ impl Element {
 
     /// Sets an attribute if there is a value for it.
     #[must_use]
-    pub fn attr_opt(
-        mut self,
-        name: impl Into<Name> + AsRef<str>,
-        value: Option<impl Into<String>>,
-    ) -> Self {
+    pub fn attr_opt(mut self, name: impl Into<Name> + AsRef<str>, value: Option<impl Into<String>>) -> Self {
         if let Some(value) = value {
             self.set(name, value);
         }
@@ -124,13 +115,7 @@ impl Element {
     /// Adds text behind what is there; joined with text that stands last.
     pub fn push_text(&mut self, text: impl Into<String>) {
         let text = text.into();
-        self.extend_text(|last| {
-            if last.is_empty() {
-                *last = text
-            } else {
-                last.push_str(&text)
-            }
-        });
+        self.extend_text(|last| if last.is_empty() { *last = text } else { last.push_str(&text) });
     }
 
     /// Keeps the child elements for which `keep` says so; text stays.
@@ -140,22 +125,18 @@ impl Element {
             Node::Text(_) => true,
         });
         // Texts that became neighbours are one text: equality must not depend on how a tree came about.
-        self.nodes
-            .dedup_by(|later, earlier| match (later, earlier) {
-                (Node::Text(later), Node::Text(earlier)) => {
-                    earlier.push_str(later);
-                    true
-                }
-                _ => false,
-            });
+        self.nodes.dedup_by(|later, earlier| match (later, earlier) {
+            (Node::Text(later), Node::Text(earlier)) => {
+                earlier.push_str(later);
+                true
+            }
+            _ => false,
+        });
     }
 
     /// Removes the first child element of that name and returns it.
     pub fn take(&mut self, name: &str, ns: &str) -> Option<Self> {
-        let at = self
-            .nodes
-            .iter()
-            .position(|n| matches!(n, Node::Element(e) if e.is(name, ns)))?;
+        let at = self.nodes.iter().position(|n| matches!(n, Node::Element(e) if e.is(name, ns)))?;
         let Node::Element(child) = self.nodes.remove(at) else {
             return None;
         };
@@ -193,25 +174,17 @@ impl Element {
 
     /// An attribute's value; of the prefixed ones only `xml:` are found here.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.attrs
-            .iter()
-            .find(|a| a.is(name))
-            .map(|a| a.value.as_str())
+        self.attrs.iter().find(|a| a.is(name)).map(|a| a.value.as_str())
     }
 
     /// The value of an attribute that is in a namespace.
     pub fn get_ns(&self, name: &str, ns: &str) -> Option<&str> {
-        self.attrs
-            .iter()
-            .find(|a| *a.name == *name && *a.ns == *ns)
-            .map(|a| a.value.as_str())
+        self.attrs.iter().find(|a| *a.name == *name && *a.ns == *ns).map(|a| a.value.as_str())
     }
 
     /// All attributes as (namespace, name, value); the namespace is mostly empty.
     pub fn attributes(&self) -> impl Iterator<Item = (&str, &str, &str)> {
-        self.attrs
-            .iter()
-            .map(|a| (&*a.ns, &*a.name, a.value.as_str()))
+        self.attrs.iter().map(|a| (&*a.ns, &*a.name, a.value.as_str()))
     }
 
     /// The child elements.
@@ -368,23 +341,14 @@ mod tests {
         assert_eq!(element.to_xml().len(), copy.to_xml().len());
         drop(copy);
         // A wide and deep tree takes the other way through Drop.
-        let wide = Element::new("w", "urn:x")
-            .child(Element::new("a", ""))
-            .child(element)
-            .child(deep(3));
+        let wide = Element::new("w", "urn:x").child(Element::new("a", "")).child(element).child(deep(3));
         drop(wide);
     }
 
     #[test]
     fn attributes_are_set_replaced_and_removed() {
-        let mut e = Element::new("x", "urn:x")
-            .attr("a", "1")
-            .attr("a", "2")
-            .attr("xml:lang", "de");
-        assert_eq!(
-            (e.get("a"), e.get("xml:lang"), e.get("lang")),
-            (Some("2"), Some("de"), None)
-        );
+        let mut e = Element::new("x", "urn:x").attr("a", "1").attr("a", "2").attr("xml:lang", "de");
+        assert_eq!((e.get("a"), e.get("xml:lang"), e.get("lang")), (Some("2"), Some("de"), None));
         assert_eq!(e.attributes().count(), 2);
         e.unset("xml:lang");
         assert_eq!(e.get("xml:lang"), None);
@@ -402,11 +366,7 @@ mod tests {
 
     #[test]
     fn neighbouring_texts_are_one() {
-        let mut e = Element::new("x", "")
-            .text("a")
-            .text("")
-            .child(Element::new("y", ""))
-            .text("b");
+        let mut e = Element::new("x", "").text("a").text("").child(Element::new("y", "")).text("b");
         assert_eq!((e.nodes().len(), e.content()), (3, "ab".to_owned()));
         e.retain(|_| false);
         assert_eq!(e, Element::new("x", "").text("ab"));
@@ -414,18 +374,10 @@ mod tests {
 
     #[test]
     fn children_are_found_by_both_name_and_namespace() {
-        let mut e = Element::new("x", "")
-            .child(Element::new("a", "urn:1"))
-            .child(Element::new("a", "urn:2").text("2"));
-        assert_eq!(
-            e.find("a", "urn:2").map(Element::content),
-            Some("2".to_owned())
-        );
+        let mut e = Element::new("x", "").child(Element::new("a", "urn:1")).child(Element::new("a", "urn:2").text("2"));
+        assert_eq!(e.find("a", "urn:2").map(Element::content), Some("2".to_owned()));
         assert!(e.find("a", "").is_none());
-        assert_eq!(
-            e.take("a", "urn:2").map(|e| e.content()),
-            Some("2".to_owned())
-        );
+        assert_eq!(e.take("a", "urn:2").map(|e| e.content()), Some("2".to_owned()));
         assert_eq!(e.elements().count(), 1);
     }
 }

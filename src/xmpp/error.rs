@@ -29,20 +29,12 @@ pub struct StreamError {
 impl StreamError {
     /// An error without text.
     pub const fn new(condition: StreamCondition) -> Self {
-        Self {
-            condition,
-            text: None,
-            host: None,
-            app: None,
-        }
+        Self { condition, text: None, host: None, app: None }
     }
 
     /// A `see-other-host` that names `host`: a domain or address, with `:port` if it is not the usual one.
     pub fn see_other_host(host: impl Into<Box<str>>) -> Self {
-        Self {
-            host: Some(host.into()),
-            ..Self::new(StreamCondition::SeeOtherHost)
-        }
+        Self { host: Some(host.into()), ..Self::new(StreamCondition::SeeOtherHost) }
     }
 
     /// Adds text for people.
@@ -72,21 +64,9 @@ impl StreamError {
         if !error.is("error", ns::STREAMS) {
             return None;
         }
-        let Parts {
-            name,
-            content,
-            text,
-            app,
-        } = read(error, ns::STREAM_ERRORS);
-        let condition = name
-            .and_then(StreamCondition::from_name)
-            .unwrap_or(StreamCondition::UndefinedCondition);
-        Some(Self {
-            condition,
-            text,
-            host: content,
-            app,
-        })
+        let Parts { name, content, text, app } = read(error, ns::STREAM_ERRORS);
+        let condition = name.and_then(StreamCondition::from_name).unwrap_or(StreamCondition::UndefinedCondition);
+        Some(Self { condition, text, host: content, app })
     }
 
     /// Writes `<stream:error/>`; the prefix is the one of the stream header, and the one that
@@ -100,13 +80,7 @@ impl StreamError {
     }
 
     fn children(&self) -> impl Iterator<Item = Element> {
-        children(
-            self.condition.name(),
-            ns::STREAM_ERRORS,
-            &self.host,
-            &self.text,
-            &self.app,
-        )
+        children(self.condition.name(), ns::STREAM_ERRORS, &self.host, &self.text, &self.app)
     }
 }
 
@@ -144,14 +118,7 @@ pub struct StanzaError {
 impl StanzaError {
     /// An error with the condition's default type and no text.
     pub const fn new(condition: Condition) -> Self {
-        Self {
-            kind: condition.default_kind(),
-            condition,
-            text: None,
-            uri: None,
-            app: None,
-            by: None,
-        }
+        Self { kind: condition.default_kind(), condition, text: None, uri: None, app: None, by: None }
     }
 
     /// Adds text for people.
@@ -196,13 +163,7 @@ impl StanzaError {
         Element::new("error", ns::CLIENT)
             .attr("type", self.kind.name())
             .attr_opt("by", self.by.as_ref().map(Jid::as_str))
-            .children(children(
-                self.condition.name(),
-                ns::STANZAS,
-                &self.uri,
-                &self.text,
-                &self.app,
-            ))
+            .children(children(self.condition.name(), ns::STANZAS, &self.uri, &self.text, &self.app))
     }
 
     /// Reads the `<error/>` child of a stanza, leniently: a condition that is unknown is undefined (RFC 6120 §8.3.2), a
@@ -211,28 +172,11 @@ impl StanzaError {
         if error.name() != "error" {
             return None;
         }
-        let Parts {
-            name,
-            content: uri,
-            text,
-            app,
-        } = read(error, ns::STANZAS);
-        let condition = name
-            .and_then(Condition::from_name)
-            .unwrap_or(Condition::UndefinedCondition);
-        let kind = error
-            .get("type")
-            .and_then(ErrorKind::from_name)
-            .unwrap_or(condition.default_kind());
+        let Parts { name, content: uri, text, app } = read(error, ns::STANZAS);
+        let condition = name.and_then(Condition::from_name).unwrap_or(Condition::UndefinedCondition);
+        let kind = error.get("type").and_then(ErrorKind::from_name).unwrap_or(condition.default_kind());
         let by = error.get("by").and_then(|by| Jid::new(by).ok());
-        Some(Self {
-            kind,
-            condition,
-            text,
-            uri,
-            app,
-            by,
-        })
+        Some(Self { kind, condition, text, uri, app, by })
     }
 }
 
@@ -262,10 +206,7 @@ pub struct SaslError {
 impl SaslError {
     /// A failure without text.
     pub const fn new(condition: SaslCondition) -> Self {
-        Self {
-            condition,
-            text: None,
-        }
+        Self { condition, text: None }
     }
 
     /// Adds text for people.
@@ -279,13 +220,7 @@ impl SaslError {
 impl SaslError {
     /// The `<failure/>` element (RFC 6120 §6.4.5).
     pub fn to_element(&self) -> Element {
-        Element::new("failure", ns::SASL).children(children(
-            self.condition.name(),
-            ns::SASL,
-            &None,
-            &self.text,
-            &None,
-        ))
+        Element::new("failure", ns::SASL).children(children(self.condition.name(), ns::SASL, &None, &self.text, &None))
     }
 
     /// Reads a `<failure/>`; a condition that is unknown is `not-authorized`. `None` for other elements.
@@ -294,9 +229,7 @@ impl SaslError {
             return None;
         }
         let Parts { name, text, .. } = read(failure, ns::SASL);
-        let condition = name
-            .and_then(SaslCondition::from_name)
-            .unwrap_or(SaslCondition::NotAuthorized);
+        let condition = name.and_then(SaslCondition::from_name).unwrap_or(SaslCondition::NotAuthorized);
         Some(Self { condition, text })
     }
 }
@@ -334,14 +267,8 @@ fn children(
         Some(content) => Element::new(name, ns).text(&**content),
         None => Element::new(name, ns),
     };
-    let text = text.as_ref().map(|text| {
-        Element::new("text", ns)
-            .attr("xml:lang", "en")
-            .text(&**text)
-    });
-    [Some(condition), text, app.as_deref().cloned()]
-        .into_iter()
-        .flatten()
+    let text = text.as_ref().map(|text| Element::new("text", ns).attr("xml:lang", "en").text(&**text));
+    [Some(condition), text, app.as_deref().cloned()].into_iter().flatten()
 }
 
 /// What the three elements have in common, as read.
@@ -355,23 +282,13 @@ struct Parts<'a> {
 }
 
 fn read<'a>(error: &'a Element, ns: &str) -> Parts<'a> {
-    let condition = error
-        .elements()
-        .find(|child| child.ns() == ns && child.name() != "text");
-    let content = condition
-        .map(Element::content)
-        .filter(|content| !content.is_empty());
+    let condition = error.elements().find(|child| child.ns() == ns && child.name() != "text");
+    let content = condition.map(Element::content).filter(|content| !content.is_empty());
     Parts {
         name: condition.map(Element::name),
         content: content.map(String::into_boxed_str),
-        text: error
-            .find("text", ns)
-            .map(|text| Cow::Owned(text.content())),
-        app: error
-            .elements()
-            .find(|child| child.ns() != ns)
-            .cloned()
-            .map(Box::new),
+        text: error.find("text", ns).map(|text| Cow::Owned(text.content())),
+        app: error.elements().find(|child| child.ns() != ns).cloned().map(Box::new),
     }
 }
 
@@ -393,14 +310,7 @@ mod tests {
             let error = SaslError::new(*condition).with_text("a < b");
             assert_eq!(SaslError::from_element(&error.to_element()), Some(error));
         }
-        assert_eq!(
-            (
-                StreamCondition::ALL.len(),
-                Condition::ALL.len(),
-                SaslCondition::ALL.len()
-            ),
-            (25, 22, 11)
-        );
+        assert_eq!((StreamCondition::ALL.len(), Condition::ALL.len(), SaslCondition::ALL.len()), (25, 22, 11));
     }
 
     #[test]
@@ -438,28 +348,21 @@ mod tests {
              </stream:error>"
         );
         assert_eq!(StreamError::from_element(&error.to_element()), Some(error));
-        let error = StreamError::new(StreamCondition::PolicyViolation)
-            .with_app(Element::new("stanza-too-big", ns::ERRORS));
+        let error =
+            StreamError::new(StreamCondition::PolicyViolation).with_app(Element::new("stanza-too-big", ns::ERRORS));
         assert_eq!(StreamError::from_element(&error.to_element()), Some(error));
     }
 
     #[test]
     fn unknown_words_are_understood_as_the_rfc_says() {
-        let element = Element::new("error", ns::CLIENT)
-            .attr("type", "panic")
-            .child(Element::new("no-such", ns::STANZAS));
-        assert_eq!(
-            StanzaError::from_element(&element),
-            Some(StanzaError::new(Condition::UndefinedCondition))
-        );
+        let element =
+            Element::new("error", ns::CLIENT).attr("type", "panic").child(Element::new("no-such", ns::STANZAS));
+        assert_eq!(StanzaError::from_element(&element), Some(StanzaError::new(Condition::UndefinedCondition)));
         let element = Element::new("error", ns::CLIENT).attr("type", "wait");
         let error = StanzaError::new(Condition::UndefinedCondition).with_kind(ErrorKind::Wait);
         assert_eq!(StanzaError::from_element(&element), Some(error));
         let element = Element::new("failure", ns::SASL).child(Element::new("bad-auth", ns::SASL));
-        assert_eq!(
-            SaslError::from_element(&element),
-            Some(SaslCondition::NotAuthorized.into())
-        );
+        assert_eq!(SaslError::from_element(&element), Some(SaslCondition::NotAuthorized.into()));
         assert_eq!(StreamError::from_element(&element), None);
     }
 }

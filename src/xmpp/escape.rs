@@ -73,9 +73,7 @@ pub(crate) fn attr_pair(out: &mut impl Sink, name: &str, value: &str) {
 fn escape(out: &mut impl Sink, text: &str, place: u8) {
     let mut rest = text.as_bytes();
     let special = |b: &u8| SPECIAL.get(usize::from(*b)).is_some_and(|s| s & place != 0);
-    while let Some((plain, [byte, tail @ ..])) =
-        rest.iter().position(special).map(|at| rest.split_at(at))
-    {
+    while let Some((plain, [byte, tail @ ..])) = rest.iter().position(special).map(|at| rest.split_at(at)) {
         out.put(plain);
         let (written, len): (&[u8], _) = match byte {
             b'<' => (b"&lt;", 1),
@@ -109,22 +107,14 @@ mod tests {
     #[test]
     fn text_and_attributes_survive_normalisation() {
         check(text, "a<b>&'\"\r\n\t", "a&lt;b&gt;&amp;'\"&#13;\n\t");
-        check(
-            attr,
-            "a<b>&'\"\r\n\t",
-            "a&lt;b&gt;&amp;&apos;&quot;&#13;&#10;&#9;",
-        );
+        check(attr, "a<b>&'\"\r\n\t", "a&lt;b&gt;&amp;&apos;&quot;&#13;&#10;&#9;");
         check(text, "]]>", "]]&gt;");
         check(text, "", "");
     }
 
     #[test]
     fn b8_what_xml_cannot_hold_is_replaced() {
-        check(
-            text,
-            "a\u{1}b\0c\u{FFFE}d\u{FFFF}",
-            "a\u{FFFD}b\u{FFFD}c\u{FFFD}d\u{FFFD}",
-        );
+        check(text, "a\u{1}b\0c\u{FFFE}d\u{FFFF}", "a\u{FFFD}b\u{FFFD}c\u{FFFD}d\u{FFFD}");
         check(attr, "\u{1F}\u{FEFF}\u{FFFD}ﬀ", "\u{FFFD}\u{FEFF}\u{FFFD}ﬀ");
     }
 }

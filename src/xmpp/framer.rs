@@ -127,10 +127,7 @@ impl Framer {
 
     /// Expects a new stream header, as after TLS and SASL. `stream_bytes` counts on.
     pub fn reset(&mut self) {
-        *self = Self {
-            stream_bytes: self.stream_bytes,
-            ..Self::new(self.limits)
-        };
+        *self = Self { stream_bytes: self.stream_bytes, ..Self::new(self.limits) };
     }
 
     /// Whether no element is half read. An idle framer owns no heap memory.
@@ -158,10 +155,7 @@ impl Framer {
     /// # Errors
     /// The stream error to close the stream with.
     pub fn check_whole(input: &[u8], limits: Limits) -> Result<(), StreamError> {
-        let mut framer = Self {
-            phase: Phase::Alone,
-            ..Self::new(limits)
-        };
+        let mut framer = Self { phase: Phase::Alone, ..Self::new(limits) };
         if input.first() != Some(&b'<') {
             return Err(not_well_formed("not an element"));
         }
@@ -217,11 +211,7 @@ impl Framer {
     fn count_spaces(&mut self, spaces: usize) -> Result<(), StreamError> {
         let spaces = u32::try_from(spaces).unwrap_or(u32::MAX);
         self.stream_bytes = self.stream_bytes.saturating_add(spaces);
-        if self
-            .limits
-            .stream_bytes
-            .is_some_and(|max| self.stream_bytes > max)
-        {
+        if self.limits.stream_bytes.is_some_and(|max| self.stream_bytes > max) {
             return Err(exceeded("too many bytes before authentication"));
         }
         if self.phase != Phase::Open {
@@ -238,9 +228,7 @@ impl Framer {
         match (self.phase, byte) {
             // Byte order marks of UTF-16 and UTF-32, and what these make of `<`.
             (Phase::Prolog, 0xFE | 0xFF | 0) => StreamCondition::UnsupportedEncoding.into(),
-            (Phase::Open, _) => {
-                StreamError::new(StreamCondition::BadFormat).with_text("text between stanzas")
-            }
+            (Phase::Open, _) => StreamError::new(StreamCondition::BadFormat).with_text("text between stanzas"),
             _ => not_well_formed("text before the stream header"),
         }
     }
@@ -308,10 +296,7 @@ impl Framer {
             }
             // An end tag at depth 0.
             (_, State::EndSpace) if self.elements == 0 => {
-                let name = whole
-                    .strip_prefix(b"</")
-                    .and_then(|tag| tag.strip_suffix(b">"))
-                    .unwrap_or_default();
+                let name = whole.strip_prefix(b"</").and_then(|tag| tag.strip_suffix(b">")).unwrap_or_default();
                 if name.trim_ascii_end() != self.root.as_bytes() {
                     return Err(not_well_formed("end tag of something that is not open"));
                 }

@@ -46,22 +46,13 @@ impl Default for Namespaces {
 impl Namespaces {
     /// Nothing is declared: each element stands for itself, as in WebSocket framing (RFC 7395 §3.3.3).
     pub fn none() -> Self {
-        Self {
-            default: Namespace::NONE,
-            prefixes: Box::default(),
-            content: Namespace::from(ns::CLIENT),
-            lang: None,
-        }
+        Self { default: Namespace::NONE, prefixes: Box::default(), content: Namespace::from(ns::CLIENT), lang: None }
     }
 
     /// The default namespace is `content_ns` and there are no prefixes.
     pub fn content_only(content_ns: impl Into<Namespace>) -> Self {
         let content = content_ns.into();
-        Self {
-            default: content.clone(),
-            content,
-            ..Self::none()
-        }
+        Self { default: content.clone(), content, ..Self::none() }
     }
 
     /// The default namespace, which elements without prefix are in; may be empty.
@@ -92,9 +83,7 @@ impl Namespaces {
 
     /// The declared prefixes with their namespaces.
     pub fn prefixes(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.prefixes
-            .iter()
-            .map(|(prefix, uri)| (&**prefix, &**uri))
+        self.prefixes.iter().map(|(prefix, uri)| (&**prefix, &**uri))
     }
 }
 
@@ -118,9 +107,7 @@ pub(crate) fn parse(tag: &[u8]) -> Result<(StreamHeader, &str), StreamError> {
     let mut attrs = RawAttrs::new(rest);
     while let Some(attr) = attrs.next()? {
         match scope.declare(&attr)? {
-            Some(uri) if attr.prefix.is_empty() => {
-                header.namespaces.default = Namespace::checked(uri)
-            }
+            Some(uri) if attr.prefix.is_empty() => header.namespaces.default = Namespace::checked(uri),
             Some(_) if attr.local == "xml" => {}
             Some(uri) => prefixes.push((Name::checked(attr.local), Namespace::checked(uri))),
             None => plain.push(attr),
@@ -147,19 +134,14 @@ pub(crate) fn parse(tag: &[u8]) -> Result<(StreamHeader, &str), StreamError> {
 
     let (root_ns, _) = scope.element(prefix)?;
     if scope.uri(root_ns) != ns::STREAMS {
-        return Err(
-            StreamError::new(StreamCondition::InvalidNamespace).with_text("not a stream of XMPP")
-        );
+        return Err(StreamError::new(StreamCondition::InvalidNamespace).with_text("not a stream of XMPP"));
     }
     if local != "stream" {
         return Err(StreamError::new(StreamCondition::BadFormat).with_text("not a stream header"));
     }
     header.namespaces.prefixes = prefixes.into();
     header.namespaces.lang.clone_from(&header.lang);
-    if matches!(
-        &*header.namespaces.default,
-        ns::CLIENT | ns::SERVER | ns::COMPONENT
-    ) {
+    if matches!(&*header.namespaces.default, ns::CLIENT | ns::SERVER | ns::COMPONENT) {
         header.namespaces.content = header.namespaces.default.clone();
     }
     Ok((header, name))
@@ -168,9 +150,7 @@ pub(crate) fn parse(tag: &[u8]) -> Result<(StreamHeader, &str), StreamError> {
 /// Checks `<?xml ...?>`: XML 1.0 in UTF-8 (RFC 6120 §11.5, §11.6).
 pub(crate) fn check_declaration(declaration: &[u8]) -> Result<(), StreamError> {
     let text = str::from_utf8(declaration).map_err(|_| not_utf8())?;
-    let inside = text
-        .strip_prefix("<?xml")
-        .and_then(|text| text.strip_suffix("?>"));
+    let inside = text.strip_prefix("<?xml").and_then(|text| text.strip_suffix("?>"));
     let inside = inside.filter(|text| text.starts_with([' ', '\t', '\n', '\r']));
     let inside = inside.ok_or_else(|| restricted("processing instruction"))?;
     let malformed = || not_well_formed("malformed XML declaration");
@@ -216,30 +196,16 @@ mod tests {
         let (header, root) = parse(tag.as_bytes()).unwrap();
         assert_eq!(root, "stream:stream");
         assert_eq!(
-            (
-                header.to.as_deref(),
-                header.from.as_deref(),
-                header.id.as_deref()
-            ),
+            (header.to.as_deref(), header.from.as_deref(), header.id.as_deref()),
             (Some("a&b"), Some("c"), Some("1"))
         );
-        assert_eq!(
-            (header.version.as_deref(), header.lang.as_deref()),
-            (Some("1.0"), Some("de"))
-        );
+        assert_eq!((header.version.as_deref(), header.lang.as_deref()), (Some("1.0"), Some("de")));
         let namespaces = &header.namespaces;
         assert_eq!(
-            (
-                namespaces.default_ns(),
-                namespaces.content(),
-                namespaces.lang()
-            ),
+            (namespaces.default_ns(), namespaces.content(), namespaces.lang()),
             (ns::SERVER, ns::SERVER, Some("de"))
         );
-        assert_eq!(
-            namespaces.prefixes().collect::<Vec<_>>(),
-            [("db", ns::DIALBACK), ("stream", ns::STREAMS)]
-        );
+        assert_eq!(namespaces.prefixes().collect::<Vec<_>>(), [("db", ns::DIALBACK), ("stream", ns::STREAMS)]);
     }
 
     #[test]
@@ -253,57 +219,29 @@ mod tests {
     fn what_is_no_stream_is_told_so() {
         use StreamCondition::{BadFormat, BadNamespacePrefix, InvalidNamespace, NotWellFormed};
         assert_eq!(condition("<stream:stream>"), BadNamespacePrefix);
-        assert_eq!(
-            condition("<stream:stream xmlns:stream='urn:x'>"),
-            InvalidNamespace
-        );
+        assert_eq!(condition("<stream:stream xmlns:stream='urn:x'>"), InvalidNamespace);
         assert_eq!(condition("<stream>"), InvalidNamespace);
-        assert_eq!(
-            condition("<s:flow xmlns:s='http://etherx.jabber.org/streams'>"),
-            BadFormat
-        );
-        assert_eq!(
-            condition("<s:stream xmlns:s='http://etherx.jabber.org/streams' to='a' to='b'>"),
-            NotWellFormed
-        );
-        assert_eq!(
-            condition("<s:stream xmlns:s='http://etherx.jabber.org/streams' xmlns:s='urn:x'>"),
-            NotWellFormed
-        );
+        assert_eq!(condition("<s:flow xmlns:s='http://etherx.jabber.org/streams'>"), BadFormat);
+        assert_eq!(condition("<s:stream xmlns:s='http://etherx.jabber.org/streams' to='a' to='b'>"), NotWellFormed);
+        assert_eq!(condition("<s:stream xmlns:s='http://etherx.jabber.org/streams' xmlns:s='urn:x'>"), NotWellFormed);
         assert_eq!(condition("<s:stream xmlns:xml='urn:x'>"), NotWellFormed);
     }
 
     #[test]
     fn b1_declarations_are_xml_in_utf8() {
-        for good in [
-            "<?xml version='1.0'?>",
-            "<?xml version=\"1.0\" encoding='utf-8' standalone='yes' ?>",
-        ] {
+        for good in ["<?xml version='1.0'?>", "<?xml version=\"1.0\" encoding='utf-8' standalone='yes' ?>"] {
             assert_eq!(check_declaration(good.as_bytes()), Ok(()), "{good}");
         }
         for (bad, condition) in [
-            (
-                "<?xml version='1.0' encoding='UTF-16'?>",
-                StreamCondition::UnsupportedEncoding,
-            ),
+            ("<?xml version='1.0' encoding='UTF-16'?>", StreamCondition::UnsupportedEncoding),
             ("<?xml version='1.1'?>", StreamCondition::NotWellFormed),
             ("<?xml encoding='UTF-8'?>", StreamCondition::NotWellFormed),
             ("<?xml?>", StreamCondition::RestrictedXml),
             ("<?xml ?>", StreamCondition::NotWellFormed),
-            (
-                "<?xml-stylesheet version='1.0'?>",
-                StreamCondition::RestrictedXml,
-            ),
-            (
-                "<?xml version='1.0' version='1.0'?>",
-                StreamCondition::NotWellFormed,
-            ),
+            ("<?xml-stylesheet version='1.0'?>", StreamCondition::RestrictedXml),
+            ("<?xml version='1.0' version='1.0'?>", StreamCondition::NotWellFormed),
         ] {
-            assert_eq!(
-                check_declaration(bad.as_bytes()).unwrap_err().condition,
-                condition,
-                "{bad}"
-            );
+            assert_eq!(check_declaration(bad.as_bytes()).unwrap_err().condition, condition, "{bad}");
         }
     }
 }

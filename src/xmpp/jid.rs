@@ -109,11 +109,7 @@ impl Jid {
     }
 
     /// Prepares the parts and joins them to an address. A part that is there may not be empty.
-    pub fn from_parts(
-        local: Option<&str>,
-        domain: &str,
-        resource: Option<&str>,
-    ) -> Result<Self, JidError> {
+    pub fn from_parts(local: Option<&str>, domain: &str, resource: Option<&str>) -> Result<Self, JidError> {
         Self::from_parts_of(None, local, domain, resource)
     }
 
@@ -129,14 +125,8 @@ impl Jid {
         let resource = resource.map(prep::resource).transpose()?;
         // Each part has been measured by `prep`; three of them and two separators fit in 16 bits.
         let local_len = local.as_ref().map_or(0, |local| local.len());
-        let bare = if local_len == 0 {
-            domain.len()
-        } else {
-            local_len + 1 + domain.len()
-        };
-        let len = resource
-            .as_ref()
-            .map_or(bare, |resource| bare + 1 + resource.len());
+        let bare = if local_len == 0 { domain.len() } else { local_len + 1 + domain.len() };
+        let len = resource.as_ref().map_or(bare, |resource| bare + 1 + resource.len());
         let borrowed = |part: &Option<Cow<'_, str>>| !matches!(part, Some(Cow::Owned(_)));
         let text = match whole {
             Some(whole)
@@ -161,11 +151,7 @@ impl Jid {
                 text.into()
             }
         };
-        Ok(Self {
-            text,
-            local: local_len as u16,
-            bare: bare as u16,
-        })
+        Ok(Self { text, local: local_len as u16, bare: bare as u16 })
     }
 
     /// The whole address.
@@ -175,23 +161,13 @@ impl Jid {
 
     /// What stands before the `@`.
     pub fn localpart(&self) -> Option<&str> {
-        if self.local == 0 {
-            None
-        } else {
-            self.text.get(..usize::from(self.local))
-        }
+        if self.local == 0 { None } else { self.text.get(..usize::from(self.local)) }
     }
 
     /// The domain: lower-case, in U-labels, without a trailing dot.
     pub fn domainpart(&self) -> &str {
-        let start = if self.local == 0 {
-            0
-        } else {
-            usize::from(self.local) + 1
-        };
-        self.text
-            .get(start..usize::from(self.bare))
-            .unwrap_or_default()
+        let start = if self.local == 0 { 0 } else { usize::from(self.local) + 1 };
+        self.text.get(start..usize::from(self.bare)).unwrap_or_default()
     }
 
     /// What stands behind the `/`.
@@ -216,14 +192,7 @@ impl Jid {
 
     /// The address without its resourcepart; allocates only if there is one.
     pub fn bare(&self) -> BareJid {
-        BareJid(if self.is_bare() {
-            self.clone()
-        } else {
-            Self {
-                text: self.bare_str().into(),
-                ..*self
-            }
-        })
+        BareJid(if self.is_bare() { self.clone() } else { Self { text: self.bare_str().into(), ..*self } })
     }
 
     /// The address, if it has a resourcepart.
@@ -237,11 +206,7 @@ impl Jid {
             self.clone()
         } else {
             let domain = self.domainpart();
-            Self {
-                text: domain.into(),
-                local: 0,
-                bare: domain.len() as u16,
-            }
+            Self { text: domain.into(), local: 0, bare: domain.len() as u16 }
         })
     }
 }
@@ -264,10 +229,7 @@ impl BareJid {
         text.push_str(&self.text);
         text.push('/');
         text.push_str(&resource);
-        Ok(FullJid(Jid {
-            text: text.into(),
-            ..self.0
-        }))
+        Ok(FullJid(Jid { text: text.into(), ..self.0 }))
     }
 
     /// The address as a [`Jid`].
@@ -323,11 +285,7 @@ impl TryFrom<Jid> for BareJid {
     type Error = JidError;
 
     fn try_from(jid: Jid) -> Result<Self, JidError> {
-        if jid.is_bare() {
-            Ok(Self(jid))
-        } else {
-            Err(JidError::NotBare)
-        }
+        if jid.is_bare() { Ok(Self(jid)) } else { Err(JidError::NotBare) }
     }
 }
 
@@ -335,11 +293,7 @@ impl TryFrom<Jid> for FullJid {
     type Error = JidError;
 
     fn try_from(jid: Jid) -> Result<Self, JidError> {
-        if jid.is_bare() {
-            Err(JidError::NotFull)
-        } else {
-            Ok(Self(jid))
-        }
+        if jid.is_bare() { Err(JidError::NotFull) } else { Ok(Self(jid)) }
     }
 }
 

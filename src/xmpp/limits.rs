@@ -30,21 +30,12 @@ pub struct Limits {
 impl Limits {
     /// Before the other side has authenticated: room for SASL and nothing else.
     pub const fn pre_auth() -> Self {
-        Self {
-            element_bytes: 10 * 1024,
-            stream_bytes: Some(64 * 1024),
-            depth: 8,
-            elements: 32,
-            ..Self::s2s()
-        }
+        Self { element_bytes: 10 * 1024, stream_bytes: Some(64 * 1024), depth: 8, elements: 32, ..Self::s2s() }
     }
 
     /// Authenticated clients.
     pub const fn c2s() -> Self {
-        Self {
-            element_bytes: 256 * 1024,
-            ..Self::s2s()
-        }
+        Self { element_bytes: 256 * 1024, ..Self::s2s() }
     }
 
     /// Authenticated servers and components.

@@ -176,14 +176,9 @@ mod tests {
 
     #[test]
     fn b6_names_from_data_are_made_legal() {
-        for (given, name) in [
-            ("body", "body"),
-            ("1a", "_1a"),
-            ("a b|c", "a_b_c"),
-            ("", "_"),
-            ("a\u{1}\nb", "a_b"),
-            ("{u}x", "_u_x"),
-        ] {
+        for (given, name) in
+            [("body", "body"), ("1a", "_1a"), ("a b|c", "a_b_c"), ("", "_"), ("a\u{1}\nb", "a_b"), ("{u}x", "_u_x")]
+        {
             assert_eq!(Name::from(given).as_str(), name);
             assert!(chars::is_ncname(Name::from(given.to_owned()).as_str()));
         }

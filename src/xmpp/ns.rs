@@ -328,8 +328,7 @@ pub const PUBSUB_PUBLISH_OPTIONS: &str = "http://jabber.org/protocol/pubsub#publ
 /// XEP-0060: FORM_TYPE of the options of a subscription.
 pub const PUBSUB_SUBSCRIBE_OPTIONS: &str = "http://jabber.org/protocol/pubsub#subscribe_options";
 /// XEP-0060: FORM_TYPE of the request to authorise a subscription.
-pub const PUBSUB_SUBSCRIBE_AUTHORIZATION: &str =
-    "http://jabber.org/protocol/pubsub#subscribe_authorization";
+pub const PUBSUB_SUBSCRIBE_AUTHORIZATION: &str = "http://jabber.org/protocol/pubsub#subscribe_authorization";
 
 // --- HTTP and file transfer --------------------------------------------------------------------------------------
 

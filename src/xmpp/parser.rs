@@ -93,10 +93,7 @@ fn index(reader: &mut Reader<'_>) -> Result<Index, StreamError> {
     let mut depth = 0_u32;
     let end = loop {
         let from = reader.at;
-        match reader
-            .next()?
-            .ok_or_else(|| not_well_formed("element does not end"))?
-        {
+        match reader.next()?.ok_or_else(|| not_well_formed("element does not end"))? {
             Event::Start(child) => {
                 if depth == 0 {
                     match (children.as_mut(), locate(reader, &child)) {
@@ -120,11 +117,7 @@ fn index(reader: &mut Reader<'_>) -> Result<Index, StreamError> {
         }
     };
     tree::end(reader)?;
-    Ok(Index {
-        content: start..end.max(start),
-        children,
-        has_text,
-    })
+    Ok(Index { content: start..end.max(start), children, has_text })
 }
 
 /// Where the names of a child that has just begun are written.
@@ -140,11 +133,7 @@ fn locate(reader: &Reader<'_>, child: &Start<'_>) -> Option<Child> {
         }
     };
     let name = offset(child.local_at)..offset(child.local_at + child.local.len());
-    Some(Child {
-        whole: offset(child.at)..offset(child.at),
-        name,
-        ns,
-    })
+    Some(Child { whole: offset(child.at)..offset(child.at), name, ns })
 }
 
 /// Elements are far smaller than 4 GiB: the framer's limits are in `u32`.
@@ -153,11 +142,7 @@ fn offset(at: usize) -> u32 {
 }
 
 /// Reads the start tag of a stanza, and what is wrong with it.
-fn read_head(
-    reader: &Reader<'_>,
-    root: &Start<'_>,
-    stream: &Namespaces,
-) -> (Head, Option<StanzaError>) {
+fn read_head(reader: &Reader<'_>, root: &Start<'_>, stream: &Namespaces) -> (Head, Option<StanzaError>) {
     let mut flaw = None;
     let mut kind_name = None;
     let mut head = Head::new(Kind::Message(MessageType::Normal));
@@ -166,10 +151,7 @@ fn read_head(
         let mut address = |name| match Jid::new(&value()) {
             Ok(jid) => Some(jid),
             Err(error) => {
-                flaw = Some(
-                    StanzaError::new(Condition::JidMalformed)
-                        .with_text(format!("'{name}': {error}")),
-                );
+                flaw = Some(StanzaError::new(Condition::JidMalformed).with_text(format!("'{name}': {error}")));
                 None
             }
         };
@@ -188,11 +170,7 @@ fn read_head(
     let kind_name = kind_name.as_deref();
     let known = match root.local {
         // RFC 6121 §5.2.2: an unknown type is to be taken for "normal".
-        "message" => Some(Kind::Message(
-            kind_name
-                .and_then(MessageType::from_name)
-                .unwrap_or(MessageType::Normal),
-        )),
+        "message" => Some(Kind::Message(kind_name.and_then(MessageType::from_name).unwrap_or(MessageType::Normal))),
         "presence" => match kind_name {
             None => Some(Kind::Presence(PresenceType::Available)),
             // The empty name stands for the absent attribute, not for an empty one.
@@ -204,11 +182,7 @@ fn read_head(
     head.kind = known.unwrap_or_else(|| {
         flaw = Some(StanzaError::new(Condition::BadRequest).with_text("unknown type"));
         // Of these it is known that they may be answered.
-        if root.local == "iq" {
-            Kind::Iq(IqType::Get)
-        } else {
-            Kind::Presence(PresenceType::Available)
-        }
+        if root.local == "iq" { Kind::Iq(IqType::Get) } else { Kind::Presence(PresenceType::Available) }
     });
     if flaw.is_none() && head.id.is_none() && matches!(head.kind, Kind::Iq(_)) {
         flaw = Some(StanzaError::new(Condition::BadRequest).with_text("an iq needs an id"));
@@ -225,16 +199,11 @@ fn judge(stanza: Stanza, flaw: Option<StanzaError>) -> Parsed {
         _ => true,
     };
     let flaw = flaw.or_else(|| {
-        (!fits).then(|| {
-            StanzaError::new(Condition::BadRequest).with_text("wrong number of elements in an iq")
-        })
+        (!fits).then(|| StanzaError::new(Condition::BadRequest).with_text("wrong number of elements in an iq"))
     });
     match flaw {
         None => Parsed::Stanza(stanza),
-        Some(error) => Parsed::Invalid {
-            head_for_reply: Some(stanza),
-            error,
-        },
+        Some(error) => Parsed::Invalid { head_for_reply: Some(stanza), error },
     }
 }
 
@@ -243,10 +212,7 @@ impl FromStr for Stanza {
 
     /// Reads a stanza as in a stream of clients; `xmlns='jabber:client'` may be there or not.
     fn from_str(text: &str) -> Result<Self, StreamError> {
-        match parse(
-            Bytes::copy_from_slice(text.as_bytes()),
-            &Namespaces::content_only(ns::CLIENT),
-        )? {
+        match parse(Bytes::copy_from_slice(text.as_bytes()), &Namespaces::content_only(ns::CLIENT))? {
             Parsed::Stanza(stanza) => Ok(stanza),
             Parsed::Nonza(_) => Err(StreamCondition::UnsupportedStanzaType.into()),
             Parsed::Invalid { error, .. } => {

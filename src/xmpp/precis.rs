@@ -57,19 +57,11 @@ pub fn username_case_mapped(text: &str) -> Result<Cow<'_, str>, Disallowed> {
 pub fn opaque_string(text: &str) -> Result<Cow<'_, str>, Disallowed> {
     if text.is_ascii() {
         let allowed = !text.is_empty() && text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
-        return if allowed {
-            Ok(Cow::Borrowed(text))
-        } else {
-            Err(Disallowed)
-        };
+        return if allowed { Ok(Cow::Borrowed(text)) } else { Err(Disallowed) };
     }
     let prepared = map_opaque(text)?;
     settled(&prepared, map_opaque)?;
-    Ok(if prepared == text {
-        Cow::Borrowed(text)
-    } else {
-        Cow::Owned(prepared)
-    })
+    Ok(if prepared == text { Cow::Borrowed(text) } else { Cow::Owned(prepared) })
 }
 
 fn ascii_username(text: &str) -> Result<Cow<'_, str>, Disallowed> {
@@ -89,29 +81,18 @@ fn map_username(text: &str) -> Result<String, Disallowed> {
     // Code point by code point, as Go's precis package does, so that a sigma is the same at the end of a name and inside.
     let lower: String = narrowed.chars().flat_map(char::to_lowercase).collect();
     let composed = NFC.normalize(&lower).into_owned();
-    if context::satisfies_bidi_rule(&composed) {
-        Ok(composed)
-    } else {
-        Err(Disallowed)
-    }
+    if context::satisfies_bidi_rule(&composed) { Ok(composed) } else { Err(Disallowed) }
 }
 
 /// RFC 8265 §4.2.1 and §4.2.2, once.
 fn map_opaque(text: &str) -> Result<String, Disallowed> {
     property::allows(Class::Freeform, text)?;
-    let spaced: String = text
-        .chars()
-        .map(|c| if is_space(c) { ' ' } else { c })
-        .collect();
+    let spaced: String = text.chars().map(|c| if is_space(c) { ' ' } else { c }).collect();
     Ok(NFC.normalize(&spaced).into_owned())
 }
 
 fn settled(prepared: &str, map: fn(&str) -> Result<String, Disallowed>) -> Result<(), Disallowed> {
-    if map(prepared)? == prepared {
-        Ok(())
-    } else {
-        Err(Disallowed)
-    }
+    if map(prepared)? == prepared { Ok(()) } else { Err(Disallowed) }
 }
 
 const NFC: ComposingNormalizerBorrowed<'static> = ComposingNormalizerBorrowed::new_nfc();
@@ -143,9 +124,7 @@ fn category(c: char) -> GeneralCategory {
 
 #[cfg(test)]
 mod tests {
-    use precis_profiles::precis_core::{
-        DerivedPropertyValue, FreeformClass, IdentifierClass, StringClass,
-    };
+    use precis_profiles::precis_core::{DerivedPropertyValue, FreeformClass, IdentifierClass, StringClass};
 
     use super::property::{Property, derive};
     use super::*;
@@ -158,10 +137,7 @@ mod tests {
         let mut differences = Vec::new();
         for c in (0..=0x10_ffff).filter_map(char::from_u32) {
             use DerivedPropertyValue as Iana;
-            let expected = match (
-                identifier.get_value_from_char(c),
-                freeform.get_value_from_char(c),
-            ) {
+            let expected = match (identifier.get_value_from_char(c), freeform.get_value_from_char(c)) {
                 (Iana::Unassigned, _) => continue,
                 (Iana::PValid, _) => Property::Valid,
                 (Iana::ContextJ | Iana::ContextO, _) => Property::Context,
@@ -177,11 +153,7 @@ mod tests {
     }
 
     fn username(text: &str, prepared: Option<&str>) {
-        assert_eq!(
-            username_case_mapped(text).ok().as_deref(),
-            prepared,
-            "{text:?}"
-        );
+        assert_eq!(username_case_mapped(text).ok().as_deref(), prepared, "{text:?}");
     }
 
     fn opaque(text: &str, prepared: Option<&str>) {
@@ -202,14 +174,8 @@ mod tests {
         username("henry\u{2163}", None);
         username("\u{221e}", None);
         // §4.3
-        opaque(
-            "correct horse battery staple",
-            Some("correct horse battery staple"),
-        );
-        opaque(
-            "Correct Horse Battery Staple",
-            Some("Correct Horse Battery Staple"),
-        );
+        opaque("correct horse battery staple", Some("correct horse battery staple"));
+        opaque("Correct Horse Battery Staple", Some("Correct Horse Battery Staple"));
         opaque("\u{3c0}\u{df}\u{e5}", Some("\u{3c0}\u{df}\u{e5}"));
         opaque("Jack of \u{2666}s", Some("Jack of \u{2666}s"));
         opaque("foo\u{1680}bar", Some("foo bar"));
@@ -219,16 +185,10 @@ mod tests {
 
     #[test]
     fn joiners_and_digits_in_context() {
-        username(
-            "\u{915}\u{94d}\u{200d}\u{937}",
-            Some("\u{915}\u{94d}\u{200d}\u{937}"),
-        );
+        username("\u{915}\u{94d}\u{200d}\u{937}", Some("\u{915}\u{94d}\u{200d}\u{937}"));
         username("a\u{200d}b", None);
         username("\u{628}\u{200c}\u{628}", Some("\u{628}\u{200c}\u{628}"));
-        username(
-            "\u{628}\u{64e}\u{200c}\u{64e}\u{628}",
-            Some("\u{628}\u{64e}\u{200c}\u{64e}\u{628}"),
-        );
+        username("\u{628}\u{64e}\u{200c}\u{64e}\u{628}", Some("\u{628}\u{64e}\u{200c}\u{64e}\u{628}"));
         username("a\u{200c}b", None);
         username("l\u{b7}l", Some("l\u{b7}l"));
         username("l\u{b7}a", None);

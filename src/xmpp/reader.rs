@@ -109,24 +109,15 @@ impl<'a> Reader<'a> {
             return Ok(Some(Event::End));
         }
         let from = self.at;
-        let token = self
-            .tokens
-            .read_event()
-            .map_err(|_| not_well_formed("malformed markup"))?;
+        let token = self.tokens.read_event().map_err(|_| not_well_formed("malformed markup"))?;
         self.at = usize::try_from(self.tokens.buffer_position()).unwrap_or(usize::MAX);
         let written = |skip: usize, drop: usize| {
             let to = self.at.saturating_sub(drop);
-            self.text
-                .get(from + skip..to)
-                .ok_or_else(|| not_well_formed("malformed markup"))
+            self.text.get(from + skip..to).ok_or_else(|| not_well_formed("malformed markup"))
         };
         Ok(Some(match token {
-            Token::Start(tag) => {
-                Event::Start(self.start(written(1, 1)?, tag.name().as_ref().len(), from, false)?)
-            }
-            Token::Empty(tag) => {
-                Event::Start(self.start(written(1, 2)?, tag.name().as_ref().len(), from, true)?)
-            }
+            Token::Start(tag) => Event::Start(self.start(written(1, 1)?, tag.name().as_ref().len(), from, false)?),
+            Token::Empty(tag) => Event::Start(self.start(written(1, 2)?, tag.name().as_ref().len(), from, true)?),
             Token::End(_) if self.scope.leave() => Event::End,
             Token::Text(_) => Event::Text(checked_text(written(0, 0)?)?),
             Token::GeneralRef(_) => Event::Char(tag::reference(written(1, 1)?)?),
@@ -144,13 +135,7 @@ impl<'a> Reader<'a> {
         }))
     }
 
-    fn start(
-        &mut self,
-        tag: &'a str,
-        name_len: usize,
-        at: usize,
-        empty: bool,
-    ) -> Result<Start<'a>, StreamError> {
+    fn start(&mut self, tag: &'a str, name_len: usize, at: usize, empty: bool) -> Result<Start<'a>, StreamError> {
         let (name, rest) = tag.split_at_checked(name_len).unwrap_or_default();
         let (prefix, local) = tag::split_name(name)?;
         self.scope.enter();
@@ -162,16 +147,12 @@ impl<'a> Reader<'a> {
             match self.scope.declare(&attr)? {
                 Some(uri) if inside => {
                     self.traits.namespace_escaped |= **uri != *attr.value;
-                    self.traits.content_declared |=
-                        matches!(&**uri, ns::CLIENT | ns::SERVER | ns::COMPONENT);
+                    self.traits.content_declared |= matches!(&**uri, ns::CLIENT | ns::SERVER | ns::COMPONENT);
                 }
                 Some(_) => {}
-                None => self.attrs.push(Attr {
-                    ns: NsRef::None,
-                    local: attr.local,
-                    raw: attr.value,
-                    prefix: attr.prefix,
-                }),
+                None => {
+                    self.attrs.push(Attr { ns: NsRef::None, local: attr.local, raw: attr.value, prefix: attr.prefix })
+                }
             }
         }
         // Only now are all declarations of this tag known.
@@ -185,28 +166,17 @@ impl<'a> Reader<'a> {
             foreign |= declared < 2;
             attr.ns = ns;
             let same_ns = |other| other == ns || self.scope.uri(other) == self.scope.uri(ns);
-            if earlier
-                .iter()
-                .any(|other| other.local == attr.local && same_ns(other.ns))
-            {
+            if earlier.iter().any(|other| other.local == attr.local && same_ns(other.ns)) {
                 return Err(not_well_formed("attribute is there twice"));
             }
         }
         self.traits.foreign_prefix |= foreign && inside;
-        Ok(Start {
-            ns,
-            local,
-            local_at: at + 1 + name.len() - local.len(),
-            at,
-        })
+        Ok(Start { ns, local, local_at: at + 1 + name.len() - local.len(), at })
     }
 
     /// Where `part` of the text begins, in bytes; `None` if it is not part of it.
     pub(crate) fn offset(&self, part: &str) -> Option<usize> {
-        let at = part
-            .as_ptr()
-            .addr()
-            .checked_sub(self.text.as_ptr().addr())?;
+        let at = part.as_ptr().addr().checked_sub(self.text.as_ptr().addr())?;
         (at + part.len() <= self.text.len()).then_some(at)
     }
 }
@@ -214,11 +184,6 @@ impl<'a> Reader<'a> {
 /// XML 1.0 §2.4: `]]>` ends a CDATA section and nothing else.
 fn checked_text(text: &str) -> Result<&str, StreamError> {
     let bytes = text.as_bytes();
-    let ended = memchr::memchr_iter(b'>', bytes)
-        .any(|at| bytes.get(..at).is_some_and(|b| b.ends_with(b"]]")));
-    if ended {
-        Err(not_well_formed("']]>' in text"))
-    } else {
-        Ok(text)
-    }
+    let ended = memchr::memchr_iter(b'>', bytes).any(|at| bytes.get(..at).is_some_and(|b| b.ends_with(b"]]")));
+    if ended { Err(not_well_formed("']]>' in text")) } else { Ok(text) }
 }

@@ -38,44 +38,33 @@ pub struct Request {
 impl Request {
     /// Finds the `<set/>` in a payload and reads it; `None` if there is none.
     pub fn find(parent: &Element) -> Result<Option<Self>, StanzaError> {
-        parent
-            .find("set", ns::RSM)
-            .map(Self::from_element)
-            .transpose()
+        parent.find("set", ns::RSM).map(Self::from_element).transpose()
     }
 
     /// Reads a `<set/>`.
     pub fn from_element(set: &Element) -> Result<Self, StanzaError> {
         let text = |name: &str| set.find(name, ns::RSM).map(|child| child.content());
-        let number = |name: &str| match text(name) {
-            None => Ok(None),
-            Some(text) => text.trim().parse().map(Some).map_err(|_| {
-                StanzaError::new(Condition::BadRequest)
-                    .with_text(format!("<{name}/> must be a number"))
-            }),
-        };
+        let number =
+            |name: &str| match text(name) {
+                None => Ok(None),
+                Some(text) => text.trim().parse().map(Some).map_err(|_| {
+                    StanzaError::new(Condition::BadRequest).with_text(format!("<{name}/> must be a number"))
+                }),
+            };
         let id = |name: &str| text(name).filter(|id| !id.is_empty());
         let start = if set.find("before", ns::RSM).is_some() {
-            Start::Backward {
-                before: id("before"),
-                after: id("after"),
-            }
+            Start::Backward { before: id("before"), after: id("after") }
         } else if let (Some(index), None) = (number("index")?, id("after")) {
             Start::Index(index)
         } else {
             Start::Forward { after: id("after") }
         };
-        Ok(Self {
-            max: number("max")?,
-            start,
-        })
+        Ok(Self { max: number("max")?, start })
     }
 
     /// How many items the page may have, when `most` is what we are ready to send at once.
     pub fn limit(&self, most: usize) -> usize {
-        self.max
-            .and_then(|max| usize::try_from(max).ok())
-            .map_or(most, |max| max.min(most))
+        self.max.and_then(|max| usize::try_from(max).ok()).map_or(most, |max| max.min(most))
     }
 
     /// Cuts a page out of a set in memory, whose items are in order and have the ids `id(place)`.
@@ -88,16 +77,10 @@ impl Request {
         id: impl Fn(usize) -> &'a str,
         most: usize,
     ) -> Result<(Range<usize>, Page), StanzaError> {
-        let place = |wanted: &str| {
-            (0..len)
-                .find(|place| id(*place) == wanted)
-                .ok_or(StanzaError::new(Condition::ItemNotFound))
-        };
-        let behind = |after: &Option<String>| {
-            after
-                .as_deref()
-                .map_or(Ok(0), |after| place(after).map(|place| place + 1))
-        };
+        let place =
+            |wanted: &str| (0..len).find(|place| id(*place) == wanted).ok_or(StanzaError::new(Condition::ItemNotFound));
+        let behind =
+            |after: &Option<String>| after.as_deref().map_or(Ok(0), |after| place(after).map(|place| place + 1));
         let limit = self.limit(most);
         let range = match &self.start {
             Start::Forward { after } => {
@@ -159,106 +142,47 @@ mod tests {
     const SET: [&str; 5] = ["a", "b", "c", "d", "e"];
 
     fn request(children: &str) -> Result<Request, StanzaError> {
-        let query = format!(
-            "<query xmlns='urn:q'><set xmlns='http://jabber.org/protocol/rsm'>{children}</set></query>"
-        );
+        let query =
+            format!("<query xmlns='urn:q'><set xmlns='http://jabber.org/protocol/rsm'>{children}</set></query>");
         Request::find(&query.parse().unwrap()).map(Option::unwrap)
     }
 
     fn check(children: &str, items: &[&str], set: &str) {
-        let (range, page) = request(children)
-            .unwrap()
-            .page(SET.len(), |place| SET[place], 4)
-            .unwrap();
+        let (range, page) = request(children).unwrap().page(SET.len(), |place| SET[place], 4).unwrap();
         assert_eq!(&SET[range], items, "{children}");
-        let set =
-            format!("<set xmlns='http://jabber.org/protocol/rsm'>{set}<count>5</count></set>");
+        let set = format!("<set xmlns='http://jabber.org/protocol/rsm'>{set}<count>5</count></set>");
         assert_eq!(page.to_element().to_string(), set, "{children}");
     }
 
     #[test]
     fn pages() {
-        check(
-            "<max>2</max>",
-            &["a", "b"],
-            "<first index='0'>a</first><last>b</last>",
-        );
-        check(
-            "<max>2</max><after>b</after>",
-            &["c", "d"],
-            "<first index='2'>c</first><last>d</last>",
-        );
-        check(
-            "<max>2</max><after/>",
-            &["a", "b"],
-            "<first index='0'>a</first><last>b</last>",
-        );
-        check(
-            "<max>2</max><after>d</after>",
-            &["e"],
-            "<first index='4'>e</first><last>e</last>",
-        );
+        check("<max>2</max>", &["a", "b"], "<first index='0'>a</first><last>b</last>");
+        check("<max>2</max><after>b</after>", &["c", "d"], "<first index='2'>c</first><last>d</last>");
+        check("<max>2</max><after/>", &["a", "b"], "<first index='0'>a</first><last>b</last>");
+        check("<max>2</max><after>d</after>", &["e"], "<first index='4'>e</first><last>e</last>");
         check("<max>2</max><after>e</after>", &[], "");
-        check(
-            "<max>2</max><before>d</before>",
-            &["b", "c"],
-            "<first index='1'>b</first><last>c</last>",
-        );
-        check(
-            "<max>2</max><before/>",
-            &["d", "e"],
-            "<first index='3'>d</first><last>e</last>",
-        );
-        check(
-            "<max>3</max><before/><after>c</after>",
-            &["d", "e"],
-            "<first index='3'>d</first><last>e</last>",
-        );
+        check("<max>2</max><before>d</before>", &["b", "c"], "<first index='1'>b</first><last>c</last>");
+        check("<max>2</max><before/>", &["d", "e"], "<first index='3'>d</first><last>e</last>");
+        check("<max>3</max><before/><after>c</after>", &["d", "e"], "<first index='3'>d</first><last>e</last>");
         check("<max>3</max><before>b</before><after>c</after>", &[], "");
-        check(
-            "<max>2</max><index>3</index>",
-            &["d", "e"],
-            "<first index='3'>d</first><last>e</last>",
-        );
+        check("<max>2</max><index>3</index>", &["d", "e"], "<first index='3'>d</first><last>e</last>");
         check("<max>0</max>", &[], "");
-        check(
-            "",
-            &["a", "b", "c", "d"],
-            "<first index='0'>a</first><last>d</last>",
-        );
-        check(
-            "<max>18446744073709551615</max>",
-            &["a", "b", "c", "d"],
-            "<first index='0'>a</first><last>d</last>",
-        );
+        check("", &["a", "b", "c", "d"], "<first index='0'>a</first><last>d</last>");
+        check("<max>18446744073709551615</max>", &["a", "b", "c", "d"], "<first index='0'>a</first><last>d</last>");
     }
 
     #[test]
     fn what_is_no_page() {
-        for children in [
-            "<after>x</after>",
-            "<before>x</before>",
-            "<index>5</index>",
-            "<index>18446744073709551615</index>",
-        ] {
-            let error = request(children)
-                .unwrap()
-                .page(SET.len(), |place| SET[place], 4)
-                .unwrap_err();
+        for children in
+            ["<after>x</after>", "<before>x</before>", "<index>5</index>", "<index>18446744073709551615</index>"]
+        {
+            let error = request(children).unwrap().page(SET.len(), |place| SET[place], 4).unwrap_err();
             assert_eq!(error.condition, Condition::ItemNotFound, "{children}");
         }
-        for children in [
-            "<max>-1</max>",
-            "<max/>",
-            "<max>ten</max>",
-            "<index>x</index>",
-            "<max>99999999999999999999</max>",
-        ] {
-            assert_eq!(
-                request(children).unwrap_err().condition,
-                Condition::BadRequest,
-                "{children}"
-            );
+        for children in
+            ["<max>-1</max>", "<max/>", "<max>ten</max>", "<index>x</index>", "<max>99999999999999999999</max>"]
+        {
+            assert_eq!(request(children).unwrap_err().condition, Condition::BadRequest, "{children}");
         }
     }
 

@@ -45,11 +45,7 @@ struct Level {
 impl<'a> Scope<'a> {
     /// What holds in a stream.
     pub(crate) fn new(stream: &'a Namespaces) -> Self {
-        let mut scope = Self {
-            declarations: SmallVec::new(),
-            outside: SmallVec::new(),
-            default: NsRef::None,
-        };
+        let mut scope = Self { declarations: SmallVec::new(), outside: SmallVec::new(), default: NsRef::None };
         if !stream.default_ns().is_empty() {
             scope.default = scope.push("", Cow::Borrowed(stream.default_ns()));
         }
@@ -69,10 +65,7 @@ impl<'a> Scope<'a> {
     #[inline]
     pub(crate) fn enter(&mut self) {
         let declarations = u16::try_from(self.declarations.len()).unwrap_or(u16::MAX);
-        self.outside.push(Level {
-            declarations,
-            default: self.default,
-        });
+        self.outside.push(Level { declarations, default: self.default });
     }
 
     /// Ends an element; `false` if none is open.
@@ -88,10 +81,7 @@ impl<'a> Scope<'a> {
 
     /// Declares what `attr` declares; `None` if it is an ordinary attribute.
     #[inline]
-    pub(crate) fn declare(
-        &mut self,
-        attr: &RawAttr<'a>,
-    ) -> Result<Option<&Cow<'a, str>>, StreamError> {
+    pub(crate) fn declare(&mut self, attr: &RawAttr<'a>) -> Result<Option<&Cow<'a, str>>, StreamError> {
         let prefix = match (attr.prefix, attr.local) {
             ("", "xmlns") => "",
             ("xmlns", prefix) => prefix,
@@ -111,13 +101,7 @@ impl<'a> Scope<'a> {
             return Err(exceeded("too many namespace declarations"));
         }
         let level = self.level();
-        if self
-            .declarations
-            .iter()
-            .rev()
-            .take_while(|d| d.level == level)
-            .any(|d| d.prefix == prefix)
-        {
+        if self.declarations.iter().rev().take_while(|d| d.level == level).any(|d| d.prefix == prefix) {
             return Err(not_well_formed("attribute is there twice"));
         }
         let declared = self.push(prefix, uri);
@@ -149,20 +133,11 @@ impl<'a> Scope<'a> {
         if prefix == "xml" {
             return Ok((NsRef::Xml, u32::MAX));
         }
-        let found = self
-            .declarations
-            .iter()
-            .enumerate()
-            .rev()
-            .find(|(_, d)| d.prefix == prefix);
+        let found = self.declarations.iter().enumerate().rev().find(|(_, d)| d.prefix == prefix);
         let Some((at, declaration)) = found else {
-            return Err(StreamError::new(StreamCondition::BadNamespacePrefix)
-                .with_text("prefix is not declared"));
+            return Err(StreamError::new(StreamCondition::BadNamespacePrefix).with_text("prefix is not declared"));
         };
-        Ok((
-            NsRef::Declared(u16::try_from(at).unwrap_or(u16::MAX)),
-            declaration.level,
-        ))
+        Ok((NsRef::Declared(u16::try_from(at).unwrap_or(u16::MAX)), declaration.level))
     }
 
     /// The namespace without prefix at this place.
@@ -172,9 +147,7 @@ impl<'a> Scope<'a> {
 
     /// The same inside the outermost element.
     pub(crate) fn outer_default(&self) -> NsRef {
-        self.outside
-            .get(1)
-            .map_or(self.default, |level| level.default)
+        self.outside.get(1).map_or(self.default, |level| level.default)
     }
 
     /// The namespace name.
@@ -183,10 +156,7 @@ impl<'a> Scope<'a> {
         match ns {
             NsRef::None => "",
             NsRef::Xml => ns::XML,
-            NsRef::Declared(at) => self
-                .declarations
-                .get(usize::from(at))
-                .map_or("", |d| &d.uri),
+            NsRef::Declared(at) => self.declarations.get(usize::from(at)).map_or("", |d| &d.uri),
         }
     }
 
@@ -198,15 +168,7 @@ impl<'a> Scope<'a> {
         let at = u16::try_from(self.declarations.len()).unwrap_or(u16::MAX);
         // `xmlns=''` takes the default away; the entry is there to be found when declared twice.
         let none = uri.is_empty();
-        self.declarations.push(Declaration {
-            prefix,
-            uri,
-            level: self.level(),
-        });
-        if none {
-            NsRef::None
-        } else {
-            NsRef::Declared(at)
-        }
+        self.declarations.push(Declaration { prefix, uri, level: self.level() });
+        if none { NsRef::None } else { NsRef::Declared(at) }
     }
 }

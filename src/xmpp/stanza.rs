@@ -33,10 +33,7 @@ pub struct Stanza {
 impl Stanza {
     /// A stanza with nothing inside.
     pub const fn new(head: Head) -> Self {
-        Self {
-            head,
-            body: Body::Empty,
-        }
+        Self { head, body: Body::Empty }
     }
 
     /// An empty message.
@@ -56,18 +53,12 @@ impl Stanza {
 
     /// What the parser has read and found fit to be passed on as it is.
     pub(crate) fn raw(head: Head, bytes: Bytes, content: Range<u32>, children: Children) -> Self {
-        Self {
-            head,
-            body: Body::Raw(Raw::new(bytes, content, children).into()),
-        }
+        Self { head, body: Body::Raw(Raw::new(bytes, content, children).into()) }
     }
 
     /// What the parser had to read into elements.
     pub(crate) fn edited(head: Head, children: Vec<Element>) -> Self {
-        Self {
-            head,
-            body: Body::edited(children),
-        }
+        Self { head, body: Body::edited(children) }
     }
 
     /// Sets the recipient.
@@ -111,8 +102,7 @@ impl Stanza {
     /// Removes child elements of these (namespace, name), however they were written; says how many. Costs nearly
     /// nothing if there are none, and the sender's other bytes stay bytes.
     pub fn strip(&mut self, names: &[(&str, &str)]) -> usize {
-        self.body
-            .retain_names(|ns, name| !names.contains(&(ns, name)))
+        self.body.retain_names(|ns, name| !names.contains(&(ns, name)))
     }
 
     /// Keeps the child elements for whose (namespace, name) `keep` says so; says how many were removed.

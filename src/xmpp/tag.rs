@@ -63,22 +63,14 @@ impl<'a> RawAttrs<'a> {
         let (name, rest) = cut(trimmed, |b| b == b'=' || is_space(b)).ok_or_else(broken)?;
         let rest = trim_start(rest).strip_prefix('=').ok_or_else(broken)?;
         let rest = trim_start(rest);
-        let quote = *rest
-            .as_bytes()
-            .first()
-            .filter(|b| matches!(b, b'"' | b'\''))
-            .ok_or_else(broken)?;
+        let quote = *rest.as_bytes().first().filter(|b| matches!(b, b'"' | b'\'')).ok_or_else(broken)?;
         let rest = rest.get(1..).unwrap_or_default();
         let end = memchr::memchr(quote, rest.as_bytes()).ok_or_else(broken)?;
         let (value, rest) = rest.split_at_checked(end).ok_or_else(broken)?;
         self.rest = rest.get(1..).unwrap_or_default();
         check_value(value)?;
         let (prefix, local) = split_name(name)?;
-        Ok(Some(RawAttr {
-            prefix,
-            local,
-            value,
-        }))
+        Ok(Some(RawAttr { prefix, local, value }))
     }
 }
 
@@ -89,8 +81,7 @@ fn check_value(value: &str) -> Result<(), StreamError> {
         let Some(name) = found.strip_prefix('&') else {
             return Err(not_well_formed("'<' in an attribute value"));
         };
-        let (name, behind) =
-            cut(name, |b| b == b';').ok_or_else(|| not_well_formed("unfinished reference"))?;
+        let (name, behind) = cut(name, |b| b == b';').ok_or_else(|| not_well_formed("unfinished reference"))?;
         reference(name)?;
         rest = behind;
     }
@@ -133,10 +124,7 @@ pub(crate) fn reference(name: &str) -> Result<char, StreamError> {
 
 /// An attribute's value as XML 1.0 §3.3.3 reads it. `raw` has been checked.
 pub(crate) fn value(raw: &str) -> Cow<'_, str> {
-    if !raw
-        .bytes()
-        .any(|b| matches!(b, b'&' | b'\t' | b'\n' | b'\r'))
-    {
+    if !raw.bytes().any(|b| matches!(b, b'&' | b'\t' | b'\n' | b'\r')) {
         return Cow::Borrowed(raw);
     }
     let mut value = String::with_capacity(raw.len());
@@ -213,10 +201,7 @@ mod tests {
 
     #[test]
     fn attributes_are_read_by_the_letter() {
-        assert_eq!(
-            all(" a='1' p:b = \"&lt;'\" "),
-            Some(vec![("", "a", "1".into()), ("p", "b", "<'".into())])
-        );
+        assert_eq!(all(" a='1' p:b = \"&lt;'\" "), Some(vec![("", "a", "1".into()), ("p", "b", "<'".into())]));
         assert_eq!(all("\n"), Some(vec![]));
         for bad in [
             "a='1'",
@@ -247,27 +232,15 @@ mod tests {
 
     #[test]
     fn values_are_normalised() {
-        assert_eq!(
-            value("a\r\nb\tc\rd&#10;&#x9;e&amp;amp;"),
-            "a b c d\n\te&amp;"
-        );
+        assert_eq!(value("a\r\nb\tc\rd&#10;&#x9;e&amp;amp;"), "a b c d\n\te&amp;");
         assert!(matches!(value("plain"), Cow::Borrowed(_)));
     }
 
     #[test]
     fn b1_only_predefined_entities_exist() {
-        assert_eq!(
-            reference("lol").unwrap_err().condition,
-            StreamCondition::RestrictedXml
-        );
+        assert_eq!(reference("lol").unwrap_err().condition, StreamCondition::RestrictedXml);
         assert_eq!(reference("#x10FFFF"), Ok('\u{10FFFF}'));
-        assert_eq!(
-            reference("#1").unwrap_err().condition,
-            StreamCondition::NotWellFormed
-        );
-        assert_eq!(
-            reference("").unwrap_err().condition,
-            StreamCondition::NotWellFormed
-        );
+        assert_eq!(reference("#1").unwrap_err().condition, StreamCondition::NotWellFormed);
+        assert_eq!(reference("").unwrap_err().condition, StreamCondition::NotWellFormed);
     }
 }

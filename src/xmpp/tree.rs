@@ -55,16 +55,11 @@ pub(crate) fn end(reader: &mut Reader<'_>) -> Result<(), StreamError> {
 /// Reads elements up to the end of their parent, or of all; text between them is passed over.
 ///
 /// What is in the namespace `content` becomes `jabber:client`: inside the server, stanzas are in no other.
-pub(crate) fn read_children(
-    reader: &mut Reader<'_>,
-    content: &str,
-) -> Result<Vec<Element>, StreamError> {
+pub(crate) fn read_children(reader: &mut Reader<'_>, content: &str) -> Result<Vec<Element>, StreamError> {
     let mut children = Vec::new();
     loop {
         match reader.next()? {
-            Some(Event::Start(start)) => {
-                children.push(read_element(reader, &start, Some(content))?)
-            }
+            Some(Event::Start(start)) => children.push(read_element(reader, &start, Some(content))?),
             Some(Event::End) | None => return Ok(children),
             Some(Event::Text(_) | Event::Char(_) | Event::CData(_)) => {}
         }
@@ -92,21 +87,14 @@ pub(crate) fn read_element(
                 let child = std::mem::replace(&mut element, parent);
                 element.push(child);
             }
-            Some(Event::Text(text) | Event::CData(text)) => {
-                element.extend_text(|last| tag::push_text(last, text))
-            }
+            Some(Event::Text(text) | Event::CData(text)) => element.extend_text(|last| tag::push_text(last, text)),
             Some(Event::Char(c)) => element.extend_text(|last| last.push(c)),
             None => return Err(not_well_formed("element does not end")),
         }
     }
 }
 
-fn begin(
-    reader: &Reader<'_>,
-    start: &Start<'_>,
-    parent: Option<&Element>,
-    content: Option<&str>,
-) -> Element {
+fn begin(reader: &Reader<'_>, start: &Start<'_>, parent: Option<&Element>, content: Option<&str>) -> Element {
     let uri = reader.scope.uri(start.ns);
     let ns = match parent {
         _ if content.is_some_and(|content| content == uri) => Namespace::from(ns::CLIENT),

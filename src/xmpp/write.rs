@@ -28,12 +28,7 @@ impl Element {
 }
 
 /// Writes `root` and all below it.
-pub(crate) fn write_tree(
-    root: &Element,
-    out: &mut impl Sink,
-    inherited_ns: &str,
-    stream_prefix: bool,
-) {
+pub(crate) fn write_tree(root: &Element, out: &mut impl Sink, inherited_ns: &str, stream_prefix: bool) {
     let mut open: SmallVec<[_; 8]> = SmallVec::new();
     let (mut element, mut default) = (root, inherited_ns);
     let mut nodes = Writer { out, stream_prefix };
@@ -62,11 +57,7 @@ struct Writer<'o, S> {
 
 impl<S: Sink> Writer<'_, S> {
     /// Writes the start tag, or the whole of an empty element; `default` becomes the namespace inside.
-    fn start<'e>(
-        &mut self,
-        element: &'e Element,
-        default: &mut &'e str,
-    ) -> std::slice::Iter<'e, Node> {
+    fn start<'e>(&mut self, element: &'e Element, default: &mut &'e str) -> std::slice::Iter<'e, Node> {
         self.out.put(b"<");
         self.name(element);
         let ns = element.ns();
@@ -77,11 +68,7 @@ impl<S: Sink> Writer<'_, S> {
             *default = ns;
         }
         self.attributes(element);
-        self.out.put(if element.nodes().is_empty() {
-            b"/>"
-        } else {
-            b">"
-        });
+        self.out.put(if element.nodes().is_empty() { b"/>" } else { b">" });
         element.nodes().iter()
     }
 
@@ -174,29 +161,15 @@ mod tests {
         let e = Element::new("a", "urn:1")
             .child(Element::new("b", "urn:1").child(Element::new("c", "urn:2").text("<t>")))
             .child(Element::new("d", "").child(Element::new("e", "urn:1")));
-        check(
-            &e,
-            "urn:1",
-            "<a><b><c xmlns='urn:2'>&lt;t&gt;</c></b><d xmlns=''><e xmlns='urn:1'/></d></a>",
-        );
-        check(
-            &Element::new("a", "urn:1"),
-            "jabber:client",
-            "<a xmlns='urn:1'/>",
-        );
-        check(
-            &Element::new("a", "urn:'<"),
-            "",
-            "<a xmlns='urn:&apos;&lt;'/>",
-        );
+        check(&e, "urn:1", "<a><b><c xmlns='urn:2'>&lt;t&gt;</c></b><d xmlns=''><e xmlns='urn:1'/></d></a>");
+        check(&Element::new("a", "urn:1"), "jabber:client", "<a xmlns='urn:1'/>");
+        check(&Element::new("a", "urn:'<"), "", "<a xmlns='urn:&apos;&lt;'/>");
     }
 
     #[test]
     fn the_xml_prefix_is_never_declared() {
         check(
-            &Element::new("a", XML)
-                .attr("xml:lang", "de")
-                .child(Element::new("b", "urn:1")),
+            &Element::new("a", XML).attr("xml:lang", "de").child(Element::new("b", "urn:1")),
             "",
             "<xml:a xml:lang='de'><b xmlns='urn:1'/></xml:a>",
         );

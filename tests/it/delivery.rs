@@ -194,7 +194,10 @@ async fn a_database_that_fails_refuses_what_only_it_could_keep_and_no_more() {
     assert_eq!(romeo.read(), "<a xmlns='urn:xmpp:sm:3' h='0'/>");
     pass(Duration::from_secs(15)).await;
     let got = romeo.read();
-    assert!(got.contains("<message") && got.contains("type='error'") && got.contains("id='kept by nobody'"), "got {got}");
+    assert!(
+        got.contains("<message") && got.contains("type='error'") && got.contains("id='kept by nobody'"),
+        "got {got}"
+    );
     assert!(got.contains("type='wait'"), "got {got}");
     assert!(got.contains("<a xmlns='urn:xmpp:sm:3' h='2'/>"), "its fate is known, so it counts: {got}");
     // Now that failures are known, the next one is told at once.

@@ -34,11 +34,16 @@ async fn the_conf_as_shipped_has_every_module_and_option() {
         assert!(options.contains("\nenabled = true\n"), "{options}");
         start(&format!("[host.localhost]\n{options}")).await.map(drop).expect("a conf in force");
         // The error for an unknown option names those there are.
-        let wrong = start(&format!("[host.localhost]\n[modules.{}]\nzzzz = 1\n", module.name)).await.err().expect("an error");
+        let wrong =
+            start(&format!("[host.localhost]\n[modules.{}]\nzzzz = 1\n", module.name)).await.err().expect("an error");
         let named = wrong.split_once("the options are ").map(|(_, named)| named).unwrap_or_default();
         assert_eq!(named.is_empty(), options.lines().count() == 2, "{wrong}");
         for option in named.split(", ").filter(|option| !option.is_empty()) {
-            assert!(options.contains(&format!("\n{option} = ")), "{option} of {} is not in the conf as shipped", module.name);
+            assert!(
+                options.contains(&format!("\n{option} = ")),
+                "{option} of {} is not in the conf as shipped",
+                module.name
+            );
         }
     }
 }
@@ -51,7 +56,9 @@ fn sources(folder: &Path, found: &mut BTreeSet<PathBuf>) {
             if path.file_name().is_none_or(|name| name != "tests") {
                 sources(&path, found);
             }
-        } else if path.extension().is_some_and(|end| end == "rs") && path.file_name().is_none_or(|name| name != "tests.rs") {
+        } else if path.extension().is_some_and(|end| end == "rs")
+            && path.file_name().is_none_or(|name| name != "tests.rs")
+        {
             found.insert(path);
         }
     }
@@ -95,8 +102,11 @@ fn doap() -> String {
     <implements rdf:resource="https://xmpp.org/rfcs/rfc7622.html"/>
 "#
     .to_owned();
-    let extensions: BTreeSet<(u16, &str)> =
-        rookery_modules::ALL.iter().flat_map(|module| module.xeps).map(|Xep(number, version)| (*number, *version)).collect();
+    let extensions: BTreeSet<(u16, &str)> = rookery_modules::ALL
+        .iter()
+        .flat_map(|module| module.xeps)
+        .map(|Xep(number, version)| (*number, *version))
+        .collect();
     for (number, version) in extensions {
         text += &format!(
             r#"    <implements>
@@ -119,6 +129,10 @@ fn doap_xml_names_the_extensions_that_the_modules_name() {
         std::fs::write(&path, doap()).unwrap();
     } else {
         let found = std::fs::read_to_string(&path).unwrap();
-        assert_eq!(found, doap(), "doap.xml is out of date: ROOKERY_UPDATE=1 cargo test --test it names_the_extensions");
+        assert_eq!(
+            found,
+            doap(),
+            "doap.xml is out of date: ROOKERY_UPDATE=1 cargo test --test it names_the_extensions"
+        );
     }
 }

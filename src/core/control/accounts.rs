@@ -192,12 +192,7 @@ mod tests {
         async fn values(&self, _: &BareJid, _: &str) -> StoreResult<Vec<(String, Vec<u8>)>> {
             Ok(self.1.lock().clone().into_iter().collect())
         }
-        async fn set_values(
-            &self,
-            _: &BareJid,
-            _: &str,
-            changes: &[(String, Option<Vec<u8>>)],
-        ) -> StoreResult<()> {
+        async fn set_values(&self, _: &BareJid, _: &str, changes: &[(String, Option<Vec<u8>>)]) -> StoreResult<()> {
             for (key, value) in changes {
                 match value {
                     Some(value) => self.1.lock().insert(key.clone(), value.clone()),

@@ -36,17 +36,9 @@ async fn main() -> Result<(), Failed> {
     Ok(())
 }
 
-async fn measure(
-    name: &str,
-    backend: Backend,
-    server: Option<&PostgresServer>,
-) -> Result<(), Failed> {
+async fn measure(name: &str, backend: Backend, server: Option<&PostgresServer>) -> Result<(), Failed> {
     let durability = Durability::Full;
-    let store = open(&StoreConf {
-        backend,
-        durability,
-    })
-    .await?;
+    let store = open(&StoreConf { backend, durability }).await?;
     let keys = Credentials::from_password("bench", 10_000)?;
     let mut accounts = Vec::new();
     for number in 0..ACCOUNTS {
@@ -54,12 +46,7 @@ async fn measure(
         store.create_account(&account, &keys).await?;
         accounts.push(account);
     }
-    let mut load = Load {
-        store: Arc::clone(&store),
-        accounts,
-        next: 1,
-        old: Vec::new(),
-    };
+    let mut load = Load { store: Arc::clone(&store), accounts, next: 1, old: Vec::new() };
     for removes in [false, true] {
         for batch in [1, 10, 100, 1000] {
             load.commit(batch, removes).await?;
@@ -94,18 +81,9 @@ struct Load {
 
 impl Load {
     async fn commit(&mut self, batch: usize, removes: bool) -> Result<(), Failed> {
-        let mut changes = if removes {
-            std::mem::take(&mut self.old)
-        } else {
-            Vec::new()
-        };
+        let mut changes = if removes { std::mem::take(&mut self.old) } else { Vec::new() };
         // Strides through the accounts, so that neighbours in a batch are not neighbours in the table.
-        for account in self
-            .accounts
-            .iter()
-            .cycle()
-            .skip(self.next as usize * 37 % ACCOUNTS)
-        {
+        for account in self.accounts.iter().cycle().skip(self.next as usize * 37 % ACCOUNTS) {
             if self.old.len() == batch {
                 break;
             }
@@ -139,15 +117,8 @@ fn cpu_ticks(server: Option<&PostgresServer>) -> Result<u64, Failed> {
     for process in processes {
         let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
         // The name in parentheses may hold anything; user and system time are the 12th and 13th field behind it.
-        let fields = stat
-            .rsplit(')')
-            .next()
-            .unwrap_or_default()
-            .split_whitespace();
-        let times = fields
-            .skip(11)
-            .take(2)
-            .filter_map(|field| field.parse::<u64>().ok());
+        let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+        let times = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok());
         ticks += times.sum::<u64>();
     }
     Ok(ticks)

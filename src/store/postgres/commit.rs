@@ -36,19 +36,10 @@ pub(super) async fn commit(on: &mut PgConnection, batch: &Batch<'_>, _: i64) -> 
     let removals = &batch.removals;
     let put_jids: Vec<&str> = puts.iter().map(|put| put.entry.account.as_str()).collect();
     let put_ids: Vec<i64> = puts.iter().map(|put| put.id).collect();
-    let resources: Vec<Option<&str>> = puts
-        .iter()
-        .map(|put| put.entry.resource.as_deref())
-        .collect();
-    let stamps: Vec<i64> = puts
-        .iter()
-        .map(|put| codec::to_stamp(put.entry.stamp))
-        .collect();
+    let resources: Vec<Option<&str>> = puts.iter().map(|put| put.entry.resource.as_deref()).collect();
+    let stamps: Vec<i64> = puts.iter().map(|put| codec::to_stamp(put.entry.stamp)).collect();
     let stanzas: Vec<&[u8]> = puts.iter().map(|put| put.entry.stanza.as_ref()).collect();
-    let old_jids: Vec<&str> = removals
-        .iter()
-        .map(|removal| removal.account.as_str())
-        .collect();
+    let old_jids: Vec<&str> = removals.iter().map(|removal| removal.account.as_str()).collect();
     let old_ids: Vec<i64> = removals.iter().map(|removal| removal.id).collect();
     query(COMMIT)
         .bind(put_jids)

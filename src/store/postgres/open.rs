@@ -33,16 +33,12 @@ impl PostgresStore {
             Ok(Ok(connection)) => connection,
             Ok(Err(error)) => return Err(refusal(name, error)),
             Err(_) => {
-                return Err(OpenError::Unreachable {
-                    name,
-                    why: format!("no answer within {deadline:?}"),
-                });
+                return Err(OpenError::Unreachable { name, why: format!("no answer within {deadline:?}") });
             }
         };
         migrate(&name, &mut first).await?;
-        let commit = synchronous_commit(&name, &mut first, durability)
-            .await
-            .map_err(|error| refusal(name.clone(), error))?;
+        let commit =
+            synchronous_commit(&name, &mut first, durability).await.map_err(|error| refusal(name.clone(), error))?;
         let _ = first.close().await;
         let pool = PgPoolOptions::new()
             .max_connections(connections.max(1))
@@ -55,36 +51,23 @@ impl PostgresStore {
                     if meta.idle_for < RESTED {
                         return Ok(true);
                     }
-                    timeout(PING, connection.ping())
-                        .await
-                        .map_err(|_| sqlx::Error::PoolTimedOut)??;
+                    timeout(PING, connection.ping()).await.map_err(|_| sqlx::Error::PoolTimedOut)??;
                     Ok(true)
                 })
             })
-            .after_connect(move |connection, _| {
-                Box::pin(async move { settle(connection, commit, deadline).await })
-            })
+            .after_connect(move |connection, _| Box::pin(async move { settle(connection, commit, deadline).await }))
             .connect_lazy_with(options);
-        Ok(Self {
-            health: Health::new(name, deadline, judge),
-            pool,
-            marked: AtomicI64::new(0),
-        })
+        Ok(Self { health: Health::new(name, deadline, judge), pool, marked: AtomicI64::new(0) })
     }
 }
 
 fn options(url: &str) -> Result<PgConnectOptions, OpenError> {
     if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
-        return Err(OpenError::Url {
-            why: "it does not begin with postgres://".into(),
-        });
+        return Err(OpenError::Url { why: "it does not begin with postgres://".into() });
     }
-    let options: PgConnectOptions = url.parse().map_err(|error: sqlx::Error| OpenError::Url {
-        why: error.to_string(),
-    })?;
-    Ok(options
-        .application_name("rookery")
-        .disable_statement_logging())
+    let options: PgConnectOptions =
+        url.parse().map_err(|error: sqlx::Error| OpenError::Url { why: error.to_string() })?;
+    Ok(options.application_name("rookery").disable_statement_logging())
 }
 
 /// Server and database for people; the password is not in it.
@@ -93,31 +76,17 @@ fn name(options: &PgConnectOptions) -> String {
     let database = options.get_database().unwrap_or(user);
     match options.get_socket() {
         Some(socket) => format!("{database} at {} (user {user})", socket.display()),
-        None => format!(
-            "{database} at {}:{} (user {user})",
-            options.get_host(),
-            options.get_port()
-        ),
+        None => format!("{database} at {}:{} (user {user})", options.get_host(), options.get_port()),
     }
 }
 
 async fn migrate(name: &str, on: &mut PgConnection) -> Result<(), OpenError> {
     let migrator = migrations::postgres();
     let known = migrator.iter().map(|step| step.version).max().unwrap_or(0);
-    migrator
-        .run_direct(None, on, false)
-        .await
-        .map_err(|error| match error {
-            MigrateError::VersionMissing(found) => OpenError::Newer {
-                name: name.to_owned(),
-                found,
-                known,
-            },
-            error => OpenError::Schema {
-                name: name.to_owned(),
-                why: error.to_string(),
-            },
-        })
+    migrator.run_direct(None, on, false).await.map_err(|error| match error {
+        MigrateError::VersionMissing(found) => OpenError::Newer { name: name.to_owned(), found, known },
+        error => OpenError::Schema { name: name.to_owned(), why: error.to_string() },
+    })
 }
 
 /// What `synchronous_commit` is to be: an admin's stricter setting (a standby that confirms) is left alone.
@@ -137,9 +106,7 @@ async fn synchronous_commit(
             "the server runs with fsync=off: a power cut may lose messages that were acknowledged"
         );
     }
-    let commit: String = query_scalar("SHOW synchronous_commit")
-        .fetch_one(on)
-        .await?;
+    let commit: String = query_scalar("SHOW synchronous_commit").fetch_one(on).await?;
     Ok((commit == "off").then_some("on"))
 }
 
@@ -147,11 +114,7 @@ async fn synchronous_commit(
 ///
 /// The server gives up on a statement when we do. And it always goes by the indexes: every statement of ours looks up
 /// single rows, but a plan that was cached while the tails were all but empty would read them whole after they grew.
-async fn settle(
-    on: &mut PgConnection,
-    commit: Option<&'static str>,
-    deadline: Duration,
-) -> Result<(), sqlx::Error> {
+async fn settle(on: &mut PgConnection, commit: Option<&'static str>, deadline: Duration) -> Result<(), sqlx::Error> {
     query(
         "SELECT set_config('statement_timeout', $1, false), \
          set_config('idle_in_transaction_session_timeout', $1, false), \

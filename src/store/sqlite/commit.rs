@@ -65,21 +65,14 @@ macro_rules! remove {
 
 const PUT_1: &str = put!();
 const PUT_8: &str = put!(times_7!(", (?, ?, ?, ?, ?)"));
-const PUT_64: &str = put!(
-    times_7!(", (?, ?, ?, ?, ?)"),
-    times_56!(", (?, ?, ?, ?, ?)")
-);
+const PUT_64: &str = put!(times_7!(", (?, ?, ?, ?, ?)"), times_56!(", (?, ?, ?, ?, ?)"));
 
 const REMOVE_1: &str = remove!();
 const REMOVE_8: &str = remove!(times_7!(", (?, ?)"));
 const REMOVE_64: &str = remove!(times_7!(", (?, ?)"), times_56!(", (?, ?)"));
 
 /// Commits a batch. `marked` is the id up to which the mark is known to stand.
-pub(super) async fn commit(
-    on: &mut SqliteConnection,
-    batch: &Batch<'_>,
-    marked: i64,
-) -> Outcome<()> {
+pub(super) async fn commit(on: &mut SqliteConnection, batch: &Batch<'_>, marked: i64) -> Outcome<()> {
     let mut tx = on.begin_with("BEGIN IMMEDIATE").await?;
     let mut puts = batch.puts.as_slice();
     while let Some((rows, rest)) = split(puts) {
@@ -88,10 +81,7 @@ pub(super) async fn commit(
             8 => PUT_8,
             _ => PUT_1,
         };
-        rows.iter()
-            .fold(query(text), bind_put)
-            .execute(&mut *tx)
-            .await?;
+        rows.iter().fold(query(text), bind_put).execute(&mut *tx).await?;
         puts = rest;
     }
     let mut removals = batch.removals.as_slice();
@@ -101,10 +91,7 @@ pub(super) async fn commit(
             8 => REMOVE_8,
             _ => REMOVE_1,
         };
-        rows.iter()
-            .fold(query(text), bind_removal)
-            .execute(&mut *tx)
-            .await?;
+        rows.iter().fold(query(text), bind_removal).execute(&mut *tx).await?;
         removals = rest;
     }
     if batch.highest > marked {
@@ -120,9 +107,7 @@ pub(super) async fn commit(
 
 /// The next 64, 8 or 1 rows, and those behind them.
 fn split<T>(rows: &[T]) -> Option<(&[T], &[T])> {
-    rows.split_at_checked(64)
-        .or_else(|| rows.split_at_checked(8))
-        .or_else(|| rows.split_at_checked(1))
+    rows.split_at_checked(64).or_else(|| rows.split_at_checked(8)).or_else(|| rows.split_at_checked(1))
 }
 
 type Statement = Query<'static, Sqlite, SqliteArguments>;

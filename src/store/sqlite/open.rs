@@ -8,9 +8,7 @@ use std::sync::atomic::AtomicI64;
 use std::time::{Duration, Instant};
 
 use sqlx::migrate::MigrateError;
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
-};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, query_as};
 use tokio::sync::Mutex;
 
@@ -30,11 +28,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 const APPLICATION: i64 = 0x526F_6F6B;
 
 impl SqliteStore {
-    pub(crate) async fn open(
-        path: &Path,
-        durability: Durability,
-        deadline: Duration,
-    ) -> Result<Self, OpenError> {
+    pub(crate) async fn open(path: &Path, durability: Durability, deadline: Duration) -> Result<Self, OpenError> {
         make_file(path)?;
         let options = options(path, durability, deadline);
         let start = Instant::now();
@@ -59,12 +53,7 @@ impl SqliteStore {
             .test_before_acquire(false)
             .idle_timeout(None)
             .max_lifetime(None)
-            .connect_lazy_with(
-                options
-                    .clone()
-                    .pragma("query_only", "ON")
-                    .pragma("cache_size", "-4096"),
-            );
+            .connect_lazy_with(options.clone().pragma("query_only", "ON").pragma("cache_size", "-4096"));
         Ok(Self {
             health: Health::new(name, deadline, judge),
             path: path.to_owned(),
@@ -77,10 +66,7 @@ impl SqliteStore {
 }
 
 /// A connection that writes, on a file that was found to be ours and is up to date.
-async fn prepare(
-    path: &Path,
-    options: &SqliteConnectOptions,
-) -> Result<SqliteConnection, OpenError> {
+async fn prepare(path: &Path, options: &SqliteConnectOptions) -> Result<SqliteConnection, OpenError> {
     let fail = |error| failure(path, &error);
     // Looks before it touches: the change to WAL would be written into another program's file.
     let mut probe = options.connect().await.map_err(fail)?;
@@ -121,30 +107,17 @@ fn make_file(path: &Path) -> Result<(), OpenError> {
             .recursive(true)
             .mode(0o700)
             .create(directory)
-            .map_err(|why| OpenError::Directory {
-                path: directory.to_owned(),
-                why,
-            })?;
+            .map_err(|why| OpenError::Directory { path: directory.to_owned(), why })?;
     }
-    let made = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path);
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     match made {
         Ok(_) => {}
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
         Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => {
-            return Err(OpenError::ReadOnly {
-                path: path.to_owned(),
-                why: error.to_string(),
-            });
+            return Err(OpenError::ReadOnly { path: path.to_owned(), why: error.to_string() });
         }
         Err(error) => {
-            return Err(OpenError::File {
-                path: path.to_owned(),
-                why: error.to_string(),
-            });
+            return Err(OpenError::File { path: path.to_owned(), why: error.to_string() });
         }
     }
     let mode = path.metadata().map_or(0, |data| data.permissions().mode());
@@ -169,10 +142,7 @@ async fn inspect(path: &Path, on: &mut SqliteConnection) -> Result<(), OpenError
     .await
     .map_err(fail)?;
     if application != APPLICATION && (application != 0 || tables != 0) {
-        return Err(OpenError::Foreign {
-            path: path.to_owned(),
-            why: "it is a database of another program".into(),
-        });
+        return Err(OpenError::Foreign { path: path.to_owned(), why: "it is a database of another program".into() });
     }
     // SQLite opens a read-only file without a word.
     let tx = on.begin_with("BEGIN IMMEDIATE").await.map_err(fail)?;
@@ -188,26 +158,17 @@ async fn migrate(path: &Path, on: &mut SqliteConnection) -> Result<(), OpenError
         result = migrator.run_direct(None, on, false).await;
     }
     result.map_err(|error| match error {
-        MigrateError::VersionMissing(found) => OpenError::Newer {
-            name: path.display().to_string(),
-            found,
-            known,
+        MigrateError::VersionMissing(found) => OpenError::Newer { name: path.display().to_string(), found, known },
+        MigrateError::Execute(ref cause) | MigrateError::ExecuteMigration(ref cause, _) => match failure(path, cause) {
+            OpenError::File { .. } => schema(path, &error),
+            told => told,
         },
-        MigrateError::Execute(ref cause) | MigrateError::ExecuteMigration(ref cause, _) => {
-            match failure(path, cause) {
-                OpenError::File { .. } => schema(path, &error),
-                told => told,
-            }
-        }
         error => schema(path, &error),
     })
 }
 
 fn schema(path: &Path, error: &MigrateError) -> OpenError {
-    OpenError::Schema {
-        name: path.display().to_string(),
-        why: error.to_string(),
-    }
+    OpenError::Schema { name: path.display().to_string(), why: error.to_string() }
 }
 
 fn failure(path: &Path, error: &sqlx::Error) -> OpenError {
@@ -217,10 +178,7 @@ fn failure(path: &Path, error: &sqlx::Error) -> OpenError {
         _ => None,
     };
     match code {
-        Some(code::NOTADB) => OpenError::Foreign {
-            path,
-            why: "it is no SQLite database, or a damaged one".into(),
-        },
+        Some(code::NOTADB) => OpenError::Foreign { path, why: "it is no SQLite database, or a damaged one".into() },
         Some(code::BUSY | code::LOCKED) => OpenError::Locked { path, why },
         Some(code::READONLY | code::PERM) => OpenError::ReadOnly { path, why },
         _ => OpenError::File { path, why },

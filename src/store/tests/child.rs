@@ -28,19 +28,10 @@ impl Process {
     }
 
     pub(crate) fn start_program(program: &Path, wrapper: &[&str], role: &str, path: &Path) -> Self {
-        let words: Vec<&str> = wrapper
-            .iter()
-            .copied()
-            .chain([program.to_str().unwrap()])
-            .collect();
+        let words: Vec<&str> = wrapper.iter().copied().chain([program.to_str().unwrap()]).collect();
         let mut child = Command::new(words[0])
             .args(&words[1..])
-            .args([
-                "--exact",
-                "tests::child::plays_its_role",
-                "--nocapture",
-                "--test-threads=1",
-            ])
+            .args(["--exact", "tests::child::plays_its_role", "--nocapture", "--test-threads=1"])
             .env("ROOKERY_STORE_ROLE", role)
             .env("ROOKERY_STORE_PATH", path)
             .stdin(Stdio::piped())
@@ -56,13 +47,10 @@ impl Process {
 
     /// The next line that the role wrote; the test runner's own are passed over.
     pub(crate) fn line(&mut self) -> Option<String> {
-        self.answers
-            .by_ref()
-            .map_while(Result::ok)
-            .find_map(|line| {
-                // The first line stands behind the runner's "test ... ".
-                line.split_once('>').map(|(_, line)| line.to_owned())
-            })
+        self.answers.by_ref().map_while(Result::ok).find_map(|line| {
+            // The first line stands behind the runner's "test ... ".
+            line.split_once('>').map(|(_, line)| line.to_owned())
+        })
     }
 
     pub(crate) fn say(&mut self, line: &str) {
@@ -94,27 +82,16 @@ fn say(line: &str) {
 }
 
 fn wait_for_line() {
-    std::io::stdin()
-        .lock()
-        .read_line(&mut String::new())
-        .unwrap();
+    std::io::stdin().lock().read_line(&mut String::new()).unwrap();
 }
 
 /// Does nothing unless this process is such a child.
 #[tokio::test]
 async fn plays_its_role() {
-    let (Ok(role), Some(path)) = (
-        std::env::var("ROOKERY_STORE_ROLE"),
-        std::env::var_os("ROOKERY_STORE_PATH"),
-    ) else {
+    let (Ok(role), Some(path)) = (std::env::var("ROOKERY_STORE_ROLE"), std::env::var_os("ROOKERY_STORE_PATH")) else {
         return;
     };
-    let conf = StoreConf {
-        backend: Backend::Sqlite {
-            path: path.clone().into(),
-        },
-        durability: Durability::Full,
-    };
+    let conf = StoreConf { backend: Backend::Sqlite { path: path.clone().into() }, durability: Durability::Full };
     match role.as_str() {
         "open" => match open(&conf).await {
             Ok(_) => say("opened"),

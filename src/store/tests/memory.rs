@@ -10,14 +10,8 @@ use super::{Fixture, append, ids, jid, keys};
 use crate::{Backend, Durability, MemoryStore, StoreConf, open};
 
 async fn fixture() -> Option<Fixture> {
-    let conf = StoreConf {
-        backend: Backend::Memory,
-        durability: Durability::Full,
-    };
-    Some(Fixture {
-        store: open(&conf).await.unwrap(),
-        _kept: Box::new(()),
-    })
+    let conf = StoreConf { backend: Backend::Memory, durability: Durability::Full };
+    Some(Fixture { store: open(&conf).await.unwrap(), _kept: Box::new(()) })
 }
 
 suite!(fixture);
@@ -55,10 +49,7 @@ async fn a_failing_database_fails_until_it_is_mended() {
     assert!(store.commit(&[append(ALICE, 1)]).await.is_err());
     assert!(store.account_exists(&jid(ALICE)).await.is_err());
     store.fail(Some(StoreError::Full("test".into())));
-    assert!(matches!(
-        store.commit(&[append(ALICE, 1)]).await,
-        Err(StoreError::Full(_))
-    ));
+    assert!(matches!(store.commit(&[append(ALICE, 1)]).await, Err(StoreError::Full(_))));
     assert!(store.account_exists(&jid(ALICE)).await.unwrap());
     store.fail(None);
     store.commit(&[append(ALICE, 1)]).await.unwrap();

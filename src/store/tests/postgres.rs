@@ -38,9 +38,7 @@ async fn own_server() -> Arc<PostgresServer> {
 
 async fn database() -> String {
     let server = server().await;
-    spawn_blocking(|| server.create_database().unwrap())
-        .await
-        .unwrap()
+    spawn_blocking(|| server.create_database().unwrap()).await.unwrap()
 }
 
 async fn order(
@@ -48,29 +46,18 @@ async fn order(
     order: impl FnOnce(&PostgresServer) -> Result<(), String> + Send + 'static,
 ) {
     let server = Arc::clone(server);
-    spawn_blocking(move || order(&server).unwrap())
-        .await
-        .unwrap();
+    spawn_blocking(move || order(&server).unwrap()).await.unwrap();
 }
 
 fn conf(url: &str) -> StoreConf {
-    StoreConf {
-        backend: Backend::Postgres {
-            url: url.to_owned(),
-            connections: 4,
-        },
-        durability: Durability::Full,
-    }
+    StoreConf { backend: Backend::Postgres { url: url.to_owned(), connections: 4 }, durability: Durability::Full }
 }
 
 async fn fixture() -> Option<Fixture> {
     if !wanted() {
         return None;
     }
-    Some(Fixture {
-        store: open(&conf(&database().await)).await.unwrap(),
-        _kept: Box::new(()),
-    })
+    Some(Fixture { store: open(&conf(&database().await)).await.unwrap(), _kept: Box::new(()) })
 }
 
 suite!(fixture);
@@ -112,32 +99,21 @@ async fn t7_a_server_that_hangs_is_given_up_on_and_found_again() {
     let url = server.create_database().unwrap();
     let deadline = Duration::from_secs(4);
     let log = LogCapture::start();
-    let store = PostgresStore::open(&url, 2, Durability::Full, deadline)
-        .await
-        .unwrap();
+    let store = PostgresStore::open(&url, 2, Durability::Full, deadline).await.unwrap();
     store.create_account(&jid(ALICE), &keys()).await.unwrap();
     order(&server, PostgresServer::pause).await;
     for id in 1..3 {
         let start = Instant::now();
         let (batch, alice) = ([append(ALICE, id)], jid(ALICE));
-        let (first, second, third) = tokio::join!(
-            store.commit(&batch),
-            store.tail_size(&alice),
-            store.account_exists(&alice),
-        );
+        let (first, second, third) =
+            tokio::join!(store.commit(&batch), store.tail_size(&alice), store.account_exists(&alice),);
         for result in [first.err(), second.err(), third.err()] {
-            assert!(
-                matches!(result, Some(StoreError::Unavailable(_))),
-                "{result:?}"
-            );
+            assert!(matches!(result, Some(StoreError::Unavailable(_))), "{result:?}");
         }
         assert!(start.elapsed() < deadline * 2);
     }
     order(&server, PostgresServer::resume).await;
-    store
-        .commit(&[append(ALICE, 2), append(ALICE, 3)])
-        .await
-        .unwrap();
+    store.commit(&[append(ALICE, 2), append(ALICE, 3)]).await.unwrap();
     assert!(store.account_exists(&jid(ALICE)).await.unwrap());
     let there = ids(&store, ALICE).await;
     assert!(there.ends_with(&[2, 3]), "{there:?}");
@@ -177,9 +153,7 @@ async fn t7_a_server_that_is_down_is_named_in_the_error() {
     let server = own_server().await;
     let url = server.create_database().unwrap();
     let deadline = Duration::from_secs(3);
-    let store = PostgresStore::open(&url, 2, Durability::Full, deadline)
-        .await
-        .unwrap();
+    let store = PostgresStore::open(&url, 2, Durability::Full, deadline).await.unwrap();
     order(&server, PostgresServer::stop).await;
     let error = store.last_id().await.unwrap_err();
     assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
@@ -225,19 +199,11 @@ async fn t2_durability_is_what_the_conf_says_whatever_the_server_does() {
         ("remote_apply", Durability::Full, "remote_apply"),
         ("on", Durability::Relaxed, "off"),
     ] {
-        let name: String = query_scalar("SELECT current_database()::text")
-            .fetch_one(&mut admin)
-            .await
-            .unwrap();
+        let name: String = query_scalar("SELECT current_database()::text").fetch_one(&mut admin).await.unwrap();
         let change = format!("ALTER DATABASE {name} SET synchronous_commit = {server}");
         admin.execute(sqlx::AssertSqlSafe(change)).await.unwrap();
-        let store = PostgresStore::open(&url, 2, durability, DEADLINE)
-            .await
-            .unwrap();
-        let found: String = query_scalar("SHOW synchronous_commit")
-            .fetch_one(&store.pool)
-            .await
-            .unwrap();
+        let store = PostgresStore::open(&url, 2, durability, DEADLINE).await.unwrap();
+        let found: String = query_scalar("SHOW synchronous_commit").fetch_one(&store.pool).await.unwrap();
         assert_eq!(found, wanted);
     }
 }
@@ -254,10 +220,7 @@ async fn a_newer_schema_is_left_alone() {
                  VALUES (9999, 'later', true, '\\x00', 0)";
     admin.execute(newer).await.unwrap();
     let error = refusal(&url).await;
-    assert!(
-        matches!(error, OpenError::Newer { found: 9999, .. }),
-        "{error:?}"
-    );
+    assert!(matches!(error, OpenError::Newer { found: 9999, .. }), "{error:?}");
 }
 
 #[tokio::test]
@@ -274,10 +237,7 @@ async fn a21_what_is_wrong_with_a_url_is_said_without_the_password() {
         let error = refusal(url).await;
         let text = format!("{error} {error:?}");
         assert!(!text.contains("canary"), "{text}");
-        assert!(
-            matches!(error, OpenError::Url { .. } | OpenError::Unreachable { .. }),
-            "{text}"
-        );
+        assert!(matches!(error, OpenError::Url { .. } | OpenError::Unreachable { .. }), "{text}");
     }
     if !wanted() {
         return;
@@ -291,8 +251,5 @@ async fn a21_what_is_wrong_with_a_url_is_said_without_the_password() {
     let error = refusal(&nowhere).await;
     assert!(matches!(error, OpenError::Refused { .. }), "{error:?}");
     let text = format!("{error} {error:?} {:?}", log.take());
-    assert!(
-        !text.contains("canary") && !text.contains(POSTGRES_PASSWORD),
-        "{text}"
-    );
+    assert!(!text.contains("canary") && !text.contains(POSTGRES_PASSWORD), "{text}");
 }

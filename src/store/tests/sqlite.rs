@@ -20,12 +20,7 @@ use crate::{Backend, Durability, OpenError, StoreConf, open};
 const ALICE: &str = "alice@x.example";
 
 fn conf(path: &Path) -> StoreConf {
-    StoreConf {
-        backend: Backend::Sqlite {
-            path: path.to_owned(),
-        },
-        durability: Durability::Full,
-    }
+    StoreConf { backend: Backend::Sqlite { path: path.to_owned() }, durability: Durability::Full }
 }
 
 fn place() -> (TempDir, PathBuf) {
@@ -36,10 +31,7 @@ fn place() -> (TempDir, PathBuf) {
 
 async fn fixture() -> Option<Fixture> {
     let (directory, path) = place();
-    Some(Fixture {
-        store: open(&conf(&path)).await.unwrap(),
-        _kept: Box::new(directory),
-    })
+    Some(Fixture { store: open(&conf(&path)).await.unwrap(), _kept: Box::new(directory) })
 }
 
 suite!(fixture);
@@ -53,9 +45,7 @@ async fn refusal(path: &Path) -> OpenError {
 
 /// A store with the inside in reach.
 async fn inside(path: &Path, deadline: Duration) -> SqliteStore {
-    let store = SqliteStore::open(path, Durability::Full, deadline)
-        .await
-        .unwrap();
+    let store = SqliteStore::open(path, Durability::Full, deadline).await.unwrap();
     store.create_account(&jid(ALICE), &keys()).await.unwrap();
     store
 }
@@ -65,10 +55,7 @@ async fn what_is_committed_is_there_after_a_drop_without_close() {
     let (_directory, path) = place();
     let store = open(&conf(&path)).await.unwrap();
     store.create_account(&jid(ALICE), &keys()).await.unwrap();
-    store
-        .commit(&[append(ALICE, 1), append(ALICE, 2)])
-        .await
-        .unwrap();
+    store.commit(&[append(ALICE, 1), append(ALICE, 2)]).await.unwrap();
     store.commit(&[remove(ALICE, 2)]).await.unwrap();
     drop(store);
     let store = open(&conf(&path)).await.unwrap();
@@ -98,29 +85,17 @@ async fn t1_every_id_a_killed_process_told_of_is_there() {
 
 #[tokio::test]
 async fn t2_durability_is_what_the_conf_says() {
-    for (durability, synchronous, lines) in [(Durability::Full, 2, 0), (Durability::Relaxed, 1, 1)]
-    {
+    for (durability, synchronous, lines) in [(Durability::Full, 2, 0), (Durability::Relaxed, 1, 1)] {
         let (_directory, path) = place();
         let log = LogCapture::start();
-        let store = SqliteStore::open(&path, durability, Duration::from_secs(10))
-            .await
-            .unwrap();
+        let store = SqliteStore::open(&path, durability, Duration::from_secs(10)).await.unwrap();
         let mut slot = store.writer.lock().await;
         let writer = slot.as_mut().unwrap();
-        let found: i64 = query_scalar("PRAGMA synchronous")
-            .fetch_one(&mut *writer)
-            .await
-            .unwrap();
+        let found: i64 = query_scalar("PRAGMA synchronous").fetch_one(&mut *writer).await.unwrap();
         assert_eq!(found, synchronous);
-        let mode: String = query_scalar("PRAGMA journal_mode")
-            .fetch_one(&mut *writer)
-            .await
-            .unwrap();
+        let mode: String = query_scalar("PRAGMA journal_mode").fetch_one(&mut *writer).await.unwrap();
         assert_eq!(mode, "wal");
-        let relaxed = log
-            .take()
-            .into_iter()
-            .filter(|line| line.contains("durability is relaxed"));
+        let relaxed = log.take().into_iter().filter(|line| line.contains("durability is relaxed"));
         assert_eq!(relaxed.count(), lines);
     }
 }
@@ -135,10 +110,7 @@ async fn t7_another_process_that_holds_the_file_is_waited_for_a_while() {
     for _ in 0..2 {
         let start = Instant::now();
         let result = store.commit(&[append(ALICE, 1)]).await;
-        assert!(
-            matches!(result, Err(StoreError::Unavailable(_))),
-            "{result:?}"
-        );
+        assert!(matches!(result, Err(StoreError::Unavailable(_))), "{result:?}");
         assert!(start.elapsed() < deadline * 2);
         // Who reads is not in the way of who writes.
         assert!(store.account_exists(&jid(ALICE)).await.unwrap());
@@ -146,11 +118,7 @@ async fn t7_another_process_that_holds_the_file_is_waited_for_a_while() {
     // Calls that queue behind each other end in time too.
     let start = Instant::now();
     let batch = [append(ALICE, 1)];
-    let (a, b, c) = tokio::join!(
-        store.commit(&batch),
-        store.commit(&batch),
-        store.commit(&batch)
-    );
+    let (a, b, c) = tokio::join!(store.commit(&batch), store.commit(&batch), store.commit(&batch));
     assert!(a.is_err() && b.is_err() && c.is_err());
     assert!(start.elapsed() < deadline * 2);
     other.say("let go");
@@ -178,10 +146,7 @@ async fn t8_a_full_disk_takes_nothing_reads_on_and_recovers() {
     assert!(matches!(error, StoreError::Full(_)), "{error:?}");
     for _ in 0..20 {
         let batch: Vec<_> = (id + 1..=id + 100).map(|id| append(ALICE, id)).collect();
-        assert!(matches!(
-            store.commit(&batch).await,
-            Err(StoreError::Full(_))
-        ));
+        assert!(matches!(store.commit(&batch).await, Err(StoreError::Full(_))));
     }
     assert_eq!(ids(&store, ALICE).await.last().copied(), Some(id));
     let failures = log.take().into_iter().filter(|line| line.contains("ERROR"));
@@ -210,9 +175,7 @@ async fn t8_an_io_error_breaks_the_handle_and_a_new_one_goes_on() {
         }
     }
     let pid = process.id().to_string();
-    let lifted = std::process::Command::new("prlimit")
-        .args(["--pid", &pid, "--fsize=unlimited:"])
-        .status();
+    let lifted = std::process::Command::new("prlimit").args(["--pid", &pid, "--fsize=unlimited:"]).status();
     assert!(lifted.unwrap().success());
     process.say("go on");
     loop {
@@ -278,23 +241,11 @@ async fn a20_no_password_is_in_the_file() {
 async fn a_file_that_is_no_database_is_named() {
     let (_directory, path) = place();
     fs::create_dir(path.parent().unwrap()).unwrap();
-    fs::write(
-        &path,
-        "this is a letter to my aunt, not a database\n".repeat(100),
-    )
-    .unwrap();
+    fs::write(&path, "this is a letter to my aunt, not a database\n".repeat(100)).unwrap();
     let error = refusal(&path).await;
     assert!(matches!(error, OpenError::Foreign { .. }), "{error:?}");
-    assert!(
-        error.to_string().contains(path.to_str().unwrap()),
-        "{error}"
-    );
-    assert!(
-        refusal(path.parent().unwrap())
-            .await
-            .to_string()
-            .contains("cannot open")
-    );
+    assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+    assert!(refusal(path.parent().unwrap()).await.to_string().contains("cannot open"));
     let error = refusal(&path.join("below").join("rookery.db")).await;
     assert!(matches!(error, OpenError::Directory { .. }), "{error:?}");
 }
@@ -303,14 +254,9 @@ async fn a_file_that_is_no_database_is_named() {
 async fn another_programs_database_is_left_alone() {
     let (directory, _) = place();
     let path = directory.path().join("prosody.sqlite");
-    let options = SqliteConnectOptions::new()
-        .filename(&path)
-        .create_if_missing(true);
+    let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
     let mut connection = options.connect().await.unwrap();
-    connection
-        .execute("CREATE TABLE prosody (host TEXT)")
-        .await
-        .unwrap();
+    connection.execute("CREATE TABLE prosody (host TEXT)").await.unwrap();
     connection.close().await.unwrap();
     let before = fs::read(&path).unwrap();
     let error = refusal(&path).await;
@@ -322,20 +268,13 @@ async fn another_programs_database_is_left_alone() {
 async fn a_newer_schema_is_left_alone() {
     let (_directory, path) = place();
     open(&conf(&path)).await.unwrap().close().await;
-    let mut connection = SqliteConnectOptions::new()
-        .filename(&path)
-        .connect()
-        .await
-        .unwrap();
+    let mut connection = SqliteConnectOptions::new().filename(&path).connect().await.unwrap();
     let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
                  VALUES (9999, 'later', true, x'00', 0)";
     connection.execute(newer).await.unwrap();
     connection.close().await.unwrap();
     let error = refusal(&path).await;
-    assert!(
-        matches!(error, OpenError::Newer { found: 9999, .. }),
-        "{error:?}"
-    );
+    assert!(matches!(error, OpenError::Newer { found: 9999, .. }), "{error:?}");
     assert!(error.to_string().contains("newer release"));
 }
 
@@ -348,12 +287,7 @@ async fn a_read_only_file_is_named() {
     fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
     // Root may write what is read-only, so the child is somebody else.
-    let nobody = [
-        "setpriv",
-        "--reuid=65534",
-        "--regid=65534",
-        "--clear-groups",
-    ];
+    let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
     let root = chown(directory.path(), Some(65534), Some(65534)).is_ok();
     if root {
         for path in [data, &path, &program] {
@@ -361,21 +295,14 @@ async fn a_read_only_file_is_named() {
         }
     }
     let wrapper: &[&str] = if root { &nobody } else { &["env"] };
-    let said = Process::start_program(&program, wrapper, "open", &path)
-        .line()
-        .unwrap();
-    assert!(
-        said.contains("is read-only") && said.contains(path.to_str().unwrap()),
-        "{said}"
-    );
+    let said = Process::start_program(&program, wrapper, "open", &path).line().unwrap();
+    assert!(said.contains("is read-only") && said.contains(path.to_str().unwrap()), "{said}");
 }
 
 #[tokio::test]
 async fn two_processes_may_make_the_same_database_at_once() {
     let (_directory, path) = place();
-    let mut others: Vec<Process> = (0..4)
-        .map(|_| Process::start(&["env"], "open", &path))
-        .collect();
+    let mut others: Vec<Process> = (0..4).map(|_| Process::start(&["env"], "open", &path)).collect();
     let store = open(&conf(&path)).await.unwrap();
     for other in &mut others {
         assert_eq!(other.line().as_deref(), Some("opened"));

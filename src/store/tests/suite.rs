@@ -61,32 +61,17 @@ async fn people(store: &Arc<dyn Store>) {
 
 fn told(keys: &Credentials) -> impl PartialEq + std::fmt::Debug {
     [&keys.sha256, &keys.sha1].map(|keys| {
-        (
-            keys.salt.clone(),
-            keys.iterations,
-            keys.stored_key.expose().to_vec(),
-            keys.server_key.expose().to_vec(),
-        )
+        (keys.salt.clone(), keys.iterations, keys.stored_key.expose().to_vec(), keys.server_key.expose().to_vec())
     })
 }
 
 pub(crate) async fn accounts_are_made_once_and_listed_by_domain(store: &Arc<dyn Store>) {
     let before = SystemTime::now() - Duration::from_millis(1);
-    for name in [
-        "zoe@x.example",
-        "Élodie@x.example",
-        "alice@x.example",
-        "a@y.example",
-    ] {
+    for name in ["zoe@x.example", "Élodie@x.example", "alice@x.example", "a@y.example"] {
         assert!(store.create_account(&jid(name), &keys()).await.unwrap());
     }
     let first = store.credentials(&jid(ALICE)).await.unwrap().unwrap();
-    assert!(
-        !store
-            .create_account(&jid(ALICE), &other_keys())
-            .await
-            .unwrap()
-    );
+    assert!(!store.create_account(&jid(ALICE), &other_keys()).await.unwrap());
     let second = store.credentials(&jid(ALICE)).await.unwrap().unwrap();
     assert_eq!(told(&first), told(&second));
     assert!(store.account_exists(&jid(ALICE)).await.unwrap());
@@ -94,16 +79,9 @@ pub(crate) async fn accounts_are_made_once_and_listed_by_domain(store: &Arc<dyn 
 
     let listed = store.accounts(&jid("x.example")).await.unwrap();
     let names: Vec<&str> = listed.iter().map(|account| account.jid.as_str()).collect();
-    assert_eq!(
-        names,
-        ["alice@x.example", "zoe@x.example", "élodie@x.example"]
-    );
+    assert_eq!(names, ["alice@x.example", "zoe@x.example", "élodie@x.example"]);
     assert!(listed.iter().all(|account| account.created >= before));
-    assert!(
-        listed
-            .iter()
-            .all(|account| account.created <= SystemTime::now())
-    );
+    assert!(listed.iter().all(|account| account.created <= SystemTime::now()));
     assert!(store.accounts(&jid("z.example")).await.unwrap().is_empty());
 }
 
@@ -130,10 +108,7 @@ pub(crate) async fn an_account_takes_all_it_owns_with_it(store: &Arc<dyn Store>)
             RosterChange::Request(jid("e@y.example"), b"<presence/>".to_vec()),
         ];
         store.change_roster(&user, &changes).await.unwrap();
-        store
-            .commit(&[append(name, 1), append(name, 2)])
-            .await
-            .unwrap();
+        store.commit(&[append(name, 1), append(name, 2)]).await.unwrap();
         let value = ("k".to_owned(), Some(b"v".to_vec()));
         store.set_values(&user, "m", &[value]).await.unwrap();
     }
@@ -150,10 +125,7 @@ pub(crate) async fn an_account_takes_all_it_owns_with_it(store: &Arc<dyn Store>)
         assert_eq!(!roster.removed.is_empty(), some);
         assert_eq!(!roster.requests.is_empty(), some);
         assert_eq!(!ids(&**store, name).await.is_empty(), some);
-        assert_eq!(
-            !store.values(&jid(name), "m").await.unwrap().is_empty(),
-            some
-        );
+        assert_eq!(!store.values(&jid(name), "m").await.unwrap().is_empty(), some);
     }
 }
 
@@ -168,26 +140,14 @@ pub(crate) async fn a_roster_is_kept_as_it_was_put(store: &Arc<dyn Store>) {
         version: 5,
         ..RosterItem::new(jid("carol@y.example"))
     };
-    let plain = RosterItem {
-        version: 6,
-        ..RosterItem::new(jid("b@y.example"))
-    };
-    let put = [
-        RosterChange::Put(item.clone()),
-        RosterChange::Put(plain.clone()),
-    ];
+    let plain = RosterItem { version: 6, ..RosterItem::new(jid("b@y.example")) };
+    let put = [RosterChange::Put(item.clone()), RosterChange::Put(plain.clone())];
     store.change_roster(&jid(ALICE), &put).await.unwrap();
     let roster = store.roster(&jid(ALICE)).await.unwrap();
     assert_eq!(roster.items, [plain.clone(), item.clone()]);
     assert_eq!(roster.version, 6);
 
-    let changed = RosterItem {
-        subscription: Subscription::From,
-        groups: Vec::new(),
-        name: None,
-        version: 7,
-        ..item
-    };
+    let changed = RosterItem { subscription: Subscription::From, groups: Vec::new(), name: None, version: 7, ..item };
     let changes = [
         RosterChange::Put(changed.clone()),
         RosterChange::Remove(jid("b@y.example"), 8),
@@ -196,20 +156,11 @@ pub(crate) async fn a_roster_is_kept_as_it_was_put(store: &Arc<dyn Store>) {
     store.change_roster(&jid(ALICE), &changes).await.unwrap();
     let roster = store.roster(&jid(ALICE)).await.unwrap();
     assert_eq!(roster.items, [changed]);
-    assert_eq!(
-        roster.removed,
-        [(jid("b@y.example"), 8), (jid("never@y.example"), 9)]
-    );
+    assert_eq!(roster.removed, [(jid("b@y.example"), 8), (jid("never@y.example"), 9)]);
     assert_eq!(roster.version, 9);
 
-    let back = RosterItem {
-        version: 10,
-        ..plain
-    };
-    store
-        .change_roster(&jid(ALICE), &[RosterChange::Put(back)])
-        .await
-        .unwrap();
+    let back = RosterItem { version: 10, ..plain };
+    store.change_roster(&jid(ALICE), &[RosterChange::Put(back)]).await.unwrap();
     let roster = store.roster(&jid(ALICE)).await.unwrap();
     assert_eq!(roster.removed.len(), 2, "a removal stays known when the contact is back");
     let other = store.roster(&jid(BOB)).await.unwrap();
@@ -219,9 +170,8 @@ pub(crate) async fn a_roster_is_kept_as_it_was_put(store: &Arc<dyn Store>) {
 
 pub(crate) async fn removals_are_remembered_up_to_a_thousand(store: &Arc<dyn Store>) {
     people(store).await;
-    let removals: Vec<RosterChange> = (1..=1010)
-        .map(|version| RosterChange::Remove(jid(&format!("c{version}@y.example")), version))
-        .collect();
+    let removals: Vec<RosterChange> =
+        (1..=1010).map(|version| RosterChange::Remove(jid(&format!("c{version}@y.example")), version)).collect();
     store.change_roster(&jid(ALICE), &removals).await.unwrap();
     let roster = store.roster(&jid(ALICE)).await.unwrap();
     assert_eq!(roster.removed.len(), 1000);
@@ -239,14 +189,8 @@ pub(crate) async fn requests_wait_until_they_are_answered(store: &Arc<dyn Store>
     ];
     store.change_roster(&jid(ALICE), &changes).await.unwrap();
     let requests = store.roster(&jid(ALICE)).await.unwrap().requests;
-    assert_eq!(
-        requests[0],
-        (jid("a@y.example"), b"<presence id='2'/>".to_vec())
-    );
-    assert_eq!(
-        requests[1],
-        (jid("b@y.example"), b"<presence id='3'/>".to_vec())
-    );
+    assert_eq!(requests[0], (jid("a@y.example"), b"<presence id='2'/>".to_vec()));
+    assert_eq!(requests[1], (jid("b@y.example"), b"<presence id='3'/>".to_vec()));
     let answer = [RosterChange::Unrequest(jid("b@y.example"))];
     store.change_roster(&jid(ALICE), &answer).await.unwrap();
     assert_eq!(store.roster(&jid(ALICE)).await.unwrap().requests.len(), 1);
@@ -269,27 +213,12 @@ pub(crate) async fn a_tail_is_read_by_id_between_bounds(store: &Arc<dyn Store>) 
     assert_eq!(part, [entry(ALICE, 5), entry(ALICE, 7)]);
     let first = store.tail(&jid(ALICE), 0, u64::MAX, 2).await.unwrap();
     assert_eq!(first, [entry(ALICE, 1), entry(ALICE, 3)]);
-    assert!(
-        store
-            .tail(&jid(ALICE), 0, u64::MAX, 0)
-            .await
-            .unwrap()
-            .is_empty()
-    );
-    assert!(
-        store
-            .tail(&jid(ALICE), u64::MAX, u64::MAX, 9)
-            .await
-            .unwrap()
-            .is_empty()
-    );
+    assert!(store.tail(&jid(ALICE), 0, u64::MAX, 0).await.unwrap().is_empty());
+    assert!(store.tail(&jid(ALICE), u64::MAX, u64::MAX, 9).await.unwrap().is_empty());
     assert!(store.tail(&jid(ALICE), 9, 3, 9).await.unwrap().is_empty());
     assert!(ids(&**store, "nobody@x.example").await.is_empty());
     let bytes = [1, 3, 5, 7, 9].map(|id| entry(ALICE, id).stanza.len() as u64);
-    let size = TailSize {
-        messages: 5,
-        bytes: bytes.iter().sum(),
-    };
+    let size = TailSize { messages: 5, bytes: bytes.iter().sum() };
     assert_eq!(store.tail_size(&jid(ALICE)).await.unwrap(), size);
     let nothing = store.tail_size(&jid("nobody@x.example")).await.unwrap();
     assert_eq!(nothing, TailSize::default());
@@ -298,22 +227,12 @@ pub(crate) async fn a_tail_is_read_by_id_between_bounds(store: &Arc<dyn Store>) 
 pub(crate) async fn a_batch_is_applied_in_its_order(store: &Arc<dyn Store>) {
     people(store).await;
     store.commit(&[]).await.unwrap();
-    let changes = [
-        append(ALICE, 1),
-        append(ALICE, 2),
-        append(BOB, 1),
-        remove(ALICE, 1),
-    ];
+    let changes = [append(ALICE, 1), append(ALICE, 2), append(BOB, 1), remove(ALICE, 1)];
     store.commit(&changes).await.unwrap();
     assert_eq!(ids(&**store, ALICE).await, [2]);
     assert_eq!(ids(&**store, BOB).await, [1]);
     // The same id in another tail, and one that is not there, are left alone.
-    let changes = [
-        remove(ALICE, 2),
-        append(ALICE, 2),
-        remove(BOB, 2),
-        remove(ALICE, 77),
-    ];
+    let changes = [remove(ALICE, 2), append(ALICE, 2), remove(BOB, 2), remove(ALICE, 77)];
     store.commit(&changes).await.unwrap();
     assert_eq!(ids(&**store, ALICE).await, [2]);
     assert_eq!(ids(&**store, BOB).await, [1]);
@@ -322,12 +241,7 @@ pub(crate) async fn a_batch_is_applied_in_its_order(store: &Arc<dyn Store>) {
 pub(crate) async fn an_append_for_a_deleted_account_is_passed_over(store: &Arc<dyn Store>) {
     people(store).await;
     store.delete_account(&jid(BOB)).await.unwrap();
-    let changes = [
-        append(BOB, 1),
-        append(ALICE, 2),
-        remove(BOB, 9),
-        append(BOB, 3),
-    ];
+    let changes = [append(BOB, 1), append(ALICE, 2), remove(BOB, 9), append(BOB, 3)];
     store.commit(&changes).await.unwrap();
     assert_eq!(ids(&**store, ALICE).await, [2]);
     store.create_account(&jid(BOB), &keys()).await.unwrap();
@@ -361,19 +275,10 @@ pub(crate) async fn thousands_of_changes_fit_in_a_batch(store: &Arc<dyn Store>) 
 pub(crate) async fn the_last_id_outlives_its_entry(store: &Arc<dyn Store>) {
     people(store).await;
     assert_eq!(store.last_id().await.unwrap(), 0);
-    store
-        .commit(&[append(ALICE, 40), append(BOB, 39)])
-        .await
-        .unwrap();
-    store
-        .commit(&[remove(ALICE, 40), remove(BOB, 39)])
-        .await
-        .unwrap();
+    store.commit(&[append(ALICE, 40), append(BOB, 39)]).await.unwrap();
+    store.commit(&[remove(ALICE, 40), remove(BOB, 39)]).await.unwrap();
     assert_eq!(store.last_id().await.unwrap(), 40);
-    store
-        .commit(&[append(ALICE, 50), remove(ALICE, 50)])
-        .await
-        .unwrap();
+    store.commit(&[append(ALICE, 50), remove(ALICE, 50)]).await.unwrap();
     assert_eq!(store.last_id().await.unwrap(), 50);
     store.commit(&[append(ALICE, 45)]).await.unwrap();
     assert_eq!(store.last_id().await.unwrap(), 50);
@@ -385,56 +290,24 @@ pub(crate) async fn values_are_set_and_removed_together(store: &Arc<dyn Store>) 
     let owner = jid("room@conference.x.example");
     let set = |key: &str, value: &[u8]| (key.to_owned(), Some(value.to_vec()));
     let big = vec![7; 300_000];
-    let changes = [
-        set("b", b"2"),
-        set("a", b""),
-        set("Z", &big),
-        set("b", b"3"),
-    ];
+    let changes = [set("b", b"2"), set("a", b""), set("Z", &big), set("b", b"3")];
     store.set_values(&owner, "muc", &changes).await.unwrap();
-    store
-        .set_values(&owner, "muc2", &[set("a", b"other")])
-        .await
-        .unwrap();
+    store.set_values(&owner, "muc2", &[set("a", b"other")]).await.unwrap();
     let found = store.values(&owner, "muc").await.unwrap();
-    let wanted = [
-        ("Z".to_owned(), big),
-        ("a".to_owned(), Vec::new()),
-        ("b".to_owned(), b"3".to_vec()),
-    ];
+    let wanted = [("Z".to_owned(), big), ("a".to_owned(), Vec::new()), ("b".to_owned(), b"3".to_vec())];
     assert_eq!(found, wanted);
-    let changes = [
-        ("a".to_owned(), None),
-        ("never".to_owned(), None),
-        set("c", b"4"),
-    ];
+    let changes = [("a".to_owned(), None), ("never".to_owned(), None), set("c", b"4")];
     store.set_values(&owner, "muc", &changes).await.unwrap();
     assert_eq!(store.value(&owner, "muc", "a").await.unwrap(), None);
-    assert_eq!(
-        store.value(&owner, "muc", "c").await.unwrap(),
-        Some(b"4".to_vec())
-    );
-    assert_eq!(
-        store.value(&owner, "muc2", "a").await.unwrap(),
-        Some(b"other".to_vec())
-    );
-    assert_eq!(
-        store.value(&jid("x.example"), "muc2", "a").await.unwrap(),
-        None
-    );
+    assert_eq!(store.value(&owner, "muc", "c").await.unwrap(), Some(b"4".to_vec()));
+    assert_eq!(store.value(&owner, "muc2", "a").await.unwrap(), Some(b"other".to_vec()));
+    assert_eq!(store.value(&jid("x.example"), "muc2", "a").await.unwrap(), None);
     store.set_values(&owner, "muc", &[]).await.unwrap();
 }
 
 pub(crate) async fn d5_quotes_and_statements_are_text_like_any_other(store: &Arc<dyn Store>) {
     people(store).await;
-    for text in [
-        "'); DROP TABLE accounts; --",
-        "\"",
-        "a' OR 'a'='a",
-        "%_\\",
-        "$1",
-        "?1",
-    ] {
+    for text in ["'); DROP TABLE accounts; --", "\"", "a' OR 'a'='a", "%_\\", "$1", "?1"] {
         let value = (text.to_owned(), Some(text.as_bytes().to_vec()));
         store.set_values(&jid(ALICE), text, &[value]).await.unwrap();
         let found = store.value(&jid(ALICE), text, text).await.unwrap();
@@ -444,29 +317,16 @@ pub(crate) async fn d5_quotes_and_statements_are_text_like_any_other(store: &Arc
             groups: vec![text.to_owned()],
             ..RosterItem::new(jid("c@y.example"))
         };
-        store
-            .change_roster(&jid(ALICE), &[RosterChange::Put(item.clone())])
-            .await
-            .unwrap();
+        store.change_roster(&jid(ALICE), &[RosterChange::Put(item.clone())]).await.unwrap();
         assert_eq!(store.roster(&jid(ALICE)).await.unwrap().items, [item]);
         let mut message = entry(ALICE, 1);
         message.resource = Some(text.to_owned());
         message.stanza = text.to_owned().into();
-        store
-            .commit(&[TailChange::Append(message.clone())])
-            .await
-            .unwrap();
+        store.commit(&[TailChange::Append(message.clone())]).await.unwrap();
         assert_eq!(store.tail(&jid(ALICE), 0, 9, 9).await.unwrap(), [message]);
     }
     assert!(store.account_exists(&jid(BOB)).await.unwrap());
-    assert_eq!(
-        store
-            .values(&jid(ALICE), "a' OR 'a'='a")
-            .await
-            .unwrap()
-            .len(),
-        1
-    );
+    assert_eq!(store.values(&jid(ALICE), "a' OR 'a'='a").await.unwrap().len(), 1);
 }
 
 pub(crate) async fn commits_and_reads_go_on_side_by_side(store: &Arc<dyn Store>) {
@@ -477,10 +337,7 @@ pub(crate) async fn commits_and_reads_go_on_side_by_side(store: &Arc<dyn Store>)
             tokio::spawn(async move {
                 for step in 0..8 {
                     let id = 1 + task * 100 + step;
-                    store
-                        .commit(&[append(ALICE, id), append(BOB, id)])
-                        .await
-                        .unwrap();
+                    store.commit(&[append(ALICE, id), append(BOB, id)]).await.unwrap();
                     assert!(ids(&*store, ALICE).await.contains(&id));
                     store.commit(&[remove(BOB, id)]).await.unwrap();
                 }
@@ -524,9 +381,7 @@ pub(crate) async fn random_batches_come_to_what_they_come_to_in_memory(store: &A
             });
         }
         store.commit(&changes).await.unwrap();
-        rookery_core::store::TailStore::commit(&model, &changes)
-            .await
-            .unwrap();
+        rookery_core::store::TailStore::commit(&model, &changes).await.unwrap();
         for name in &names {
             assert_eq!(ids(&**store, name).await, ids(&model, name).await);
         }

@@ -93,11 +93,7 @@ impl Field {
     pub fn text(var: impl Into<String>, value: impl Into<String>) -> Self {
         let value = value.into();
         let field = Self::new(FieldType::TextSingle, var);
-        if value.is_empty() {
-            field
-        } else {
-            field.value(value)
-        }
+        if value.is_empty() { field } else { field.value(value) }
     }
 
     /// A yes or no, written as `1` or `0`.
@@ -179,23 +175,17 @@ impl Field {
         if self.required {
             field.push(Element::new("required", ns::X_DATA));
         }
-        field
-            .children(self.values.iter().map(|value| text("value", value)))
-            .children(self.options.iter().map(|(label, value)| {
-                Element::new("option", ns::X_DATA)
-                    .attr("label", label.as_str())
-                    .child(text("value", value))
-            }))
+        field.children(self.values.iter().map(|value| text("value", value))).children(self.options.iter().map(
+            |(label, value)| {
+                Element::new("option", ns::X_DATA).attr("label", label.as_str()).child(text("value", value))
+            },
+        ))
     }
 
     pub(super) fn from_element(field: &Element) -> Self {
         let content = |name| field.find(name, ns::X_DATA).map(Element::content);
         let values = |parent: &Element| -> Vec<String> {
-            parent
-                .elements()
-                .filter(|child| child.is("value", ns::X_DATA))
-                .map(Element::content)
-                .collect()
+            parent.elements().filter(|child| child.is("value", ns::X_DATA)).map(Element::content).collect()
         };
         Self {
             var: field.get("var").unwrap_or_default().to_owned(),
@@ -208,10 +198,7 @@ impl Field {
                 .elements()
                 .filter(|child| child.is("option", ns::X_DATA))
                 .map(|option| {
-                    let value = option
-                        .find("value", ns::X_DATA)
-                        .map(Element::content)
-                        .unwrap_or_default();
+                    let value = option.find("value", ns::X_DATA).map(Element::content).unwrap_or_default();
                     (option.get("label").unwrap_or_default().to_owned(), value)
                 })
                 .collect(),

@@ -38,10 +38,7 @@ impl Form {
 
     /// Finds a form in a payload and reads it; `None` if there is none.
     pub fn find(parent: &Element) -> Result<Option<Self>, StanzaError> {
-        parent
-            .find("x", ns::X_DATA)
-            .map(Self::from_element)
-            .transpose()
+        parent.find("x", ns::X_DATA).map(Self::from_element).transpose()
     }
 
     /// Reads the submission in a payload, which must be one of `form_type`. `None` if there is no form, or if it was
@@ -58,9 +55,7 @@ impl Form {
             }
         }
         match form.named() {
-            Some(name) if name != form_type => {
-                Err(malformed(format!("FORM_TYPE must be '{form_type}'")))
-            }
+            Some(name) if name != form_type => Err(malformed(format!("FORM_TYPE must be '{form_type}'"))),
             _ => Ok(Some(form)),
         }
     }
@@ -98,18 +93,12 @@ impl Form {
 
     /// The lines of a text, joined.
     pub fn lines(&self, var: &str) -> Option<String> {
-        self.get(var)
-            .map(|field| field.raw().join("\n"))
-            .filter(|text| !text.is_empty())
+        self.get(var).map(|field| field.raw().join("\n")).filter(|text| !text.is_empty())
     }
 
     /// All values that are not empty.
     pub fn values(&self, var: &str) -> impl Iterator<Item = &str> {
-        self.get(var)
-            .into_iter()
-            .flat_map(Field::raw)
-            .map(String::as_str)
-            .filter(|value| !value.is_empty())
+        self.get(var).into_iter().flat_map(Field::raw).map(String::as_str).filter(|value| !value.is_empty())
     }
 
     /// A yes or no.
@@ -124,13 +113,7 @@ impl Form {
 
     /// A value that is parsed: a number, an address.
     pub fn parsed<T: FromStr<Err: Display>>(&self, var: &str) -> Result<Option<T>, StanzaError> {
-        self.text(var)?
-            .map(|value| {
-                value
-                    .parse()
-                    .map_err(|error: T::Err| unacceptable(var, error))
-            })
-            .transpose()
+        self.text(var)?.map(|value| value.parse().map_err(|error: T::Err| unacceptable(var, error))).transpose()
     }
 
     /// Addresses; doubles are ignored, as §3.3 wants it.
@@ -147,11 +130,7 @@ impl Form {
     }
 
     /// One of `options`, as what stands beside it.
-    pub fn choice<T: Copy>(
-        &self,
-        var: &str,
-        options: &[(&str, T)],
-    ) -> Result<Option<T>, StanzaError> {
+    pub fn choice<T: Copy>(&self, var: &str, options: &[(&str, T)]) -> Result<Option<T>, StanzaError> {
         let Some(value) = self.text(var)? else {
             return Ok(None);
         };
@@ -185,9 +164,7 @@ mod tests {
             "<query xmlns='urn:q'><x xmlns='jabber:x:data' type='submit'>\
              <field var='FORM_TYPE'><value>urn:f</value></field>{fields}</x></query>"
         );
-        Form::submission(&query.parse().unwrap(), "urn:f")
-            .unwrap()
-            .unwrap()
+        Form::submission(&query.parse().unwrap(), "urn:f").unwrap().unwrap()
     }
 
     fn error(condition: Condition, text: &'static str) -> StanzaError {
@@ -210,25 +187,13 @@ mod tests {
         assert_eq!(form.text("unset"), Ok(None));
         assert_eq!(form.text("absent"), Ok(None));
         assert!(form.get("unset").is_some() && form.get("absent").is_none());
-        assert_eq!(
-            (form.boolean("yes"), form.boolean("no")),
-            (Ok(Some(true)), Ok(Some(false)))
-        );
+        assert_eq!((form.boolean("yes"), form.boolean("no")), (Ok(Some(true)), Ok(Some(false))));
         assert_eq!(form.boolean("absent"), Ok(None));
         assert_eq!(form.parsed::<u32>("number"), Ok(Some(20)));
-        assert_eq!(
-            form.parsed::<Jid>("who"),
-            Ok(Jid::new("romeo@montague.lit").ok())
-        );
-        assert_eq!(
-            form.jids("all").unwrap(),
-            [Jid::new("b@c").unwrap(), Jid::new("a@c").unwrap()]
-        );
+        assert_eq!(form.parsed::<Jid>("who"), Ok(Jid::new("romeo@montague.lit").ok()));
+        assert_eq!(form.jids("all").unwrap(), [Jid::new("b@c").unwrap(), Jid::new("a@c").unwrap()]);
         assert_eq!(form.lines("text").as_deref(), Some("one\ntwo"));
-        assert_eq!(
-            form.choice("number", &[("10", 'x'), ("20", 'y')]),
-            Ok(Some('y'))
-        );
+        assert_eq!(form.choice("number", &[("10", 'x'), ("20", 'y')]), Ok(Some('y')));
     }
 
     #[test]
@@ -237,28 +202,14 @@ mod tests {
             "<field var='two'><value>a</value><value>b</value></field><field var='perhaps'><value>perhaps</value></field>",
         );
         let not_acceptable = |text| error(Condition::NotAcceptable, text);
-        assert_eq!(
-            form.text("two"),
-            Err(not_acceptable("field 'two': may have only one value"))
-        );
-        assert_eq!(
-            form.boolean("perhaps"),
-            Err(not_acceptable("field 'perhaps': must be true or false"))
-        );
-        assert_eq!(
-            form.parsed::<u8>("perhaps"),
-            Err(not_acceptable(
-                "field 'perhaps': invalid digit found in string"
-            ))
-        );
+        assert_eq!(form.text("two"), Err(not_acceptable("field 'two': may have only one value")));
+        assert_eq!(form.boolean("perhaps"), Err(not_acceptable("field 'perhaps': must be true or false")));
+        assert_eq!(form.parsed::<u8>("perhaps"), Err(not_acceptable("field 'perhaps': invalid digit found in string")));
         assert_eq!(
             form.choice("perhaps", &[("no", 0)]),
             Err(not_acceptable("field 'perhaps': is none of the options"))
         );
-        assert_eq!(
-            missing("absent"),
-            not_acceptable("field 'absent': is required")
-        );
+        assert_eq!(missing("absent"), not_acceptable("field 'absent': is required"));
         assert!(form.parsed::<Jid>("perhaps").is_ok());
         assert!(form.jids("two").is_ok());
     }
@@ -271,19 +222,9 @@ mod tests {
         };
         let bad_request = |text| Err(error(Condition::BadRequest, text));
         assert_eq!(submission(""), Ok(None));
-        assert_eq!(
-            submission("<x xmlns='jabber:x:data' type='cancel'/>"),
-            Ok(None)
-        );
-        assert!(
-            submission("<x xmlns='jabber:x:data' type='submit'/>")
-                .unwrap()
-                .is_some()
-        );
-        assert_eq!(
-            submission("<x xmlns='jabber:x:data'/>"),
-            bad_request("the data form has no known type")
-        );
+        assert_eq!(submission("<x xmlns='jabber:x:data' type='cancel'/>"), Ok(None));
+        assert!(submission("<x xmlns='jabber:x:data' type='submit'/>").unwrap().is_some());
+        assert_eq!(submission("<x xmlns='jabber:x:data'/>"), bad_request("the data form has no known type"));
         assert_eq!(
             submission("<x xmlns='jabber:x:data' type='result'/>"),
             bad_request("a form of type 'submit' is needed")
@@ -295,9 +236,7 @@ mod tests {
             bad_request("FORM_TYPE must be 'urn:f'")
         );
         assert_eq!(
-            submission(
-                "<x xmlns='jabber:x:data' type='submit'><field var='a'/><field var='a'/></x>"
-            ),
+            submission("<x xmlns='jabber:x:data' type='submit'><field var='a'/><field var='a'/></x>"),
             bad_request("field 'a' is there twice")
         );
     }

@@ -217,15 +217,9 @@ impl ErrorKind {
 
     /// The kind a `type` attribute names.
     pub fn from_name(name: &str) -> Option<Self> {
-        [
-            Self::Auth,
-            Self::Cancel,
-            Self::Continue,
-            Self::Modify,
-            Self::Wait,
-        ]
-        .into_iter()
-        .find(|kind| kind.name() == name)
+        [Self::Auth, Self::Cancel, Self::Continue, Self::Modify, Self::Wait]
+            .into_iter()
+            .find(|kind| kind.name() == name)
     }
 }
 
@@ -233,15 +227,12 @@ impl Condition {
     /// The type that RFC 6120 §8.3.3 says SHOULD go with the condition; where it names two, the first.
     pub const fn default_kind(self) -> ErrorKind {
         match self {
-            Self::Forbidden
-            | Self::NotAuthorized
-            | Self::RegistrationRequired
-            | Self::SubscriptionRequired => ErrorKind::Auth,
-            Self::BadRequest
-            | Self::JidMalformed
-            | Self::NotAcceptable
-            | Self::PolicyViolation
-            | Self::Redirect => ErrorKind::Modify,
+            Self::Forbidden | Self::NotAuthorized | Self::RegistrationRequired | Self::SubscriptionRequired => {
+                ErrorKind::Auth
+            }
+            Self::BadRequest | Self::JidMalformed | Self::NotAcceptable | Self::PolicyViolation | Self::Redirect => {
+                ErrorKind::Modify
+            }
             Self::RecipientUnavailable
             | Self::RemoteServerTimeout
             | Self::ResourceConstraint

@@ -9,16 +9,15 @@ use rookery_xmpp::limits::Limits;
 use rookery_xmpp::parser::{self, Parsed};
 
 const HEADER: &[u8] = b"<?xml version='1.0'?><stream:stream to='example.org' version='1.0' xml:lang='en' xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>";
-const SHORT: &str = "<message to='bob@example.org' type='chat' id='a1b2c3d4'><body>Hello, how are you today?</body></message>";
+const SHORT: &str =
+    "<message to='bob@example.org' type='chat' id='a1b2c3d4'><body>Hello, how are you today?</body></message>";
 const USUAL: &str = "<message to='bob@example.org/phone' type='chat' id='5f4dcc3b-5aa7-65d6' xml:lang='en'><body>Hello, how are you today?</body><active xmlns='http://jabber.org/protocol/chatstates'/><request xmlns='urn:xmpp:receipts'/><origin-id xmlns='urn:xmpp:sid:0' id='5f4dcc3b-5aa7-65d6'/></message>";
 
 const BATCHES: u32 = 200;
 const ROUNDS: u32 = 1000;
 
 /// The best of many batches: what the work costs when nothing else disturbs it.
-fn nanoseconds(
-    mut work: impl FnMut() -> Result<(), Box<dyn Error>>,
-) -> Result<u128, Box<dyn Error>> {
+fn nanoseconds(mut work: impl FnMut() -> Result<(), Box<dyn Error>>) -> Result<u128, Box<dyn Error>> {
     let mut best = u128::MAX;
     for _ in 0..BATCHES {
         let start = Instant::now();
@@ -36,9 +35,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err("no header".into());
     };
     for (name, text) in [("short", SHORT), ("usual", USUAL)] {
-        let Parsed::Stanza(stanza) =
-            parser::parse(text.as_bytes().to_vec().into(), &header.namespaces)?
-        else {
+        let Parsed::Stanza(stanza) = parser::parse(text.as_bytes().to_vec().into(), &header.namespaces)? else {
             return Err("no stanza".into());
         };
         let frame = nanoseconds(|| {
@@ -57,10 +54,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             black_box(&stanza).write(&mut out, None);
             Ok(())
         })?;
-        println!(
-            "{name}: {} bytes, frame {frame} ns, frame and parse {parse} ns, write {write} ns",
-            text.len()
-        );
+        println!("{name}: {} bytes, frame {frame} ns, frame and parse {parse} ns, write {write} ns", text.len());
     }
     Ok(())
 }

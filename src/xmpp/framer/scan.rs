@@ -32,10 +32,7 @@ impl Framer {
                 },
                 State::Markup => self.markup(*byte)?,
                 State::Name | State::Attribute | State::EndName => {
-                    let len = rest
-                        .iter()
-                        .position(|b| ends_name(*b))
-                        .unwrap_or(rest.len());
+                    let len = rest.iter().position(|b| ends_name(*b)).unwrap_or(rest.len());
                     let (name, behind) = rest.split_at_checked(len).unwrap_or((rest, &[]));
                     self.name(name)?;
                     let Some(byte) = behind.first() else {
@@ -97,9 +94,7 @@ impl Framer {
                 }
                 State::Slash => match byte {
                     b'>' if matches!(self.phase, Phase::Prolog | Phase::Declared) => {
-                        return Err(
-                            StreamError::new(StreamCondition::BadFormat).with_text("empty stream")
-                        );
+                        return Err(StreamError::new(StreamCondition::BadFormat).with_text("empty stream"));
                     }
                     b'>' => element_ended = true,
                     _ => return Err(not_well_formed("'/' inside a tag")),
@@ -111,9 +106,7 @@ impl Framer {
                 },
                 State::CDataStart(at) => match CDATA.get(usize::from(at)..) {
                     Some([expected]) if expected == byte => self.state = State::CData,
-                    Some([expected, ..]) if expected == byte => {
-                        self.state = State::CDataStart(at + 1)
-                    }
+                    Some([expected, ..]) if expected == byte => self.state = State::CDataStart(at + 1),
                     _ => return Err(restricted("declaration")),
                 },
                 State::CData => match memchr(b']', rest) {
@@ -187,9 +180,7 @@ impl Framer {
         for (slot, byte) in self.start.iter_mut().skip(known).zip(bytes) {
             *slot = *byte;
         }
-        self.run = self
-            .run
-            .saturating_add(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+        self.run = self.run.saturating_add(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
         if self.run > self.limits.name_bytes {
             return Err(exceeded("name is too long"));
         }
@@ -220,9 +211,7 @@ impl Framer {
 
     /// So many more bytes of the current attribute value.
     fn value(&mut self, bytes: usize) -> Result<(), StreamError> {
-        self.run = self
-            .run
-            .saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+        self.run = self.run.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
         if self.is_declaration && self.run > self.limits.ns_uri_bytes {
             return Err(exceeded("namespace name is too long"));
         }
@@ -236,9 +225,5 @@ impl Framer {
 /// Whether a byte cannot be part of a name; which of the others can is the parser's matter.
 #[inline]
 const fn ends_name(byte: u8) -> bool {
-    is_space(byte)
-        || matches!(
-            byte,
-            b'>' | b'/' | b'=' | b'<' | b'"' | b'\'' | b'&' | b'!' | b'?'
-        )
+    is_space(byte) || matches!(byte, b'>' | b'/' | b'=' | b'<' | b'"' | b'\'' | b'&' | b'!' | b'?')
 }

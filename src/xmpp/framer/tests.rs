@@ -3,8 +3,7 @@
 use super::*;
 use crate::ns;
 
-const HEADER: &str =
-    "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>";
+const HEADER: &str = "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>";
 
 /// All frames of `input`, given in pieces of `cut` bytes, each as text.
 fn frames(limits: Limits, input: &[u8], cut: usize) -> (Vec<String>, Option<StreamError>) {
@@ -15,9 +14,7 @@ fn frames(limits: Limits, input: &[u8], cut: usize) -> (Vec<String>, Option<Stre
             match framer.next(&mut piece) {
                 Ok(None) => break,
                 Ok(Some(Frame::Header(_))) => found.push("header".to_owned()),
-                Ok(Some(Frame::Element(bytes))) => {
-                    found.push(String::from_utf8_lossy(&bytes).into_owned())
-                }
+                Ok(Some(Frame::Element(bytes))) => found.push(String::from_utf8_lossy(&bytes).into_owned()),
                 Ok(Some(Frame::Whitespace)) if found.last().is_some_and(|last| last == " ") => {}
                 Ok(Some(Frame::Whitespace)) => found.push(" ".to_owned()),
                 Ok(Some(Frame::End)) => found.push("end".to_owned()),
@@ -55,15 +52,7 @@ fn elements_are_found_however_they_are_cut() {
         &format!(
             "<?xml version='1.0'?>\n{HEADER}<a/>\n \t<b x='>' y=\"/>'\"><c><![CDATA[</b>]]]></c ></b\n><d></d>  </stream:stream >ignored<"
         ),
-        &[
-            "header",
-            "<a/>",
-            " ",
-            "<b x='>' y=\"/>'\"><c><![CDATA[</b>]]]></c ></b\n>",
-            "<d></d>",
-            " ",
-            "end",
-        ],
+        &["header", "<a/>", " ", "<b x='>' y=\"/>'\"><c><![CDATA[</b>]]]></c ></b\n>", "<d></d>", " ", "end"],
     );
 }
 
@@ -71,21 +60,13 @@ fn elements_are_found_however_they_are_cut() {
 fn what_is_behind_an_element_stays_with_the_caller() {
     let mut framer = Framer::new(Limits::pre_auth());
     let mut input = HEADER.as_bytes();
-    assert!(matches!(
-        framer.next(&mut input),
-        Ok(Some(Frame::Header(_)))
-    ));
+    assert!(matches!(framer.next(&mut input), Ok(Some(Frame::Header(_)))));
     let mut input: &[u8] = b"<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/><injected/>";
-    assert!(matches!(
-        framer.next(&mut input),
-        Ok(Some(Frame::Element(_)))
-    ));
+    assert!(matches!(framer.next(&mut input), Ok(Some(Frame::Element(_)))));
     assert_eq!(input, b"<injected/>");
     framer.reset();
     let mut input = HEADER.as_bytes();
-    let Ok(Some(Frame::Header(header))) = framer.next(&mut input) else {
-        panic!("no header")
-    };
+    let Ok(Some(Frame::Header(header))) = framer.next(&mut input) else { panic!("no header") };
     assert_eq!(header.namespaces.default_ns(), ns::CLIENT);
 }
 
@@ -107,29 +88,16 @@ fn b3_limits_are_counted_before_the_end_and_nothing_larger_is_kept() {
     };
     assert!(sent <= max && sent + body.len() > max);
     assert_eq!(error.condition, StreamCondition::PolicyViolation);
-    assert!(
-        error
-            .app
-            .is_some_and(|app| app.is("stanza-too-big", ns::ERRORS))
-    );
+    assert!(error.app.is_some_and(|app| app.is("stanza-too-big", ns::ERRORS)));
     assert_eq!(framer.partial.capacity(), 0);
     assert_eq!(framer.next(&mut &b"<a/>"[..]), Ok(None));
 }
 
 #[test]
 fn b3_the_largest_element_fits_and_one_byte_more_does_not() {
-    let limits = Limits {
-        element_bytes: 300,
-        ..Limits::c2s()
-    };
+    let limits = Limits { element_bytes: 300, ..Limits::c2s() };
     let element = format!("<a>{}</a>", "x".repeat(293));
-    let all = |element: &str, cut| {
-        frames(
-            limits,
-            format!("{HEADER}{element}{element}").as_bytes(),
-            cut,
-        )
-    };
+    let all = |element: &str, cut| frames(limits, format!("{HEADER}{element}{element}").as_bytes(), cut);
     assert_eq!(all(&element, 1000).0.len(), 3);
     assert_eq!(all(&element, 1).0.len(), 3);
     assert_eq!(all(&element.replace("<a>", "<a>y"), 1000).0.len(), 1);
@@ -143,9 +111,7 @@ fn b2_an_idle_framer_owns_no_memory() {
     assert!(framer.is_idle());
     framer.next(&mut &b"<message>"[..]).unwrap();
     assert!(!framer.is_idle());
-    let Ok(Some(Frame::Element(bytes))) = framer.next(&mut &b"</message>"[..]) else {
-        panic!("no element")
-    };
+    let Ok(Some(Frame::Element(bytes))) = framer.next(&mut &b"</message>"[..]) else { panic!("no element") };
     assert_eq!(bytes.len(), 19);
     assert!(framer.is_idle());
     assert_eq!(framer.partial.capacity(), 0);
@@ -155,21 +121,12 @@ fn b2_an_idle_framer_owns_no_memory() {
 #[test]
 fn b2_before_authentication_everything_counts() {
     let spaces = " ".repeat(70_000);
-    assert_eq!(
-        error(Limits::pre_auth(), spaces.as_bytes()).condition,
-        StreamCondition::PolicyViolation
-    );
+    assert_eq!(error(Limits::pre_auth(), spaces.as_bytes()).condition, StreamCondition::PolicyViolation);
     let elements = "<a/>".repeat(17_000);
-    assert_eq!(
-        error(Limits::pre_auth(), elements.as_bytes()).condition,
-        StreamCondition::PolicyViolation
-    );
+    assert_eq!(error(Limits::pre_auth(), elements.as_bytes()).condition, StreamCondition::PolicyViolation);
     // Even before the header, and whatever the limits.
     let (_, error) = frames(Limits::c2s(), " ".repeat(300_000).as_bytes(), 10_000);
-    assert_eq!(
-        error.map(|e| e.condition),
-        Some(StreamCondition::PolicyViolation)
-    );
+    assert_eq!(error.map(|e| e.condition), Some(StreamCondition::PolicyViolation));
     // Restarting the stream does not give new room, authenticating does.
     let mut framer = Framer::new(Limits::pre_auth());
     framer.next(&mut HEADER.as_bytes()).unwrap();
@@ -180,10 +137,7 @@ fn b2_before_authentication_everything_counts() {
     framer.next(&mut HEADER.as_bytes()).unwrap();
     framer.next(&mut " ".repeat(60_000).as_bytes()).unwrap();
     framer.set_limits(Limits::c2s());
-    assert_eq!(
-        framer.next(&mut " ".repeat(90_000).as_bytes()),
-        Ok(Some(Frame::Whitespace))
-    );
+    assert_eq!(framer.next(&mut " ".repeat(90_000).as_bytes()), Ok(Some(Frame::Whitespace)));
 }
 
 #[test]
@@ -193,31 +147,16 @@ fn b4_tags_are_bounded_while_they_are_read() {
     let limits = Limits::s2s();
     for (input, text) in [
         (format!("<a{attributes}/>"), "too many attributes"),
-        (
-            format!("<a{declarations}/>"),
-            "too many namespace declarations",
-        ),
+        (format!("<a{declarations}/>"), "too many namespace declarations"),
         (format!("<{}", "a".repeat(65_536)), "name is too long"),
         (format!("<a></{}", "a".repeat(65_536)), "name is too long"),
         (format!("<a {}", "a".repeat(65_536)), "name is too long"),
-        (
-            format!("<a b='{}", "a".repeat(65_536)),
-            "attribute value is too long",
-        ),
-        (
-            format!("<a xmlns='{}", "a".repeat(513)),
-            "namespace name is too long",
-        ),
-        (
-            format!("<a xmlns:b='{}", "a".repeat(513)),
-            "namespace name is too long",
-        ),
+        (format!("<a b='{}", "a".repeat(65_536)), "attribute value is too long"),
+        (format!("<a xmlns='{}", "a".repeat(513)), "namespace name is too long"),
+        (format!("<a xmlns:b='{}", "a".repeat(513)), "namespace name is too long"),
     ] {
         let error = error(limits, input.as_bytes());
-        assert_eq!(
-            (error.condition, error.text.as_deref()),
-            (StreamCondition::PolicyViolation, Some(text))
-        );
+        assert_eq!((error.condition, error.text.as_deref()), (StreamCondition::PolicyViolation, Some(text)));
     }
     // An attribute that only begins like a declaration is none.
     let long = format!("{HEADER}<a xmlnsx='{0}' xmln='{0}'/>", "a".repeat(600));
@@ -228,22 +167,13 @@ fn b4_tags_are_bounded_while_they_are_read() {
 fn b5_depth_and_number_of_elements_are_bounded() {
     let deep = error(Limits::c2s(), "<a>".repeat(10_000).as_bytes());
     assert_eq!(deep.text.as_deref(), Some("elements are nested too deep"));
-    let many = error(
-        Limits::c2s(),
-        format!("<a>{}", "<b/>".repeat(100_000)).as_bytes(),
-    );
+    let many = error(Limits::c2s(), format!("<a>{}", "<b/>".repeat(100_000)).as_bytes());
     assert_eq!(many.text.as_deref(), Some("too many elements"));
     check(
         &format!("{HEADER}{}{}", "<a>".repeat(64), "</a>".repeat(64)),
-        &[
-            "header",
-            &format!("{}{}", "<a>".repeat(64), "</a>".repeat(64)),
-        ],
+        &["header", &format!("{}{}", "<a>".repeat(64), "</a>".repeat(64))],
     );
-    assert_eq!(
-        error(Limits::pre_auth(), "<a>".repeat(9).as_bytes()).condition,
-        StreamCondition::PolicyViolation
-    );
+    assert_eq!(error(Limits::pre_auth(), "<a>".repeat(9).as_bytes()).condition, StreamCondition::PolicyViolation);
 }
 
 #[test]
@@ -267,10 +197,7 @@ fn b1_what_xmpp_does_without_is_refused_at_once() {
         (b"<?xml version='1.0'?><!DOCTYPE", RestrictedXml),
         (b"<?xml version='1.0'?><?xml version='1.0'?>", RestrictedXml),
         (b"<!-- x -->", RestrictedXml),
-        (
-            b"<?xml version='1.0' encoding='ISO-8859-1'?>",
-            UnsupportedEncoding,
-        ),
+        (b"<?xml version='1.0' encoding='ISO-8859-1'?>", UnsupportedEncoding),
         (b"\xFF\xFE<\0", UnsupportedEncoding),
         (b"\xFE\xFF\0<", UnsupportedEncoding),
         (b"<\0?\0", UnsupportedEncoding),
@@ -282,12 +209,7 @@ fn b1_what_xmpp_does_without_is_refused_at_once() {
     ] {
         for cut in [1, 1000] {
             let (_, error) = frames(Limits::pre_auth(), bad, cut);
-            assert_eq!(
-                error.map(|e| e.condition),
-                Some(condition),
-                "{}",
-                String::from_utf8_lossy(bad)
-            );
+            assert_eq!(error.map(|e| e.condition), Some(condition), "{}", String::from_utf8_lossy(bad));
         }
     }
 }
@@ -322,40 +244,20 @@ fn malformed_tags_are_refused() {
     assert_eq!(condition("text"), StreamCondition::BadFormat);
     assert_eq!(condition(" \u{FEFF}<a/>"), StreamCondition::BadFormat);
     let empty = HEADER.replace('>', "/>");
-    assert_eq!(
-        frames(Limits::c2s(), empty.as_bytes(), 9)
-            .1
-            .map(|e| e.condition),
-        Some(StreamCondition::BadFormat)
-    );
+    assert_eq!(frames(Limits::c2s(), empty.as_bytes(), 9).1.map(|e| e.condition), Some(StreamCondition::BadFormat));
 }
 
 #[test]
 fn a_whole_frame_is_one_element() {
-    let check = |text: &str| {
-        Framer::check_whole(text.as_bytes(), Limits::pre_auth()).map_err(|e| e.condition)
-    };
-    assert_eq!(
-        check("<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' to='a'/>"),
-        Ok(())
-    );
+    let check = |text: &str| Framer::check_whole(text.as_bytes(), Limits::pre_auth()).map_err(|e| e.condition);
+    assert_eq!(check("<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' to='a'/>"), Ok(()));
     assert_eq!(check("<a><b/></a>"), Ok(()));
     for bad in ["", " <a/>", "<a/> ", "<a/><b/>", "<a>", "</a>", "text"] {
         assert_eq!(check(bad), Err(StreamCondition::NotWellFormed), "{bad}");
     }
-    for bad in [
-        "<?xml version='1.0'?><a/>",
-        "<!DOCTYPE a><a/>",
-        "<![CDATA[]]>",
-    ] {
+    for bad in ["<?xml version='1.0'?><a/>", "<!DOCTYPE a><a/>", "<![CDATA[]]>"] {
         assert_eq!(check(bad), Err(StreamCondition::RestrictedXml), "{bad}");
     }
-    assert_eq!(
-        check(&"<a>".repeat(9)),
-        Err(StreamCondition::PolicyViolation)
-    );
-    assert_eq!(
-        check(&format!("<a>{}</a>", "x".repeat(20_000))),
-        Err(StreamCondition::PolicyViolation)
-    );
+    assert_eq!(check(&"<a>".repeat(9)), Err(StreamCondition::PolicyViolation));
+    assert_eq!(check(&format!("<a>{}</a>", "x".repeat(20_000))), Err(StreamCondition::PolicyViolation));
 }

@@ -69,22 +69,14 @@ pub(super) fn domain(text: &str) -> Result<Cow<'_, str>, JidError> {
         return Ok(Cow::Borrowed(text));
     }
     measure(text, Part::Domain, MAX_RAW)?;
-    if let Some(address) = text
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-    {
-        let address: Ipv6Addr = address
-            .parse()
-            .map_err(|_| JidError::Forbidden(Part::Domain))?;
+    if let Some(address) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        let address: Ipv6Addr = address.parse().map_err(|_| JidError::Forbidden(Part::Domain))?;
         return Ok(Cow::Owned(format!("[{address}]")));
     }
     // RFC 7622 §3.2: a final dot is stripped before anything else.
     let text = text.strip_suffix('.').unwrap_or(text);
-    let prepared = if text.is_ascii() && !text.split('.').any(is_ace) {
-        text.to_ascii_lowercase()
-    } else {
-        unicode_domain(text)?
-    };
+    let prepared =
+        if text.is_ascii() && !text.split('.').any(is_ace) { text.to_ascii_lowercase() } else { unicode_domain(text)? };
     measure(&prepared, Part::Domain, MAX)?;
     check_labels(&prepared)?;
     Ok(Cow::Owned(prepared))
@@ -92,9 +84,7 @@ pub(super) fn domain(text: &str) -> Result<Cow<'_, str>, JidError> {
 
 /// Whether the label begins like an A-label, in any case.
 fn is_ace(label: &str) -> bool {
-    label
-        .get(..4)
-        .is_some_and(|prefix| prefix.eq_ignore_ascii_case("xn--"))
+    label.get(..4).is_some_and(|prefix| prefix.eq_ignore_ascii_case("xn--"))
 }
 
 /// UTS #46 ToUnicode. The way to A-labels and back must end where it began: a label in Punycode that says nothing but
@@ -102,23 +92,15 @@ fn is_ace(label: &str) -> bool {
 fn unicode_domain(text: &str) -> Result<String, JidError> {
     let uts46 = Uts46::new();
     let to_unicode = |text: &str| {
-        let (unicode, result) =
-            uts46.to_unicode(text.as_bytes(), AsciiDenyList::STD3, Hyphens::Check);
-        result
-            .map(|()| unicode.into_owned())
-            .map_err(|_| JidError::Forbidden(Part::Domain))
+        let (unicode, result) = uts46.to_unicode(text.as_bytes(), AsciiDenyList::STD3, Hyphens::Check);
+        result.map(|()| unicode.into_owned()).map_err(|_| JidError::Forbidden(Part::Domain))
     };
     let unicode = to_unicode(text)?;
     if unicode.split('.').any(is_ace) {
         return Err(JidError::Forbidden(Part::Domain));
     }
     let ascii = uts46
-        .to_ascii(
-            unicode.as_bytes(),
-            AsciiDenyList::STD3,
-            Hyphens::Check,
-            DnsLength::Ignore,
-        )
+        .to_ascii(unicode.as_bytes(), AsciiDenyList::STD3, Hyphens::Check, DnsLength::Ignore)
         .map_err(|_| JidError::Forbidden(Part::Domain))?;
     if ascii.split('.').any(|label| label.len() > MAX_LABEL) {
         return Err(JidError::TooLong(Part::Domain));

@@ -8,8 +8,7 @@ use crate::limits::Limits;
 fn stream() -> Namespaces {
     let header = "<stream:stream xml:lang='de' xmlns='jabber:client' xmlns:d='urn:xmpp:delay' xmlns:c='jabber:client'
         xmlns:stream='http://etherx.jabber.org/streams'>";
-    let Ok(Some(Frame::Header(header))) = Framer::new(Limits::c2s()).next(&mut header.as_bytes())
-    else {
+    let Ok(Some(Frame::Header(header))) = Framer::new(Limits::c2s()).next(&mut header.as_bytes()) else {
         panic!("no header")
     };
     header.namespaces
@@ -50,13 +49,9 @@ fn condition(text: &str) -> StreamCondition {
 
 fn refusal(text: &str) -> (Condition, Option<Stanza>) {
     match read(text, &stream()) {
-        Ok(Parsed::Invalid {
-            head_for_reply,
-            error,
-        }) => (
-            error.condition,
-            head_for_reply.and_then(|stanza| stanza.error_reply(&error)),
-        ),
+        Ok(Parsed::Invalid { head_for_reply, error }) => {
+            (error.condition, head_for_reply.and_then(|stanza| stanza.error_reply(&error)))
+        }
         other => panic!("{text}: {other:?}"),
     }
 }
@@ -68,26 +63,14 @@ fn plain_bytes_stay_as_they_are() {
         "<message\n type=\"chat\" to='Bob@Example.org' >\n<body  >a &amp; &#98;\r\n</body ><x xmlns=\"urn:x\"  a='1'><y/></x>\n</message>",
         "<message type='chat' to='bob@example.org' xml:lang='de'>\n<body  >a &amp; &#98;\r\n</body ><x xmlns=\"urn:x\"  a='1'><y/></x>\n</message>",
     );
-    check(
-        true,
-        "<presence xml:lang='en'/>",
-        "<presence xml:lang='en'/>",
-    );
-    check(
-        true,
-        "<presence id='&lt;1&gt;'></presence>",
-        "<presence id='&lt;1&gt;' xml:lang='de'/>",
-    );
+    check(true, "<presence xml:lang='en'/>", "<presence xml:lang='en'/>");
+    check(true, "<presence id='&lt;1&gt;'></presence>", "<presence id='&lt;1&gt;' xml:lang='de'/>");
     check(
         true,
         "<message><p:x xmlns:p='urn:x' p:a='1' xml:lang='fr'><p:y/></p:x></message>",
         "<message xml:lang='de'><p:x xmlns:p='urn:x' p:a='1' xml:lang='fr'><p:y/></p:x></message>",
     );
-    check(
-        true,
-        "<message><x xmlns=''/></message>",
-        "<message xml:lang='de'><x xmlns=''/></message>",
-    );
+    check(true, "<message><x xmlns=''/></message>", "<message xml:lang='de'><x xmlns=''/></message>");
     check(
         true,
         "<message xmlns='jabber:client'><body>x</body></message>",
@@ -151,23 +134,14 @@ fn cdata_and_text_beside_the_children_are_written_anew() {
         "<message><body>a<![CDATA[<b>&amp;]]>c</body></message>",
         "<message xml:lang='de'><body>a&lt;b&gt;&amp;amp;c</body></message>",
     );
-    check(
-        false,
-        "<message>text<body/>&amp;<![CDATA[x]]></message>",
-        "<message xml:lang='de'><body/></message>",
-    );
+    check(false, "<message>text<body/>&amp;<![CDATA[x]]></message>", "<message xml:lang='de'><body/></message>");
     check(true, "<message>text</message>", "<message xml:lang='de'/>");
 }
 
 #[test]
 fn streams_of_servers_and_without_a_stream_are_the_same_inside() {
     let servers = Namespaces::content_only(ns::SERVER);
-    check_in(
-        &servers,
-        true,
-        "<message><body>x</body></message>",
-        "<message><body>x</body></message>",
-    );
+    check_in(&servers, true, "<message><body>x</body></message>", "<message><body>x</body></message>");
     check_in(
         &servers,
         false,
@@ -182,54 +156,31 @@ fn streams_of_servers_and_without_a_stream_are_the_same_inside() {
         "<message><body>x</body></message>",
     );
     // In a stream of clients this is no stanza, nor is a stanza without namespace in a WebSocket frame.
-    assert!(matches!(
-        read("<message xmlns='jabber:server'/>", &stream()),
-        Ok(Parsed::Nonza(_))
-    ));
-    assert!(matches!(
-        read("<message/>", &websocket),
-        Ok(Parsed::Nonza(_))
-    ));
+    assert!(matches!(read("<message xmlns='jabber:server'/>", &stream()), Ok(Parsed::Nonza(_))));
+    assert!(matches!(read("<message/>", &websocket), Ok(Parsed::Nonza(_))));
 }
 
 #[test]
 fn other_elements_are_read_as_they_are() {
-    let Ok(Parsed::Nonza(nonza)) = read(
-        "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>AA==</auth>",
-        &stream(),
-    ) else {
+    let Ok(Parsed::Nonza(nonza)) =
+        read("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>AA==</auth>", &stream())
+    else {
         panic!("not a nonza")
     };
     assert!(nonza.is("auth", ns::SASL));
-    assert_eq!(
-        (nonza.get("mechanism"), nonza.content()),
-        (Some("PLAIN"), "AA==".to_owned())
-    );
+    assert_eq!((nonza.get("mechanism"), nonza.content()), (Some("PLAIN"), "AA==".to_owned()));
     let Ok(Parsed::Nonza(nonza)) = read("<stream:error><d:x/></stream:error>", &stream()) else {
         panic!("not a nonza")
     };
-    assert_eq!(
-        nonza.to_xml(),
-        "<error xmlns='http://etherx.jabber.org/streams'><x xmlns='urn:xmpp:delay'/></error>"
-    );
+    assert_eq!(nonza.to_xml(), "<error xmlns='http://etherx.jabber.org/streams'><x xmlns='urn:xmpp:delay'/></error>");
 }
 
 #[test]
 fn b1_entities_comments_and_instructions_are_restricted() {
-    for bad in [
-        "&lol;",
-        "<a b='&lol;'/>",
-        "<!-- -->",
-        "<?x?>",
-        "<a><!----></a>",
-    ] {
+    for bad in ["&lol;", "<a b='&lol;'/>", "<!-- -->", "<?x?>", "<a><!----></a>"] {
         assert_eq!(condition(bad), StreamCondition::RestrictedXml, "{bad}");
     }
-    for bad in [
-        "<!DOCTYPE m [<!ENTITY a 'aaaa'>]><m>&a;</m>",
-        "<?xml version='1.0'?><m/>",
-        "<!-- --><m/>",
-    ] {
+    for bad in ["<!DOCTYPE m [<!ENTITY a 'aaaa'>]><m>&a;</m>", "<?xml version='1.0'?><m/>", "<!-- --><m/>"] {
         assert!(read(bad, &stream()).is_err(), "{bad}");
     }
 }
@@ -238,27 +189,17 @@ fn b1_entities_comments_and_instructions_are_restricted() {
 fn b4_work_grows_with_size_alone() {
     // 64 declarations in force, and as many prefixed elements as fit: the worst that the limits let through.
     let declarations: String = (0..32).map(|n| format!(" xmlns:p{n}='urn:{n}'")).collect();
-    let deep = |inside: String| {
-        format!("<message><a{declarations}><a{declarations}>{inside}</a></a></message>")
-    };
+    let deep = |inside: String| format!("<message><a{declarations}><a{declarations}>{inside}</a></a></message>");
     let attributes: String = (0..64).map(|n| format!(" a{n:02}=''")).collect();
     let text = deep(format!("<p0:x{attributes}/>").repeat(500));
     assert!(stanza(&text, &stream()).is_raw());
-    let too_many = format!(
-        "{}{}",
-        format!("<a{declarations}>").repeat(9),
-        "</a>".repeat(9)
-    );
+    let too_many = format!("{}{}", format!("<a{declarations}>").repeat(9), "</a>".repeat(9));
     assert_eq!(condition(&too_many), StreamCondition::PolicyViolation);
 }
 
 #[test]
 fn b5_depth_is_no_recursion() {
-    let deep = format!(
-        "<message>{}{}</message>",
-        "<a>".repeat(50_000),
-        "</a>".repeat(50_000)
-    );
+    let deep = format!("<message>{}{}</message>", "<a>".repeat(50_000), "</a>".repeat(50_000));
     let stanza = stanza(&deep, &stream());
     assert_eq!(stanza.children().len(), 1);
     assert_eq!(stanza.clone().children_mut().len(), 1);
@@ -291,10 +232,7 @@ fn b6_names_are_names_and_namespaces_are_uris() {
     ] {
         assert_eq!(condition(bad), StreamCondition::BadFormat, "{bad}");
     }
-    let parsed = stanza(
-        "<message><a xmlns='urn:x'/><xa xmlns='urn:'/></message>",
-        &stream(),
-    );
+    let parsed = stanza("<message><a xmlns='urn:x'/><xa xmlns='urn:'/></message>", &stream());
     assert!(parsed.has("a", "urn:x") && parsed.has("xa", "urn:") && !parsed.has("a", "urn:"));
 }
 
@@ -333,10 +271,7 @@ fn b7_what_parsers_may_differ_on_is_not_passed_on() {
     ] {
         let condition = condition(bad);
         assert!(
-            matches!(
-                condition,
-                StreamCondition::NotWellFormed | StreamCondition::BadNamespacePrefix
-            ),
+            matches!(condition, StreamCondition::NotWellFormed | StreamCondition::BadNamespacePrefix),
             "{bad}: {condition}"
         );
     }
@@ -356,14 +291,7 @@ fn b7_what_parsers_may_differ_on_is_not_passed_on() {
     ] {
         assert!(read(bad, &stream()).is_err(), "{bad}");
     }
-    for bad in [
-        &b"\xC0\xBC"[..],
-        b"\xED\xA0\x80",
-        b"\xF5\x80\x80\x80",
-        b"\xE2\x82",
-        b"\xFF",
-        b"\x80",
-    ] {
+    for bad in [&b"\xC0\xBC"[..], b"\xED\xA0\x80", b"\xF5\x80\x80\x80", b"\xE2\x82", b"\xFF", b"\x80"] {
         let whole = [b"<message><body>", bad, b"</body></message>"].concat();
         assert!(parse(whole.into(), &stream()).is_err(), "{bad:?}");
     }
@@ -389,44 +317,20 @@ fn b8_characters_that_xml_cannot_hold_end_the_senders_stream() {
         "&#99999999999;",
     ] {
         assert_eq!(condition(bad), StreamCondition::NotWellFormed, "{bad:?}");
-        assert_eq!(
-            condition(&format!("<a b='{bad}'/>")),
-            StreamCondition::NotWellFormed,
-            "{bad:?}"
-        );
+        assert_eq!(condition(&format!("<a b='{bad}'/>")), StreamCondition::NotWellFormed, "{bad:?}");
     }
-    for good in [
-        "\u{7F}",
-        "\u{85}",
-        "\u{FEFF}",
-        "\u{FFFD}",
-        "&#x7F;",
-        "&#9;",
-        "&#xE000;",
-        "&#x10FFFF;",
-    ] {
-        assert!(
-            stanza(
-                &format!("<message><body>{good}</body></message>"),
-                &stream()
-            )
-            .is_raw(),
-            "{good:?}"
-        );
+    for good in ["\u{7F}", "\u{85}", "\u{FEFF}", "\u{FFFD}", "&#x7F;", "&#9;", "&#xE000;", "&#x10FFFF;"] {
+        assert!(stanza(&format!("<message><body>{good}</body></message>"), &stream()).is_raw(), "{good:?}");
     }
 }
 
 #[test]
 fn malformed_start_tags_are_answered() {
-    let (condition, reply) = refusal(
-        "<iq type='get' id='1' to='a@@b' from='juliet@example.org'><x xmlns='urn:x'/></iq>",
-    );
+    let (condition, reply) =
+        refusal("<iq type='get' id='1' to='a@@b' from='juliet@example.org'><x xmlns='urn:x'/></iq>");
     assert_eq!(condition, Condition::JidMalformed);
     let reply = reply.unwrap();
-    assert_eq!(
-        (reply.head.kind, reply.head.id.as_deref()),
-        (Kind::Iq(IqType::Error), Some("1"))
-    );
+    assert_eq!((reply.head.kind, reply.head.id.as_deref()), (Kind::Iq(IqType::Error), Some("1")));
     assert_eq!(reply.head.to, Some("juliet@example.org".parse().unwrap()));
     assert!(reply.has("error", ns::CLIENT) && reply.has("x", "urn:x"));
 
@@ -443,11 +347,7 @@ fn malformed_start_tags_are_answered() {
         ("<presence type=''/>", true),
     ] {
         let (condition, reply) = refusal(bad);
-        assert_eq!(
-            (condition, reply.is_some()),
-            (Condition::BadRequest, answered),
-            "{bad}"
-        );
+        assert_eq!((condition, reply.is_some()), (Condition::BadRequest, answered), "{bad}");
     }
     let (condition, reply) = refusal("<message type='error' to='@'/>");
     assert_eq!((condition, reply), (Condition::JidMalformed, None));
@@ -462,10 +362,7 @@ fn unknown_message_types_are_normal() {
 
 #[test]
 fn text_reads_as_xml_has_it() {
-    let parsed = stanza(
-        "<message><body a='x\r\ny\tz&#13;'>a\r\nb\rc&#13;&#xA;&lt;d&apos;</body></message>",
-        &stream(),
-    );
+    let parsed = stanza("<message><body a='x\r\ny\tz&#13;'>a\r\nb\rc&#13;&#xA;&lt;d&apos;</body></message>", &stream());
     let body = parsed.payload().unwrap();
     assert_eq!(body.content(), "a\nb\nc\r\n<d'");
     assert_eq!(body.get("a"), Some("x y z\r"));

@@ -15,18 +15,12 @@ pub(super) struct Context<'a> {
 
 impl<'a> Context<'a> {
     pub(super) const fn new(text: &'a str) -> Self {
-        Self {
-            text,
-            japanese: OnceCell::new(),
-            indic_digits: OnceCell::new(),
-            extended_digits: OnceCell::new(),
-        }
+        Self { text, japanese: OnceCell::new(), indic_digits: OnceCell::new(), extended_digits: OnceCell::new() }
     }
 
     /// Whether `c`, which stands at byte `at` and is CONTEXTJ or CONTEXTO, may stand there.
     pub(super) fn allows(&self, at: usize, c: char) -> bool {
-        let (Some(head), Some(tail)) = (self.text.get(..at), self.text.get(at + c.len_utf8()..))
-        else {
+        let (Some(head), Some(tail)) = (self.text.get(..at), self.text.get(at + c.len_utf8()..)) else {
             return false;
         };
         let before = head.chars().next_back();
@@ -42,16 +36,12 @@ impl<'a> Context<'a> {
             // A.5, A.6: Hebrew geresh and gershayim.
             '\u{5f3}' | '\u{5f4}' => before.is_some_and(|c| script(c) == Script::Hebrew),
             // A.7: Katakana middle dot.
-            '\u{30fb}' => self.has(&self.japanese, |c| {
-                matches!(script(c), Script::Hiragana | Script::Katakana | Script::Han)
-            }),
-            // A.8, A.9: one kind of Arabic digits only.
-            '\u{660}'..='\u{669}' => !self.has(&self.extended_digits, |c| {
-                matches!(c, '\u{6f0}'..='\u{6f9}')
-            }),
-            '\u{6f0}'..='\u{6f9}' => {
-                !self.has(&self.indic_digits, |c| matches!(c, '\u{660}'..='\u{669}'))
+            '\u{30fb}' => {
+                self.has(&self.japanese, |c| matches!(script(c), Script::Hiragana | Script::Katakana | Script::Han))
             }
+            // A.8, A.9: one kind of Arabic digits only.
+            '\u{660}'..='\u{669}' => !self.has(&self.extended_digits, |c| matches!(c, '\u{6f0}'..='\u{6f9}')),
+            '\u{6f0}'..='\u{6f9}' => !self.has(&self.indic_digits, |c| matches!(c, '\u{660}'..='\u{669}')),
             _ => false,
         }
     }
@@ -75,13 +65,8 @@ fn joins(head: &str, tail: &str) -> bool {
     let solid = |c: &char| joining.get(*c) != JoiningType::Transparent;
     let left = head.chars().rev().find(solid).map(|c| joining.get(c));
     let right = tail.chars().find(solid).map(|c| joining.get(c));
-    matches!(
-        left,
-        Some(JoiningType::LeftJoining | JoiningType::DualJoining)
-    ) && matches!(
-        right,
-        Some(JoiningType::RightJoining | JoiningType::DualJoining)
-    )
+    matches!(left, Some(JoiningType::LeftJoining | JoiningType::DualJoining))
+        && matches!(right, Some(JoiningType::RightJoining | JoiningType::DualJoining))
 }
 
 /// RFC 5893 §2, for a string with a right-to-left code point; others satisfy it (RFC 8265 §3.3.2).
@@ -96,14 +81,9 @@ pub(super) fn satisfies_bidi_rule(text: &str) -> bool {
     match bidi().next() {
         // Conditions 2, 3 and 4.
         Some(B::RightToLeft | B::ArabicLetter) => {
-            bidi().all(|class| {
-                matches!(class, B::RightToLeft | B::ArabicLetter | B::ArabicNumber)
-                    || is_weak(class)
-            }) && matches!(
-                last,
-                Some(B::RightToLeft | B::ArabicLetter | B::EuropeanNumber | B::ArabicNumber)
-            ) && !(bidi().any(|class| class == B::EuropeanNumber)
-                && bidi().any(|class| class == B::ArabicNumber))
+            bidi().all(|class| matches!(class, B::RightToLeft | B::ArabicLetter | B::ArabicNumber) || is_weak(class))
+                && matches!(last, Some(B::RightToLeft | B::ArabicLetter | B::EuropeanNumber | B::ArabicNumber))
+                && !(bidi().any(|class| class == B::EuropeanNumber) && bidi().any(|class| class == B::ArabicNumber))
         }
         // Condition 5: a left-to-right string has no right-to-left code point. Condition 1: nothing else comes first.
         _ => false,

@@ -1,8 +1,7 @@
 //! RFC 8264 §8 and §9: the derived property of a code point, and which strings the two string classes allow.
 
 use icu_properties::props::{
-    DefaultIgnorableCodePoint, GeneralCategory as Gc, HangulSyllableType, JoinControl,
-    NoncharacterCodePoint,
+    DefaultIgnorableCodePoint, GeneralCategory as Gc, HangulSyllableType, JoinControl, NoncharacterCodePoint,
 };
 use icu_properties::{CodePointMapData, CodePointSetData};
 
@@ -42,11 +41,7 @@ pub(super) fn allows(class: Class, text: &str) -> Result<(), Disallowed> {
         Property::Context => context.allows(at, c),
         Property::Disallowed | Property::Unassigned => false,
     });
-    if allowed && !text.is_empty() {
-        Ok(())
-    } else {
-        Err(Disallowed)
-    }
+    if allowed && !text.is_empty() { Ok(()) } else { Err(Disallowed) }
 }
 
 /// The algorithm of RFC 8264 §8, in its order. BackwardCompatible is empty.
@@ -56,9 +51,7 @@ pub(super) fn derive(c: char) -> Property {
         '\u{df}' | '\u{3c2}' | '\u{6fd}' | '\u{6fe}' | '\u{f0b}' | '\u{3007}' => Property::Valid,
         '\u{b7}' | '\u{375}' | '\u{5f3}' | '\u{5f4}' | '\u{30fb}' => Property::Context,
         '\u{660}'..='\u{669}' | '\u{6f0}'..='\u{6f9}' => Property::Context,
-        '\u{640}' | '\u{7fa}' | '\u{302e}' | '\u{302f}' | '\u{3031}'..='\u{3035}' | '\u{303b}' => {
-            Property::Disallowed
-        }
+        '\u{640}' | '\u{7fa}' | '\u{302e}' | '\u{302f}' | '\u{3031}'..='\u{3035}' | '\u{303b}' => Property::Disallowed,
         '!'..='~' => Property::Valid,
         _ => derive_by_category(c),
     }
@@ -88,13 +81,9 @@ fn derive_by_category(c: char) -> Property {
             | Gc::DecimalNumber
             | Gc::NonspacingMark
             | Gc::SpacingMark => Property::Valid,
-            Gc::TitlecaseLetter | Gc::LetterNumber | Gc::OtherNumber | Gc::EnclosingMark => {
-                Property::Freeform
-            }
+            Gc::TitlecaseLetter | Gc::LetterNumber | Gc::OtherNumber | Gc::EnclosingMark => Property::Freeform,
             Gc::SpaceSeparator => Property::Freeform,
-            Gc::MathSymbol | Gc::CurrencySymbol | Gc::ModifierSymbol | Gc::OtherSymbol => {
-                Property::Freeform
-            }
+            Gc::MathSymbol | Gc::CurrencySymbol | Gc::ModifierSymbol | Gc::OtherSymbol => Property::Freeform,
             Gc::ConnectorPunctuation
             | Gc::DashPunctuation
             | Gc::OpenPunctuation
@@ -110,9 +99,7 @@ fn derive_by_category(c: char) -> Property {
 fn is_old_hangul_jamo(c: char) -> bool {
     matches!(
         CodePointMapData::<HangulSyllableType>::new().get(c),
-        HangulSyllableType::LeadingJamo
-            | HangulSyllableType::VowelJamo
-            | HangulSyllableType::TrailingJamo
+        HangulSyllableType::LeadingJamo | HangulSyllableType::VowelJamo | HangulSyllableType::TrailingJamo
     )
 }
 

@@ -31,9 +31,7 @@ pub struct Login {
 
 impl std::fmt::Debug for Login {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Login")
-            .field("user", &self.user)
-            .finish_non_exhaustive()
+        f.debug_struct("Login").field("user", &self.user).finish_non_exhaustive()
     }
 }
 
@@ -83,9 +81,7 @@ pub struct ClientExchange {
 
 impl std::fmt::Debug for ClientExchange {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ClientExchange")
-            .field("mechanism", &self.mechanism)
-            .finish_non_exhaustive()
+        f.debug_struct("ClientExchange").field("mechanism", &self.mechanism).finish_non_exhaustive()
     }
 }
 
@@ -102,18 +98,8 @@ impl ClientExchange {
     ///
     /// # Errors
     /// When there is none, or the announcement was visibly tampered with.
-    pub fn new(
-        login: Login,
-        server: Server,
-        tls: bool,
-        bindings: &ChannelBindings,
-    ) -> Result<Self, ClientError> {
-        let offered = |mechanism: Mechanism| {
-            server
-                .mechanisms
-                .iter()
-                .any(|name| name == mechanism.name())
-        };
+    pub fn new(login: Login, server: Server, tls: bool, bindings: &ChannelBindings) -> Result<Self, ClientError> {
+        let offered = |mechanism: Mechanism| server.mechanisms.iter().any(|name| name == mechanism.name());
         // COMPAT: a server without XEP-0440 that offers -PLUS will know tls-server-end-point.
         let binding = bindings.types().find(|kind| {
             server.binding_types.iter().any(|name| name == kind.name())
@@ -129,31 +115,20 @@ impl ClientExchange {
                 mechanism => !mechanism.binds_channel() || binding.is_some(),
             })
             .ok_or(ClientError::NoMechanism)?;
-        let offers_binding = Mechanism::ALL
-            .into_iter()
-            .any(|mechanism| mechanism.binds_channel() && offered(mechanism));
+        let offers_binding =
+            Mechanism::ALL.into_iter().any(|mechanism| mechanism.binds_channel() && offered(mechanism));
         if !offers_binding && !server.binding_types.is_empty() {
             return Err(ClientError::Downgraded);
         }
         let (gs2_header, data) = match binding {
-            Some(kind) if mechanism.binds_channel() => {
-                (format!("p={},,", kind.name()), bindings.get(kind))
-            }
+            Some(kind) if mechanism.binds_channel() => (format!("p={},,", kind.name()), bindings.get(kind)),
             _ if bindings.is_empty() || offers_binding => ("n,,".to_owned(), None),
             _ => ("y,,".to_owned(), None),
         };
         let mut binding = gs2_header.clone().into_bytes();
         binding.extend_from_slice(data.map(Secret::expose).unwrap_or_default());
         let nonce = random_nonce().ok_or(ClientError::NoRandomness)?;
-        Ok(Self {
-            mechanism,
-            login,
-            server,
-            binding,
-            gs2_header,
-            nonce,
-            state: State::Begun,
-        })
+        Ok(Self { mechanism, login, server, binding, gs2_header, nonce, state: State::Begun })
     }
 
     /// The mechanism chosen.
@@ -206,9 +181,7 @@ impl ClientExchange {
     pub fn success(self, message: Option<&[u8]>) -> Result<(), ClientError> {
         match self.state {
             State::Proven => Ok(()),
-            State::WantLast { signature } => {
-                check_signature(&signature, message.unwrap_or_default())
-            }
+            State::WantLast { signature } => check_signature(&signature, message.unwrap_or_default()),
             State::Begun | State::WantFirst { .. } => Err(ClientError::ServerNotProven),
         }
     }
@@ -217,17 +190,11 @@ impl ClientExchange {
         let hash = self.mechanism.hash().ok_or(ClientError::Malformed)?;
         let text = std::str::from_utf8(message).map_err(|_| ClientError::Malformed)?;
         let first = ServerFirst::parse(text).ok_or(ClientError::Malformed)?;
-        let ours = first
-            .nonce
-            .strip_prefix(&self.nonce)
-            .is_some_and(|rest| !rest.is_empty());
+        let ours = first.nonce.strip_prefix(&self.nonce).is_some_and(|rest| !rest.is_empty());
         if !ours || first.salt.is_empty() || !(1..=MAX_ITERATIONS).contains(&first.iterations) {
             return Err(ClientError::Malformed);
         }
-        if first
-            .downgrade_hash
-            .is_some_and(|sent| sent != self.downgrade_hash(hash))
-        {
+        if first.downgrade_hash.is_some_and(|sent| sent != self.downgrade_hash(hash)) {
             return Err(ClientError::Downgraded);
         }
         let password = prepare_password(&self.login.password).map_err(|_| ClientError::Password)?;
@@ -236,36 +203,16 @@ impl ClientExchange {
         let stored_key = hash.digest(client_key.expose());
         let server_key = hash.hmac(salted.expose(), &[b"Server Key"]);
         let without_proof = format!("c={},r={}", BASE64.encode(&self.binding), first.nonce);
-        let auth_message = [
-            bare.as_bytes(),
-            b",",
-            message,
-            b",",
-            without_proof.as_bytes(),
-        ];
+        let auth_message = [bare.as_bytes(), b",", message, b",", without_proof.as_bytes()];
         let signature = hash.hmac(stored_key.expose(), &auth_message);
-        let proof: Vec<u8> = client_key
-            .expose()
-            .iter()
-            .zip(signature.expose())
-            .map(|(a, b)| a ^ b)
-            .collect();
-        self.state = State::WantLast {
-            signature: hash.hmac(server_key.expose(), &auth_message),
-        };
+        let proof: Vec<u8> = client_key.expose().iter().zip(signature.expose()).map(|(a, b)| a ^ b).collect();
+        self.state = State::WantLast { signature: hash.hmac(server_key.expose(), &auth_message) };
         Ok(format!("{without_proof},p={}", BASE64.encode(proof)).into_bytes())
     }
 
     fn downgrade_hash(&self, hash: Hash) -> String {
-        let Server {
-            mechanisms,
-            binding_types,
-        } = &self.server;
-        downgrade_hash(
-            hash,
-            mechanisms.iter().map(String::as_str),
-            binding_types.iter().map(String::as_str),
-        )
+        let Server { mechanisms, binding_types } = &self.server;
+        downgrade_hash(hash, mechanisms.iter().map(String::as_str), binding_types.iter().map(String::as_str))
     }
 }
 
@@ -275,9 +222,5 @@ fn check_signature(expected: &Secret, message: &[u8]) -> Result<(), ClientError>
         .and_then(|text| text.split(',').next()?.strip_prefix("v="))
         .and_then(|text| BASE64.decode(text).ok())
         .ok_or(ClientError::ServerNotProven)?;
-    if expected.matches(&signature) {
-        Ok(())
-    } else {
-        Err(ClientError::ServerNotProven)
-    }
+    if expected.matches(&signature) { Ok(()) } else { Err(ClientError::ServerNotProven) }
 }

@@ -130,12 +130,7 @@ impl ScramKeys {
     ///
     /// # Errors
     /// When the password is empty or holds characters no password may hold.
-    pub fn derive(
-        hash: Hash,
-        password: &str,
-        salt: &[u8],
-        iterations: u32,
-    ) -> Result<Self, PasswordError> {
+    pub fn derive(hash: Hash, password: &str, salt: &[u8], iterations: u32) -> Result<Self, PasswordError> {
         let password = prepare_password(password)?;
         let salted = hash.salted_password(password.as_bytes(), salt, iterations);
         let client_key = hash.hmac(salted.expose(), &[b"Client Key"]);
@@ -183,10 +178,7 @@ impl Credentials {
     /// would tell an unknown user from a known one.
     pub fn fake(server_secret: &[u8], user: &str, iterations: u32) -> Self {
         let derive = |hash: Hash, purpose: &[u8]| {
-            let mut salt = Hash::Sha256
-                .hmac(server_secret, &[purpose, b" salt\0", user.as_bytes()])
-                .expose()
-                .to_vec();
+            let mut salt = Hash::Sha256.hmac(server_secret, &[purpose, b" salt\0", user.as_bytes()]).expose().to_vec();
             salt.truncate(SALT_BYTES);
             let key = |name: &[u8]| {
                 let long = Hash::Sha256.hmac(server_secret, &[purpose, name, user.as_bytes()]);
@@ -199,10 +191,7 @@ impl Credentials {
                 server_key: key(b" server\0"),
             }
         };
-        Self {
-            sha256: derive(Hash::Sha256, b"SHA-256"),
-            sha1: derive(Hash::Sha1, b"SHA-1"),
-        }
+        Self { sha256: derive(Hash::Sha256, b"SHA-256"), sha1: derive(Hash::Sha1, b"SHA-1") }
     }
 
     /// Whether this is the password the keys were made of. As expensive as making them; takes
@@ -236,9 +225,7 @@ pub enum PasswordError {
 pub(super) fn prepare_password(password: &str) -> Result<Zeroizing<String>, PasswordError> {
     // COMPAT: clients still speak the SASLprep of RFC 5802. The two agree wherever NFC and NFKC
     // do, which is all but compatibility characters such as ligatures.
-    opaque_string(password)
-        .map(|prepared| Zeroizing::new(prepared.into_owned()))
-        .map_err(|_| PasswordError::Forbidden)
+    opaque_string(password).map(|prepared| Zeroizing::new(prepared.into_owned())).map_err(|_| PasswordError::Forbidden)
 }
 
 #[cfg(test)]

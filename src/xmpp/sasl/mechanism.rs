@@ -27,14 +27,8 @@ pub enum Mechanism {
 
 impl Mechanism {
     /// All of them, the strongest first.
-    pub const ALL: [Self; 6] = [
-        Self::External,
-        Self::ScramSha256Plus,
-        Self::ScramSha1Plus,
-        Self::ScramSha256,
-        Self::ScramSha1,
-        Self::Plain,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::External, Self::ScramSha256Plus, Self::ScramSha1Plus, Self::ScramSha256, Self::ScramSha1, Self::Plain];
 
     /// The name registered with IANA.
     pub const fn name(self) -> &'static str {
@@ -50,9 +44,7 @@ impl Mechanism {
 
     /// The mechanism of that name, which is compared exactly.
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|mechanism| mechanism.name() == name)
+        Self::ALL.into_iter().find(|mechanism| mechanism.name() == name)
     }
 
     /// Whether the exchange proves that both ends see the same TLS channel.
@@ -126,9 +118,7 @@ impl ChannelBindings {
 
     /// The types this session has, the strongest first.
     pub fn types(&self) -> impl Iterator<Item = BindingType> + '_ {
-        BindingType::ALL
-            .into_iter()
-            .filter(|kind| self.get(*kind).is_some())
+        BindingType::ALL.into_iter().filter(|kind| self.get(*kind).is_some())
     }
 
     /// Whether no type can be used.
@@ -150,17 +140,9 @@ pub struct Policy {
 
 impl Policy {
     /// Every mechanism that is safe on the stream at hand.
-    pub const CLIENTS: Self = Self {
-        plain: true,
-        sha1: true,
-        passwords: true,
-    };
+    pub const CLIENTS: Self = Self { plain: true, sha1: true, passwords: true };
     /// EXTERNAL alone.
-    pub const SERVERS: Self = Self {
-        plain: false,
-        sha1: false,
-        passwords: false,
-    };
+    pub const SERVERS: Self = Self { plain: false, sha1: false, passwords: false };
 }
 
 /// What a server offers on one stream, in one place: nothing else is ever accepted.
@@ -174,12 +156,7 @@ pub struct Offer {
 impl Offer {
     /// Computes the offer. `tls` says whether the stream is inside TLS; `external` lists the
     /// identities that the peer's certificate proves.
-    pub fn new(
-        policy: Policy,
-        tls: bool,
-        bindings: ChannelBindings,
-        external: Vec<BareJid>,
-    ) -> Self {
+    pub fn new(policy: Policy, tls: bool, bindings: ChannelBindings, external: Vec<BareJid>) -> Self {
         let bound = !bindings.is_empty();
         let allowed = |mechanism: &Mechanism| match mechanism {
             Mechanism::External => tls && !external.is_empty(),
@@ -190,11 +167,7 @@ impl Offer {
             Mechanism::Plain => policy.passwords && policy.plain && tls,
         };
         let mechanisms = Mechanism::ALL.into_iter().filter(allowed).collect();
-        Self {
-            mechanisms,
-            bindings,
-            external,
-        }
+        Self { mechanisms, bindings, external }
     }
 
     /// The mechanisms, the strongest first.
@@ -205,11 +178,7 @@ impl Offer {
     /// The channel binding types to announce by XEP-0440, the strongest first; none when no
     /// mechanism offered would use them.
     pub fn binding_types(&self) -> Vec<BindingType> {
-        if self.binds_channel() {
-            self.bindings.types().collect()
-        } else {
-            Vec::new()
-        }
+        if self.binds_channel() { self.bindings.types().collect() } else { Vec::new() }
     }
 
     /// Whether a mechanism of that name is offered.
@@ -222,17 +191,11 @@ impl Offer {
     }
 
     pub(super) fn binds_channel(&self) -> bool {
-        self.mechanisms
-            .iter()
-            .any(|mechanism| mechanism.binds_channel())
+        self.mechanisms.iter().any(|mechanism| mechanism.binds_channel())
     }
 
     pub(super) fn binding(&self, kind: BindingType) -> Option<&Secret> {
-        if self.binds_channel() {
-            self.bindings.get(kind)
-        } else {
-            None
-        }
+        if self.binds_channel() { self.bindings.get(kind) } else { None }
     }
 
     pub(super) fn downgrade_hash(&self, hash: Hash) -> String {
@@ -266,33 +229,18 @@ mod tests {
     use super::*;
 
     fn bound() -> ChannelBindings {
-        ChannelBindings {
-            exporter: Some(Secret::new(&[1; 32])),
-            end_point: Some(Secret::new(&[2; 32])),
-        }
+        ChannelBindings { exporter: Some(Secret::new(&[1; 32])), end_point: Some(Secret::new(&[2; 32])) }
     }
 
     fn names(offer: &Offer) -> String {
-        offer
-            .mechanisms()
-            .iter()
-            .map(|m| m.name())
-            .collect::<Vec<_>>()
-            .join(" ")
+        offer.mechanisms().iter().map(|m| m.name()).collect::<Vec<_>>().join(" ")
     }
 
     #[test]
     fn a2_offer_follows_the_channel() {
         let check = |policy, tls, bindings, external, expected: &str| {
-            let external = if external {
-                vec![BareJid::new("a.example").unwrap()]
-            } else {
-                vec![]
-            };
-            assert_eq!(
-                names(&Offer::new(policy, tls, bindings, external)),
-                expected
-            );
+            let external = if external { vec![BareJid::new("a.example").unwrap()] } else { vec![] };
+            assert_eq!(names(&Offer::new(policy, tls, bindings, external)), expected);
         };
         let none = ChannelBindings::default;
         check(
@@ -302,40 +250,10 @@ mod tests {
             false,
             "SCRAM-SHA-256-PLUS SCRAM-SHA-1-PLUS SCRAM-SHA-256 SCRAM-SHA-1 PLAIN",
         );
-        check(
-            Policy::CLIENTS,
-            true,
-            none(),
-            false,
-            "SCRAM-SHA-256 SCRAM-SHA-1 PLAIN",
-        );
-        check(
-            Policy::CLIENTS,
-            false,
-            none(),
-            true,
-            "SCRAM-SHA-256 SCRAM-SHA-1",
-        );
-        check(
-            Policy {
-                plain: false,
-                ..Policy::CLIENTS
-            },
-            true,
-            none(),
-            true,
-            "EXTERNAL SCRAM-SHA-256 SCRAM-SHA-1",
-        );
-        check(
-            Policy {
-                sha1: false,
-                ..Policy::CLIENTS
-            },
-            true,
-            none(),
-            false,
-            "SCRAM-SHA-256 PLAIN",
-        );
+        check(Policy::CLIENTS, true, none(), false, "SCRAM-SHA-256 SCRAM-SHA-1 PLAIN");
+        check(Policy::CLIENTS, false, none(), true, "SCRAM-SHA-256 SCRAM-SHA-1");
+        check(Policy { plain: false, ..Policy::CLIENTS }, true, none(), true, "EXTERNAL SCRAM-SHA-256 SCRAM-SHA-1");
+        check(Policy { sha1: false, ..Policy::CLIENTS }, true, none(), false, "SCRAM-SHA-256 PLAIN");
         check(Policy::SERVERS, true, bound(), true, "EXTERNAL");
         check(Policy::SERVERS, true, bound(), false, "");
         let servers = Offer::new(Policy::SERVERS, true, bound(), Vec::new());

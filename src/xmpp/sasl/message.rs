@@ -77,12 +77,7 @@ impl<'a> ClientFinal<'a> {
         let binding = attributes.next()?.strip_prefix("c=")?;
         let nonce = nonce(attributes.next()?.strip_prefix("r=")?)?;
         let (binding, proof) = (BASE64.decode(binding).ok()?, BASE64.decode(proof).ok()?);
-        attributes.all(is_attribute).then_some(Self {
-            binding,
-            nonce,
-            proof,
-            without_proof,
-        })
+        attributes.all(is_attribute).then_some(Self { binding, nonce, proof, without_proof })
     }
 }
 
@@ -103,16 +98,9 @@ impl<'a> ServerFirst<'a> {
         let salt = BASE64.decode(attributes.next()?.strip_prefix("s=")?).ok()?;
         let iterations = attributes.next()?.strip_prefix("i=")?.parse().ok()?;
         let rest: Vec<_> = attributes.collect();
-        let downgrade_hash = rest
-            .iter()
-            .find_map(|attribute| attribute.strip_prefix("h="));
+        let downgrade_hash = rest.iter().find_map(|attribute| attribute.strip_prefix("h="));
         let whole = rest.iter().all(|attribute| is_attribute(attribute));
-        whole.then_some(Self {
-            nonce,
-            salt,
-            iterations,
-            downgrade_hash,
-        })
+        whole.then_some(Self { nonce, salt, iterations, downgrade_hash })
     }
 }
 
@@ -210,14 +198,9 @@ mod tests {
         assert_eq!(last.binding, b"n,,");
         assert_eq!((last.nonce, last.proof.len()), ("xy", 3));
         assert_eq!(last.without_proof, "c=biws,r=xy,q=1");
-        for bad in [
-            "",
-            "c=biws,r=xy",
-            "r=xy,c=biws,p=AAAA",
-            "c=b!,r=x,p=AAAA",
-            "c=biws,r=x,p=A",
-            "c=biws,r=x,p=AAAA,q=1",
-        ] {
+        for bad in
+            ["", "c=biws,r=xy", "r=xy,c=biws,p=AAAA", "c=b!,r=x,p=AAAA", "c=biws,r=x,p=A", "c=biws,r=x,p=AAAA,q=1"]
+        {
             assert!(ClientFinal::parse(bad).is_none(), "{bad:?}");
         }
     }
@@ -226,24 +209,9 @@ mod tests {
     fn plain_has_two_nuls() {
         let plain = Plain::parse("\0user\0pass word").unwrap();
         assert_eq!(plain.authzid, None);
-        assert_eq!(
-            (plain.user.as_str(), plain.password.as_str()),
-            ("user", "pass word")
-        );
-        assert_eq!(
-            Plain::parse("a\0b\0c").unwrap().authzid.as_deref(),
-            Some("a")
-        );
-        for bad in [
-            "",
-            "\0",
-            "\0user",
-            "user\0pass",
-            "\0\0pass",
-            "\0user\0",
-            "\0user\0pass\0",
-            "\0a\0b\0c",
-        ] {
+        assert_eq!((plain.user.as_str(), plain.password.as_str()), ("user", "pass word"));
+        assert_eq!(Plain::parse("a\0b\0c").unwrap().authzid.as_deref(), Some("a"));
+        for bad in ["", "\0", "\0user", "user\0pass", "\0\0pass", "\0user\0", "\0user\0pass\0", "\0a\0b\0c"] {
             assert!(Plain::parse(bad).is_none(), "{bad:?}");
         }
     }

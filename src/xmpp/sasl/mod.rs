@@ -42,9 +42,7 @@ pub fn decode(text: &str) -> Result<Vec<u8>, SaslError> {
     match text.trim_ascii() {
         // COMPAT: some clients write an empty response as they would an empty initial response.
         "=" => Ok(Vec::new()),
-        text => BASE64
-            .decode(text)
-            .map_err(|_| SaslCondition::IncorrectEncoding.into()),
+        text => BASE64.decode(text).map_err(|_| SaslCondition::IncorrectEncoding.into()),
     }
 }
 

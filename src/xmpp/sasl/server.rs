@@ -65,11 +65,7 @@ enum State {
 /// Waits for the keys of its account.
 enum Pending {
     Plain(Zeroizing<String>),
-    Scram {
-        hash: Hash,
-        first: ClientFirst,
-        binding: Vec<u8>,
-    },
+    Scram { hash: Hash, first: ClientFirst, binding: Vec<u8> },
     External,
 }
 
@@ -93,9 +89,7 @@ impl Exchange {
     /// `invalid-mechanism` for anything that is not in the offer; `temporary-auth-failure` when
     /// the operating system gives no random bytes.
     pub fn new(offer: &Offer, host: &BareJid, mechanism: &str) -> Result<Self, SaslError> {
-        let mechanism = offer
-            .find(mechanism)
-            .ok_or(SaslCondition::InvalidMechanism)?;
+        let mechanism = offer.find(mechanism).ok_or(SaslCondition::InvalidMechanism)?;
         Ok(Self {
             mechanism,
             offer: offer.clone(),
@@ -113,13 +107,7 @@ impl Exchange {
 
     /// Whether the answer to [`Step::NeedKeys`] will cost a password hash, some milliseconds of CPU.
     pub fn is_expensive(&self) -> bool {
-        matches!(
-            &self.state,
-            State::WantKeys {
-                pending: Pending::Plain(_),
-                ..
-            }
-        )
+        matches!(&self.state, State::WantKeys { pending: Pending::Plain(_), .. })
     }
 
     /// Takes a message of the client: the initial response, or `None` when there was none, then
@@ -147,27 +135,18 @@ impl Exchange {
     /// # Errors
     /// The failure to send; the exchange is over then.
     pub fn keys(&mut self, keys: Option<Credentials>, decoy: &Decoy) -> Result<Step, SaslError> {
-        let State::WantKeys { user, pending } = std::mem::replace(&mut self.state, State::Over)
-        else {
+        let State::WantKeys { user, pending } = std::mem::replace(&mut self.state, State::Over) else {
             return Err(SaslCondition::TemporaryAuthFailure.into());
         };
         let known = keys.is_some();
-        let keys = keys.unwrap_or_else(|| {
-            Credentials::fake(decoy.secret.expose(), user.as_str(), decoy.iterations)
-        });
+        let keys = keys.unwrap_or_else(|| Credentials::fake(decoy.secret.expose(), user.as_str(), decoy.iterations));
         match pending {
             Pending::External if known => success(user, None),
             Pending::External => Err(SaslCondition::NotAuthorized.into()),
             // The password is hashed whether or not the account exists.
-            Pending::Plain(password) if keys.verify_password(&password) & known => {
-                success(user, None)
-            }
+            Pending::Plain(password) if keys.verify_password(&password) & known => success(user, None),
             Pending::Plain(_) => Err(SaslCondition::NotAuthorized.into()),
-            Pending::Scram {
-                hash,
-                first,
-                binding,
-            } => {
+            Pending::Scram { hash, first, binding } => {
                 let keys = keys.for_hash(hash).clone();
                 let nonce = format!("{}{}", first.nonce, self.nonce);
                 let salt = BASE64.encode(&keys.salt);
@@ -202,10 +181,7 @@ impl Exchange {
                 server => return success(server, None),
             },
         };
-        self.state = State::WantKeys {
-            user: user.clone(),
-            pending,
-        };
+        self.state = State::WantKeys { user: user.clone(), pending };
         Ok(Step::NeedKeys(user))
     }
 
@@ -221,12 +197,10 @@ impl Exchange {
         match (&first.flag, self.mechanism.binds_channel()) {
             (BindingFlag::Used(kind), true) => {
                 let kind = BindingType::from_name(kind);
-                let data = kind
-                    .and_then(|kind| self.offer.binding(kind))
-                    .ok_or_else(|| {
-                        SaslError::from(SaslCondition::MalformedRequest)
-                            .with_text("This type of channel binding was not offered.")
-                    })?;
+                let data = kind.and_then(|kind| self.offer.binding(kind)).ok_or_else(|| {
+                    SaslError::from(SaslCondition::MalformedRequest)
+                        .with_text("This type of channel binding was not offered.")
+                })?;
                 binding.extend_from_slice(data.expose());
             }
             (BindingFlag::Unsupported, false) => {}
@@ -243,22 +217,14 @@ impl Exchange {
             }
         }
         let user = self.account(&first.user, first.authzid.as_deref())?;
-        Ok((
-            user,
-            Pending::Scram {
-                hash,
-                first,
-                binding,
-            },
-        ))
+        Ok((user, Pending::Scram { hash, first, binding }))
     }
 
     /// The account that authenticates, when it asks to act as itself and as nobody else.
     fn account(&self, user: &str, authzid: Option<&str>) -> Result<BareJid, SaslError> {
         // A name that no account can have gets the answer of a wrong password.
-        let user = Jid::from_parts(Some(user), self.host.domainpart(), None)
-            .map_err(|_| SaslCondition::NotAuthorized)?
-            .bare();
+        let user =
+            Jid::from_parts(Some(user), self.host.domainpart(), None).map_err(|_| SaslCondition::NotAuthorized)?.bare();
         match authzid {
             None => Ok(user),
             Some(authzid) if BareJid::new(authzid).is_ok_and(|authzid| authzid == user) => Ok(user),
@@ -275,9 +241,7 @@ impl Exchange {
                 _ => None,
             }
         } else {
-            BareJid::new(authzid)
-                .ok()
-                .filter(|authzid| proven.contains(authzid))
+            BareJid::new(authzid).ok().filter(|authzid| proven.contains(authzid))
         };
         identity
             .filter(|jid| jid.localpart().is_none() || jid.domainpart() == self.host.domainpart())
@@ -296,22 +260,12 @@ impl WantProof {
             last.without_proof.as_bytes(),
         ];
         let signature = self.hash.hmac(self.keys.stored_key.expose(), &auth_message);
-        let client_key: Zeroizing<Vec<u8>> = Zeroizing::new(
-            signature
-                .expose()
-                .iter()
-                .zip(&last.proof)
-                .map(|(a, b)| a ^ b)
-                .collect(),
-        );
+        let client_key: Zeroizing<Vec<u8>> =
+            Zeroizing::new(signature.expose().iter().zip(&last.proof).map(|(a, b)| a ^ b).collect());
         // All four are computed whatever the others say, so that the time tells nothing.
-        let proven = self
-            .keys
-            .stored_key
-            .ct_matches(self.hash.digest(&client_key).expose())
+        let proven = self.keys.stored_key.ct_matches(self.hash.digest(&client_key).expose())
             & last.proof.len().ct_eq(&self.hash.size());
-        let same_stream =
-            last.binding.ct_eq(&self.binding) & last.nonce.as_bytes().ct_eq(self.nonce.as_bytes());
+        let same_stream = last.binding.ct_eq(&self.binding) & last.nonce.as_bytes().ct_eq(self.nonce.as_bytes());
         if bool::from(proven & same_stream) & self.known {
             let signature = self.hash.hmac(self.keys.server_key.expose(), &auth_message);
             let data = format!("v={}", BASE64.encode(signature.expose()));
@@ -337,8 +291,5 @@ fn text(message: &[u8]) -> Result<&str, SaslError> {
 }
 
 fn success(identity: BareJid, data: Option<Vec<u8>>) -> Result<Step, SaslError> {
-    Ok(Step::Success {
-        identity: identity.into(),
-        data,
-    })
+    Ok(Step::Success { identity: identity.into(), data })
 }

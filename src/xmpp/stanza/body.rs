@@ -49,11 +49,7 @@ pub(crate) struct Child {
 impl Child {
     fn moved(&self, offset: i64) -> Self {
         let moved = |range: &Range<u32>| shift(range.start, offset)..shift(range.end, offset);
-        Self {
-            whole: moved(&self.whole),
-            name: moved(&self.name),
-            ns: self.ns.as_ref().map(moved),
-        }
+        Self { whole: moved(&self.whole), name: moved(&self.name), ns: self.ns.as_ref().map(moved) }
     }
 }
 
@@ -63,9 +59,7 @@ fn shift(at: u32, offset: i64) -> u32 {
 
 fn slice<'b>(bytes: &'b [u8], range: &Range<u32>) -> &'b [u8] {
     let at = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
-    bytes
-        .get(at(range.start)..at(range.end))
-        .unwrap_or_default()
+    bytes.get(at(range.start)..at(range.end)).unwrap_or_default()
 }
 
 /// The bytes have been checked as a whole; names and namespaces begin and end with ASCII quotes, spaces and brackets.
@@ -75,12 +69,7 @@ fn text<'b>(bytes: &'b [u8], range: &Range<u32>) -> &'b str {
 
 impl Raw {
     pub(super) const fn new(bytes: Bytes, content: Range<u32>, children: Children) -> Self {
-        Self {
-            bytes,
-            content,
-            children,
-            elements: OnceLock::new(),
-        }
+        Self { bytes, content, children, elements: OnceLock::new() }
     }
 
     pub(super) fn content(&self) -> &[u8] {
@@ -89,10 +78,7 @@ impl Raw {
 
     fn names(&self) -> impl Iterator<Item = (&str, &str)> {
         self.children.iter().map(|child| {
-            let ns = child
-                .ns
-                .as_ref()
-                .map_or(ns::CLIENT, |ns| text(&self.bytes, ns));
+            let ns = child.ns.as_ref().map_or(ns::CLIENT, |ns| text(&self.bytes, ns));
             (ns, text(&self.bytes, &child.name))
         })
     }
@@ -129,11 +115,7 @@ impl Raw {
         element.write(&mut bytes, ns::CLIENT);
 
         let offset = -i64::from(self.content.start);
-        let mut children: Children = self
-            .children
-            .iter()
-            .map(|child| child.moved(offset))
-            .collect();
+        let mut children: Children = self.children.iter().map(|child| child.moved(offset)).collect();
         let start = u32::try_from(content.len()).ok()?;
         let end = u32::try_from(bytes.len()).ok()?;
         let name = start + 1..start + 1 + u32::try_from(element.name().len()).ok()?;
@@ -143,15 +125,9 @@ impl Raw {
             let at = name.end + u32::try_from(" xmlns='".len()).ok()?;
             Some(at..at + u32::try_from(element.ns().len()).ok()?)
         };
-        let as_read = text(&bytes, &name) == element.name()
-            && ns
-                .as_ref()
-                .is_none_or(|ns| text(&bytes, ns) == element.ns());
-        children.push(Child {
-            whole: start..end,
-            name,
-            ns,
-        });
+        let as_read =
+            text(&bytes, &name) == element.name() && ns.as_ref().is_none_or(|ns| text(&bytes, ns) == element.ns());
+        children.push(Child { whole: start..end, name, ns });
         as_read.then(|| Body::from_written(bytes, children))
     }
 }
@@ -160,19 +136,13 @@ impl Body {
     /// A body of `bytes` that hold nothing but `children`.
     fn from_written(bytes: Vec<u8>, children: Children) -> Self {
         match u32::try_from(bytes.len()) {
-            Ok(len) if len > 0 => {
-                Self::Raw(Arc::new(Raw::new(Bytes::from(bytes), 0..len, children)))
-            }
+            Ok(len) if len > 0 => Self::Raw(Arc::new(Raw::new(Bytes::from(bytes), 0..len, children))),
             _ => Self::Empty,
         }
     }
 
     pub(super) fn edited(elements: Vec<Element>) -> Self {
-        if elements.is_empty() {
-            Self::Empty
-        } else {
-            Self::Edited(Arc::new(elements))
-        }
+        if elements.is_empty() { Self::Empty } else { Self::Edited(Arc::new(elements)) }
     }
 
     pub(super) fn elements(&self) -> &[Element] {
@@ -235,13 +205,11 @@ impl Body {
         match self {
             Self::Empty => 0,
             Self::Raw(raw) => {
-                let kept: SmallVec<[bool; 16]> =
-                    raw.names().map(|(ns, name)| keep(ns, name)).collect();
+                let kept: SmallVec<[bool; 16]> = raw.names().map(|(ns, name)| keep(ns, name)).collect();
                 self.keep(&kept)
             }
             Self::Edited(elements) => {
-                let kept: SmallVec<[bool; 16]> =
-                    elements.iter().map(|e| keep(e.ns(), e.name())).collect();
+                let kept: SmallVec<[bool; 16]> = elements.iter().map(|e| keep(e.ns(), e.name())).collect();
                 self.keep(&kept)
             }
         }

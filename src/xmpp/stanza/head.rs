@@ -126,9 +126,7 @@ impl Kind {
     pub const fn is_error(self) -> bool {
         matches!(
             self,
-            Self::Message(MessageType::Error)
-                | Self::Presence(PresenceType::Error)
-                | Self::Iq(IqType::Error)
+            Self::Message(MessageType::Error) | Self::Presence(PresenceType::Error) | Self::Iq(IqType::Error)
         )
     }
 }
@@ -136,13 +134,7 @@ impl Kind {
 impl Head {
     /// A start tag without attributes.
     pub const fn new(kind: Kind) -> Self {
-        Self {
-            kind,
-            to: None,
-            from: None,
-            id: None,
-            lang: None,
-        }
+        Self { kind, to: None, from: None, id: None, lang: None }
     }
 
     /// Writes the start tag up to, not including, its `>` or `/>`.

@@ -38,11 +38,6 @@ impl Stanza {
     }
 
     fn reply_head(&self, kind: Kind) -> Head {
-        Head {
-            to: self.head.from.clone(),
-            from: self.head.to.clone(),
-            id: self.head.id.clone(),
-            ..Head::new(kind)
-        }
+        Head { to: self.head.from.clone(), from: self.head.to.clone(), id: self.head.id.clone(), ..Head::new(kind) }
     }
 }

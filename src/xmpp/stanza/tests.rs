@@ -34,20 +34,12 @@ fn names_are_known_without_parsing() {
         assert_eq!(stanza.payload_name(), Some((ns::CLIENT, "body")));
         assert_eq!(stanza.child_count(), 4);
         assert!(
-            stanza.has("body", ns::CLIENT)
-                && stanza.has("stanza-id", ns::SID)
-                && stanza.has("active", ns::CHATSTATES)
+            stanza.has("body", ns::CLIENT) && stanza.has("stanza-id", ns::SID) && stanza.has("active", ns::CHATSTATES)
         );
         assert!(!stanza.has("body", ns::SID) && !stanza.has("stanza-id", ns::CLIENT));
         assert!(stanza.has_ns(ns::SID) && !stanza.has_ns("urn:x"));
-        assert_eq!(
-            stanza.find("stanza-id", ns::SID).and_then(|e| e.get("id")),
-            Some("f")
-        );
-        assert_eq!(
-            stanza.payload().map(Element::content).as_deref(),
-            Some("a<b")
-        );
+        assert_eq!(stanza.find("stanza-id", ns::SID).and_then(|e| e.get("id")), Some("f"));
+        assert_eq!(stanza.payload().map(Element::content).as_deref(), Some("a<b"));
         assert!(stanza.find("x", ns::CLIENT).is_none());
     }
 }
@@ -56,28 +48,16 @@ fn names_are_known_without_parsing() {
 fn c3_server_owned_elements_are_stripped_in_every_spelling() {
     for mut stanza in both() {
         let raw = stanza.is_raw();
-        assert_eq!(
-            stanza.strip(&[(ns::MAM, "result"), (ns::CARBONS, "received")]),
-            0
-        );
-        assert_eq!(
-            stanza.strip(&[(ns::MAM, "result"), (ns::SID, "stanza-id")]),
-            2
-        );
+        assert_eq!(stanza.strip(&[(ns::MAM, "result"), (ns::CARBONS, "received")]), 0);
+        assert_eq!(stanza.strip(&[(ns::MAM, "result"), (ns::SID, "stanza-id")]), 2);
         assert_eq!(stanza.is_raw(), raw);
         assert!(!stanza.has_ns(ns::SID));
-        assert_eq!(
-            stanza.find("active", ns::CHATSTATES).map(Element::name),
-            Some("active")
-        );
+        assert_eq!(stanza.find("active", ns::CHATSTATES).map(Element::name), Some("active"));
         assert_eq!(
             written(&stanza),
             "<message type='chat' to='juliet@example.org' from='romeo@example.org/1' id='1'><body>a&lt;b</body><active xmlns='http://jabber.org/protocol/chatstates'/></message>"
         );
-        assert_eq!(
-            stanza.strip(&[(ns::CHATSTATES, "active"), (ns::CLIENT, "body")]),
-            2
-        );
+        assert_eq!(stanza.strip(&[(ns::CHATSTATES, "active"), (ns::CLIENT, "body")]), 2);
         assert_eq!(stanza.child_count(), 0);
         assert!(written(&stanza).ends_with("id='1'/>"));
     }
@@ -89,10 +69,7 @@ fn c3_only_those_are_stripped_that_claim_to_be_ours() {
         let ours = |e: &Element| e.is("stanza-id", ns::SID) && e.get("by") == Some("example.org");
         assert_eq!(stanza.retain_elements(|e| !ours(e)), 1);
         assert_eq!(stanza.retain_elements(|e| !ours(e)), 0);
-        assert_eq!(
-            stanza.find("stanza-id", ns::SID).and_then(|e| e.get("by")),
-            Some("other.org")
-        );
+        assert_eq!(stanza.find("stanza-id", ns::SID).and_then(|e| e.get("by")), Some("other.org"));
         assert_eq!(stanza.retain(|_, name| name == "body"), 2);
         assert_eq!(stanza.payload_name(), Some((ns::CLIENT, "body")));
     }
@@ -106,30 +83,16 @@ fn what_is_appended_is_found_and_bytes_stay_bytes() {
         stanza.append(Element::new("stanza-id", "urn:new").attr("by", "<&>"));
         stanza.append(Element::new("subject", ns::CLIENT).text("x"));
         stanza.append(Element::new("none", ""));
-        assert_eq!(
-            (stanza.is_raw(), stanza.child_count(), before.child_count()),
-            (raw, 7, 4)
-        );
+        assert_eq!((stanza.is_raw(), stanza.child_count(), before.child_count()), (raw, 7, 4));
         assert!(
             stanza.has("body", ns::CLIENT)
                 && stanza.has("stanza-id", "urn:new")
                 && stanza.has("subject", ns::CLIENT)
                 && stanza.has("none", "")
         );
-        assert_eq!(
-            stanza
-                .find("stanza-id", "urn:new")
-                .and_then(|e| e.get("by")),
-            Some("<&>")
-        );
+        assert_eq!(stanza.find("stanza-id", "urn:new").and_then(|e| e.get("by")), Some("<&>"));
         assert_eq!(stanza.strip(&[("urn:new", "stanza-id")]), 1);
-        assert_eq!(
-            stanza
-                .find("subject", ns::CLIENT)
-                .map(Element::content)
-                .as_deref(),
-            Some("x")
-        );
+        assert_eq!(stanza.find("subject", ns::CLIENT).map(Element::content).as_deref(), Some("x"));
         assert!(written(&stanza).ends_with("<subject>x</subject><none xmlns=''/></message>"));
         let again: Stanza = written(&stanza).parse().unwrap();
         assert_eq!(again, stanza);
@@ -156,9 +119,8 @@ fn clones_share_until_one_is_changed() {
 
 #[test]
 fn the_recipient_may_differ_per_copy() {
-    let stanza = Stanza::message(MessageType::Groupchat)
-        .from("room@muc.example.org/a&b".parse::<Jid>().unwrap())
-        .id("'1\n");
+    let stanza =
+        Stanza::message(MessageType::Groupchat).from("room@muc.example.org/a&b".parse::<Jid>().unwrap()).id("'1\n");
     let to: Jid = "romeo@example.org/1".parse().unwrap();
     let mut out = Vec::new();
     stanza.write(&mut out, Some(&to));
@@ -166,20 +128,16 @@ fn the_recipient_may_differ_per_copy() {
         String::from_utf8(out).unwrap(),
         "<message type='groupchat' to='romeo@example.org/1' from='room@muc.example.org/a&amp;b' id='&apos;1&#10;'/>"
     );
-    assert!(
-        stanza
-            .to_xml()
-            .starts_with("<message xmlns='jabber:client' type='groupchat' from=")
-    );
+    assert!(stanza.to_xml().starts_with("<message xmlns='jabber:client' type='groupchat' from="));
 }
 
 #[test]
 fn results_and_errors_go_back() {
-    let get: Stanza = "<iq type='get' id='1' from='romeo@example.org/1' to='example.org'><ping xmlns='urn:xmpp:ping'/></iq>".parse().unwrap();
-    assert_eq!(
-        written(&get.result(None)),
-        "<iq type='result' to='romeo@example.org/1' from='example.org' id='1'/>"
-    );
+    let get: Stanza =
+        "<iq type='get' id='1' from='romeo@example.org/1' to='example.org'><ping xmlns='urn:xmpp:ping'/></iq>"
+            .parse()
+            .unwrap();
+    assert_eq!(written(&get.result(None)), "<iq type='result' to='romeo@example.org/1' from='example.org' id='1'/>");
     let result = get.result(Some(Element::new("x", "urn:x")));
     assert!(written(&result).ends_with("<x xmlns='urn:x'/></iq>"));
     let error = StanzaError::new(Condition::ServiceUnavailable);
@@ -192,13 +150,9 @@ fn results_and_errors_go_back() {
     assert_eq!(reply.error_reply(&error), None);
     assert_eq!(result.error_reply(&error), None);
     // What is large does not come back.
-    let large = Stanza::message(MessageType::Chat)
-        .child(Element::new("body", ns::CLIENT).text("x".repeat(10_000)));
+    let large = Stanza::message(MessageType::Chat).child(Element::new("body", ns::CLIENT).text("x".repeat(10_000)));
     let reply = large.error_reply(&error).unwrap();
-    assert_eq!(
-        (reply.head.kind, reply.child_count()),
-        (Kind::Message(MessageType::Error), 1)
-    );
+    assert_eq!((reply.head.kind, reply.child_count()), (Kind::Message(MessageType::Error), 1));
 }
 
 #[test]
@@ -207,9 +161,7 @@ fn forwarding_keeps_the_whole() {
     assert_eq!(raw.to_element(), edited.to_element());
     let forwarded = Element::new("forwarded", ns::FORWARD).child(raw.to_element());
     let xml = forwarded.to_xml();
-    assert!(xml.starts_with(
-        "<forwarded xmlns='urn:xmpp:forward:0'><message xmlns='jabber:client' type='chat'"
-    ));
+    assert!(xml.starts_with("<forwarded xmlns='urn:xmpp:forward:0'><message xmlns='jabber:client' type='chat'"));
     assert_eq!(xml.parse::<Element>().unwrap(), forwarded);
 }
 
@@ -217,11 +169,7 @@ fn forwarding_keeps_the_whole() {
 fn b8_text_from_elsewhere_is_written_legally() {
     let stanza = Stanza::message(MessageType::Chat)
         .id("\u{1}\u{FFFF}")
-        .child(
-            Element::new("bo dy", ns::CLIENT)
-                .attr("a\0b", "\u{2}")
-                .text("\u{0}\u{FFFE}"),
-        );
+        .child(Element::new("bo dy", ns::CLIENT).attr("a\0b", "\u{2}").text("\u{0}\u{FFFE}"));
     let again: Stanza = written(&stanza).parse().unwrap();
     assert_eq!(again.head.id.as_deref(), Some("\u{FFFD}\u{FFFD}"));
     assert_eq!(again.children()[0].content(), "\u{FFFD}\u{FFFD}");

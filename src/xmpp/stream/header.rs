@@ -48,18 +48,10 @@ pub(super) struct Checked {
 /// said about it: its language first, then whether it is XMPP 1.0, then whom it addresses.
 pub(super) fn check_initial(header: &StreamHeader, kind: Kind) -> Result<Checked, StreamError> {
     check_response(header, kind)?;
-    let to = header
-        .to
-        .as_deref()
-        .filter(|to| !to.is_empty())
-        .ok_or_else(|| {
-            StreamError::new(StreamCondition::ImproperAddressing)
-                .with_text("The stream header has no 'to'.")
-        })?;
-    let to = BareJid::new(to)
-        .ok()
-        .filter(|to| to.localpart().is_none())
-        .ok_or(StreamCondition::HostUnknown)?;
+    let to = header.to.as_deref().filter(|to| !to.is_empty()).ok_or_else(|| {
+        StreamError::new(StreamCondition::ImproperAddressing).with_text("The stream header has no 'to'.")
+    })?;
+    let to = BareJid::new(to).ok().filter(|to| to.localpart().is_none()).ok_or(StreamCondition::HostUnknown)?;
     let from = match header.from.as_deref().filter(|from| !from.is_empty()) {
         Some(from) => Some(Jid::new(from).map_err(|_| StreamCondition::ImproperAddressing)?),
         None => None,
@@ -80,12 +72,8 @@ pub(super) fn check_response(header: &StreamHeader, kind: Kind) -> Result<(), St
         // Stanzas may declare their namespace one by one (RFC 6120, section 4.8.3).
         _ => {}
     }
-    let major = header
-        .version
-        .as_deref()
-        .and_then(|version| version.split_once('.'));
-    match major.and_then(|(major, minor)| minor.parse::<u32>().ok().and(major.parse::<u32>().ok()))
-    {
+    let major = header.version.as_deref().and_then(|version| version.split_once('.'));
+    match major.and_then(|(major, minor)| minor.parse::<u32>().ok().and(major.parse::<u32>().ok())) {
         Some(1..) => Ok(()),
         _ => Err(StreamCondition::UnsupportedVersion.into()),
     }

@@ -36,10 +36,7 @@ impl Stream {
         if self.state != State::Negotiating(Step::Choose) || negotiation.identity.is_some() {
             return;
         }
-        let from = peer
-            .from
-            .as_ref()
-            .map(|from| sasl::encode(from.bare_str().as_bytes()));
+        let from = peer.from.as_ref().map(|from| sasl::encode(from.bare_str().as_bytes()));
         let auth = Element::new("auth", ns::SASL)
             .attr("mechanism", Mechanism::External.name())
             .text(from.unwrap_or_else(|| "=".to_owned()));
@@ -50,8 +47,7 @@ impl Stream {
     /// For a client with [`Binding::Later`]: asks for a resource.
     pub fn bind(&mut self, resource: Option<&str>) {
         if self.state == State::Negotiating(Step::Choose) && self.config.kind == Kind::C2s {
-            let resource =
-                resource.map(|resource| Element::new("resource", ns::BIND).text(resource));
+            let resource = resource.map(|resource| Element::new("resource", ns::BIND).text(resource));
             Stanza::iq(IqType::Set, BIND_ID)
                 .child(Element::new("bind", ns::BIND).children(resource))
                 .write(&mut self.out, None);
@@ -67,17 +63,9 @@ impl Stream {
             return;
         };
         // A client does not name itself in the clear (RFC 6120, section 4.7.1).
-        let from = peer
-            .from
-            .as_ref()
-            .filter(|_| negotiation.secured || self.config.kind == Kind::S2s);
-        Header {
-            kind: self.config.kind,
-            to: Some(peer.to.as_str()),
-            from: from.map(|from| from.bare_str()),
-            id: None,
-        }
-        .write(&mut self.out);
+        let from = peer.from.as_ref().filter(|_| negotiation.secured || self.config.kind == Kind::S2s);
+        Header { kind: self.config.kind, to: Some(peer.to.as_str()), from: from.map(|from| from.bare_str()), id: None }
+            .write(&mut self.out);
         self.header_sent = true;
     }
 
@@ -89,17 +77,9 @@ impl Stream {
         Ok(())
     }
 
-    pub(super) fn handle_reply(
-        &mut self,
-        now: Instant,
-        step: Step,
-        parsed: Parsed,
-        more: bool,
-    ) -> Outcome {
+    pub(super) fn handle_reply(&mut self, now: Instant, step: Step, parsed: Parsed, more: bool) -> Outcome {
         match (step, parsed) {
-            (Step::AwaitFeatures, Parsed::Nonza(element))
-                if element.is("features", ns::STREAMS) =>
-            {
+            (Step::AwaitFeatures, Parsed::Nonza(element)) if element.is("features", ns::STREAMS) => {
                 self.read_features(element)
             }
             (Step::AwaitProceed, Parsed::Nonza(element)) if element.is("proceed", ns::TLS) => {
@@ -111,12 +91,8 @@ impl Stream {
                 self.deadline = Some(now + self.config.deadlines.handshake);
                 Ok(())
             }
-            (Step::AwaitSasl, Parsed::Nonza(element)) if element.ns() == ns::SASL => {
-                self.read_sasl(now, &element)
-            }
-            (Step::AwaitBound, Parsed::Stanza(stanza))
-                if stanza.head.id.as_deref() == Some(BIND_ID) =>
-            {
+            (Step::AwaitSasl, Parsed::Nonza(element)) if element.ns() == ns::SASL => self.read_sasl(now, &element),
+            (Step::AwaitBound, Parsed::Stanza(stanza)) if stanza.head.id.as_deref() == Some(BIND_ID) => {
                 self.read_bound(&stanza)
             }
             (Step::Choose, Parsed::Nonza(element)) => {
@@ -128,26 +104,18 @@ impl Stream {
     }
 
     fn read_features(&mut self, features: Element) -> Outcome {
-        let negotiation = self
-            .negotiation
-            .as_mut()
-            .ok_or(StreamCondition::BadFormat)?;
+        let negotiation = self.negotiation.as_mut().ok_or(StreamCondition::BadFormat)?;
         let Role::Initiating(peer) = &negotiation.role else {
             return Err(StreamCondition::BadFormat.into());
         };
         let peer = Arc::clone(peer);
-        if !negotiation.secured
-            && self.config.starttls
-            && features.find("starttls", ns::TLS).is_some()
-        {
-            self.out
-                .extend_from_slice(b"<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>");
+        if !negotiation.secured && self.config.starttls && features.find("starttls", ns::TLS).is_some() {
+            self.out.extend_from_slice(b"<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>");
             self.proceed_to(Step::AwaitProceed);
             return Ok(());
         }
         if negotiation.lacks_tls(&self.config) {
-            return Err(StreamError::new(StreamCondition::PolicyViolation)
-                .with_text("The stream cannot be encrypted."));
+            return Err(StreamError::new(StreamCondition::PolicyViolation).with_text("The stream cannot be encrypted."));
         }
         if negotiation.identity.is_none() {
             return match &peer.login {
@@ -173,22 +141,13 @@ impl Stream {
     }
 
     fn begin_login(&mut self, login: Login, features: &Element) -> Outcome {
-        let negotiation = self
-            .negotiation
-            .as_mut()
-            .ok_or(StreamCondition::BadFormat)?;
+        let negotiation = self.negotiation.as_mut().ok_or(StreamCondition::BadFormat)?;
         let server = read_server(features);
         match ClientExchange::new(login, server, negotiation.secured, &negotiation.bindings) {
             Ok(mut exchange) => {
                 let initial = exchange.initial();
-                let text = if initial.is_empty() {
-                    "=".to_owned()
-                } else {
-                    sasl::encode(&initial)
-                };
-                let auth = Element::new("auth", ns::SASL)
-                    .attr("mechanism", exchange.mechanism().name())
-                    .text(text);
+                let text = if initial.is_empty() { "=".to_owned() } else { sasl::encode(&initial) };
+                let auth = Element::new("auth", ns::SASL).attr("mechanism", exchange.mechanism().name()).text(text);
                 negotiation.client = Some(exchange);
                 self.write(&auth);
                 self.proceed_to(Step::AwaitSasl);
@@ -199,10 +158,7 @@ impl Stream {
     }
 
     fn read_sasl(&mut self, now: Instant, element: &Element) -> Outcome {
-        let negotiation = self
-            .negotiation
-            .as_mut()
-            .ok_or(StreamCondition::BadFormat)?;
+        let negotiation = self.negotiation.as_mut().ok_or(StreamCondition::BadFormat)?;
         let data = sasl::decode(&element.content());
         match element.name() {
             "challenge" => {
@@ -216,9 +172,7 @@ impl Stream {
                         self.write(&response.text(sasl::encode(&answer)));
                     }
                     Err(error) => {
-                        self.out.extend_from_slice(
-                            b"<abort xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>",
-                        );
+                        self.out.extend_from_slice(b"<abort xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>");
                         self.give_up(error);
                     }
                 }
@@ -245,10 +199,7 @@ impl Stream {
     }
 
     fn read_success(&mut self, now: Instant, data: Vec<u8>) -> Outcome {
-        let negotiation = self
-            .negotiation
-            .as_mut()
-            .ok_or(StreamCondition::BadFormat)?;
+        let negotiation = self.negotiation.as_mut().ok_or(StreamCondition::BadFormat)?;
         let Role::Initiating(peer) = &negotiation.role else {
             return Err(StreamCondition::BadFormat.into());
         };
@@ -265,10 +216,7 @@ impl Stream {
             return Err(StreamCondition::InternalServerError.into());
         };
         negotiation.identity = Some(identity.clone());
-        self.event = Some(Event::Authenticated {
-            identity,
-            mechanism,
-        });
+        self.event = Some(Event::Authenticated { identity, mechanism });
         self.restart(now);
         Ok(())
     }
@@ -285,8 +233,9 @@ impl Stream {
                 self.event = Some(Event::Bound(jid));
                 Ok(())
             }
-            None => Err(StreamError::new(StreamCondition::UndefinedCondition)
-                .with_text("The server gave us no resource.")),
+            None => {
+                Err(StreamError::new(StreamCondition::UndefinedCondition).with_text("The server gave us no resource."))
+            }
         }
     }
 
@@ -304,12 +253,7 @@ fn who_we_are(peer: &Peer) -> Option<Jid> {
 }
 
 fn read_server(features: &Element) -> Server {
-    let children = |name, ns| {
-        features
-            .find(name, ns)
-            .into_iter()
-            .flat_map(Element::elements)
-    };
+    let children = |name, ns| features.find(name, ns).into_iter().flat_map(Element::elements);
     Server {
         mechanisms: children("mechanisms", ns::SASL)
             .filter(|child| child.is("mechanism", ns::SASL))

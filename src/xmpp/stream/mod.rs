@@ -106,10 +106,7 @@ enum Step {
 impl Step {
     /// Whether the driver owes an answer.
     const fn is_question(self) -> bool {
-        matches!(
-            self,
-            Self::Host | Self::Handshake | Self::Keys | Self::Resource
-        )
+        matches!(self, Self::Host | Self::Handshake | Self::Keys | Self::Resource)
     }
 }
 
@@ -169,10 +166,7 @@ impl Stream {
             }
         }
         // Bytes that come between our <proceed/> and the handshake were not read from TLS.
-        if self.state == State::Negotiating(Step::Handshake)
-            && !rest.is_empty()
-            && self.event.is_none()
-        {
+        if self.state == State::Negotiating(Step::Handshake) && !rest.is_empty() && self.event.is_none() {
             self.end(Ending::ByUs(Some(StreamCondition::PolicyViolation.into())));
             return input.len();
         }
@@ -198,9 +192,7 @@ impl Stream {
 
     /// The next thing for the driver to act on.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.event
-            .take()
-            .or_else(|| self.ending.take().map(Event::Closed))
+        self.event.take().or_else(|| self.ending.take().map(Event::Closed))
     }
 
     /// Bytes to write to the peer, in order, before anything else the driver has for it.
@@ -210,10 +202,7 @@ impl Stream {
 
     /// When to call [`Stream::handle_timeout`], if nothing happens before.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let total = self
-            .negotiation
-            .as_ref()
-            .map(|negotiation| negotiation.deadline);
+        let total = self.negotiation.as_ref().map(|negotiation| negotiation.deadline);
         match (self.deadline, total) {
             (Some(step), Some(total)) => Some(step.min(total)),
             (step, total) => step.or(total),
@@ -310,9 +299,7 @@ impl Stream {
     /// Whether the bytes are protected by TLS, or by what the configuration says is as good.
     /// Meaningless once the stream is open.
     pub fn is_secured(&self) -> bool {
-        self.negotiation
-            .as_ref()
-            .is_none_or(|negotiation| negotiation.secured)
+        self.negotiation.as_ref().is_none_or(|negotiation| negotiation.secured)
     }
 
     /// The id of the stream: ours when we received it, the peer's when we opened it. Forgotten
@@ -328,22 +315,17 @@ impl Stream {
                 self.handle_end();
                 Ok(())
             }
-            Frame::Header(header) if self.state == State::AwaitingHeader => {
-                self.handle_header(*header)
-            }
+            Frame::Header(header) if self.state == State::AwaitingHeader => self.handle_header(*header),
             Frame::Header(_) => Err(StreamCondition::BadFormat.into()),
-            Frame::Element(bytes) => parser::parse(bytes, &self.context)
-                .and_then(|parsed| self.handle_element(now, parsed, more)),
+            Frame::Element(bytes) => {
+                parser::parse(bytes, &self.context).and_then(|parsed| self.handle_element(now, parsed, more))
+            }
         };
         self.settle(outcome);
     }
 
     fn handle_header(&mut self, header: StreamHeader) -> Outcome {
-        match self
-            .negotiation
-            .as_ref()
-            .map(|negotiation| negotiation.role.clone())
-        {
+        match self.negotiation.as_ref().map(|negotiation| negotiation.role.clone()) {
             Some(Role::Initiating(_)) => self.check_response_header(header),
             _ => self.check_initial_header(header),
         }
@@ -372,11 +354,9 @@ impl Stream {
                 Step::Features => self.handle_before_auth(now, parsed, more),
                 Step::Response => self.handle_sasl_response(now, parsed),
                 Step::Bind => self.handle_before_bind(parsed),
-                Step::AwaitFeatures
-                | Step::AwaitProceed
-                | Step::AwaitSasl
-                | Step::AwaitBound
-                | Step::Choose => self.handle_reply(now, step, parsed, more),
+                Step::AwaitFeatures | Step::AwaitProceed | Step::AwaitSasl | Step::AwaitBound | Step::Choose => {
+                    self.handle_reply(now, step, parsed, more)
+                }
                 // Unreachable while a question is open, since no input is taken then.
                 Step::Host | Step::Handshake | Step::Keys | Step::Resource => {
                     Err(StreamCondition::PolicyViolation.into())
@@ -395,18 +375,14 @@ impl Stream {
             },
             // Stanzas of no known kind or of the other kind of stream, and what was due earlier.
             Parsed::Nonza(element)
-                if matches!(
-                    element.ns(),
-                    "" | ns::CLIENT | ns::SERVER | ns::STREAMS | ns::TLS | ns::SASL
-                ) =>
+                if matches!(element.ns(), "" | ns::CLIENT | ns::SERVER | ns::STREAMS | ns::TLS | ns::SASL) =>
             {
                 return Err(StreamCondition::UnsupportedStanzaType.into());
             }
             Parsed::Nonza(element) => Event::Nonza(element),
-            Parsed::Invalid {
-                head_for_reply,
-                error,
-            } => Event::Answered(head_for_reply.and_then(|stanza| stanza.error_reply(&error))),
+            Parsed::Invalid { head_for_reply, error } => {
+                Event::Answered(head_for_reply.and_then(|stanza| stanza.error_reply(&error)))
+            }
         });
         Ok(())
     }
@@ -421,9 +397,7 @@ impl Stream {
         }
         match stanza.payload_name() {
             Some((ns::SESSION, "session")) => Some(stanza.result(None)),
-            Some((ns::BIND, "bind")) => {
-                stanza.error_reply(&StanzaError::new(Condition::NotAllowed))
-            }
+            Some((ns::BIND, "bind")) => stanza.error_reply(&StanzaError::new(Condition::NotAllowed)),
             _ => None,
         }
     }
@@ -512,10 +486,7 @@ impl Stream {
 impl fmt::Debug for Stream {
     /// Says nothing of what was sent: it may be a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stream")
-            .field("kind", &self.config.kind)
-            .field("state", &self.state)
-            .finish_non_exhaustive()
+        f.debug_struct("Stream").field("kind", &self.config.kind).field("state", &self.state).finish_non_exhaustive()
     }
 }
 

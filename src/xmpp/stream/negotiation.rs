@@ -79,17 +79,12 @@ impl Negotiation {
             Phase::AfterAuth if config.kind == Kind::C2s => {
                 features.push(Element::new("bind", ns::BIND));
                 // COMPAT: clients of RFC 3921 wait for a session unless told that they need not.
-                features.push(
-                    Element::new("session", ns::SESSION)
-                        .child(Element::new("optional", ns::SESSION)),
-                );
+                features.push(Element::new("session", ns::SESSION).child(Element::new("optional", ns::SESSION)));
             }
             Phase::AfterAuth => {}
             phase => {
                 if phase == Phase::BeforeTls {
-                    let required = config
-                        .require_tls
-                        .then(|| Element::new("required", ns::TLS));
+                    let required = config.require_tls.then(|| Element::new("required", ns::TLS));
                     features.push(Element::new("starttls", ns::TLS).children(required));
                 }
                 features.extend(self.sasl_features());
@@ -107,16 +102,12 @@ impl Negotiation {
         let types = self.offer.binding_types();
         if !types.is_empty() {
             features.push(Element::new("sasl-channel-binding", ns::SASL_CB).children(
-                types.iter().map(|kind| {
-                    Element::new("channel-binding", ns::SASL_CB).attr("type", kind.name())
-                }),
+                types.iter().map(|kind| Element::new("channel-binding", ns::SASL_CB).attr("type", kind.name())),
             ));
         }
         features.push(
             Element::new("mechanisms", ns::SASL).children(
-                mechanisms
-                    .iter()
-                    .map(|mechanism| Element::new("mechanism", ns::SASL).text(mechanism.name())),
+                mechanisms.iter().map(|mechanism| Element::new("mechanism", ns::SASL).text(mechanism.name())),
             ),
         );
         features

@@ -28,21 +28,14 @@ impl Stream {
             return Err(StreamCondition::InternalServerError.into());
         }
         let checked = check_initial(&header, self.config.kind)?;
-        let negotiation = self
-            .negotiation
-            .as_mut()
-            .ok_or(StreamCondition::BadFormat)?;
+        let negotiation = self.negotiation.as_mut().ok_or(StreamCondition::BadFormat)?;
         if let Some(identity) = &negotiation.identity {
             // Who is authenticated at one host is nobody at another.
             if negotiation.host.as_ref() != Some(&checked.to) {
                 return Err(StreamError::new(StreamCondition::NotAuthorized)
                     .with_text("The stream was authenticated for another host."));
             }
-            if checked
-                .from
-                .as_ref()
-                .is_some_and(|from| !same_bare(from, identity))
-            {
+            if checked.from.as_ref().is_some_and(|from| !same_bare(from, identity)) {
                 return Err(StreamCondition::InvalidFrom.into());
             }
         }
@@ -80,30 +73,18 @@ impl Stream {
     }
 
     pub(super) fn offer_features(&mut self, host: Host) -> Outcome {
-        let negotiation = self
-            .negotiation
-            .as_mut()
-            .ok_or(StreamCondition::BadFormat)?;
+        let negotiation = self.negotiation.as_mut().ok_or(StreamCondition::BadFormat)?;
         negotiation.register = host.register;
         negotiation.offer = if negotiation.lacks_tls(&self.config) {
             Offer::default()
         } else {
             let bindings = negotiation.bindings.clone();
-            Offer::new(
-                self.config.policy,
-                negotiation.secured,
-                bindings,
-                host.external,
-            )
+            Offer::new(self.config.policy, negotiation.secured, bindings, host.external)
         };
         let authenticated = negotiation.identity.is_some();
         let own = negotiation.features(&self.config);
         self.send_response_header();
-        self.write(
-            &Element::new("features", ns::STREAMS)
-                .children(own)
-                .children(host.features),
-        );
+        self.write(&Element::new("features", ns::STREAMS).children(own).children(host.features));
         match (authenticated, self.config.kind) {
             (false, _) => self.proceed_to(Step::Features),
             (true, Kind::C2s) => self.proceed_to(Step::Bind),
@@ -113,16 +94,8 @@ impl Stream {
     }
 
     /// STARTTLS, SASL, registration, dialback: all that a stranger may ask for.
-    pub(super) fn handle_before_auth(
-        &mut self,
-        now: Instant,
-        parsed: Parsed,
-        more: bool,
-    ) -> Outcome {
-        let negotiation = self
-            .negotiation
-            .as_mut()
-            .ok_or(StreamCondition::BadFormat)?;
+    pub(super) fn handle_before_auth(&mut self, now: Instant, parsed: Parsed, more: bool) -> Outcome {
+        let negotiation = self.negotiation.as_mut().ok_or(StreamCondition::BadFormat)?;
         let lacks_tls = negotiation.lacks_tls(&self.config);
         match parsed {
             Parsed::Nonza(element) if element.is("starttls", ns::TLS) => {
@@ -138,15 +111,11 @@ impl Stream {
             Parsed::Nonza(element) if element.ns() == ns::SASL => {
                 self.fail_sasl(SaslCondition::MalformedRequest.into())
             }
-            Parsed::Nonza(element)
-                if element.ns() == ns::DIALBACK && self.config.kind == Kind::S2s && !lacks_tls =>
-            {
+            Parsed::Nonza(element) if element.ns() == ns::DIALBACK && self.config.kind == Kind::S2s && !lacks_tls => {
                 self.event = Some(Event::Nonza(element));
                 Ok(())
             }
-            Parsed::Stanza(stanza)
-                if negotiation.register && !lacks_tls && is_registration(&stanza) =>
-            {
+            Parsed::Stanza(stanza) if negotiation.register && !lacks_tls && is_registration(&stanza) => {
                 self.event = Some(Event::PreAuthIq(stanza));
                 Ok(())
             }
@@ -158,8 +127,7 @@ impl Stream {
 
     fn start_tls(&mut self, now: Instant, possible: bool, more: bool) -> Outcome {
         if !possible {
-            self.out
-                .extend_from_slice(b"<failure xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>");
+            self.out.extend_from_slice(b"<failure xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>");
             self.out.extend_from_slice(END);
             self.end(Ending::ByUs(None));
             return Ok(());
@@ -169,8 +137,7 @@ impl Stream {
             return Err(StreamError::new(StreamCondition::PolicyViolation)
                 .with_text("Data behind <starttls/> before encryption."));
         }
-        self.out
-            .extend_from_slice(b"<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>");
+        self.out.extend_from_slice(b"<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>");
         self.event = Some(Event::StartTls);
         self.proceed_to(Step::Handshake);
         self.deadline = Some(now + self.config.deadlines.handshake);
@@ -178,14 +145,8 @@ impl Stream {
     }
 
     fn begin_sasl(&mut self, now: Instant, auth: &Element) -> Outcome {
-        let negotiation = self
-            .negotiation
-            .as_mut()
-            .ok_or(StreamCondition::BadFormat)?;
-        let host = negotiation
-            .host
-            .clone()
-            .ok_or(StreamCondition::HostUnknown)?;
+        let negotiation = self.negotiation.as_mut().ok_or(StreamCondition::BadFormat)?;
+        let host = negotiation.host.clone().ok_or(StreamCondition::HostUnknown)?;
         negotiation.user = None;
         let mechanism = auth.get("mechanism").unwrap_or_default();
         let step = Exchange::new(&negotiation.offer, &host, mechanism).and_then(|mut exchange| {
@@ -198,17 +159,12 @@ impl Stream {
     }
 
     pub(super) fn handle_sasl_response(&mut self, now: Instant, parsed: Parsed) -> Outcome {
-        let negotiation = self
-            .negotiation
-            .as_mut()
-            .ok_or(StreamCondition::BadFormat)?;
+        let negotiation = self.negotiation.as_mut().ok_or(StreamCondition::BadFormat)?;
         let Parsed::Nonza(element) = parsed else {
             return Err(StreamCondition::NotAuthorized.into());
         };
         if element.is("response", ns::SASL) {
-            let step = sasl::decode(&element.content()).and_then(|message| match &mut negotiation
-                .exchange
-            {
+            let step = sasl::decode(&element.content()).and_then(|message| match &mut negotiation.exchange {
                 Some(exchange) => exchange.respond(Some(&message)),
                 None => Err(SaslCondition::MalformedRequest.into()),
             });
@@ -222,15 +178,8 @@ impl Stream {
         }
     }
 
-    pub(super) fn continue_sasl(
-        &mut self,
-        now: Instant,
-        answer: Result<Option<Credentials>, ()>,
-    ) -> Outcome {
-        let negotiation = self
-            .negotiation
-            .as_mut()
-            .ok_or(StreamCondition::BadFormat)?;
+    pub(super) fn continue_sasl(&mut self, now: Instant, answer: Result<Option<Credentials>, ()>) -> Outcome {
+        let negotiation = self.negotiation.as_mut().ok_or(StreamCondition::BadFormat)?;
         let step = match (answer, &mut negotiation.exchange) {
             (Ok(keys), Some(exchange)) => exchange.keys(keys, &self.config.decoy),
             _ => Err(SaslCondition::TemporaryAuthFailure.into()),
@@ -239,10 +188,7 @@ impl Stream {
     }
 
     fn advance_sasl(&mut self, now: Instant, step: Result<sasl::Step, SaslError>) -> Outcome {
-        let negotiation = self
-            .negotiation
-            .as_mut()
-            .ok_or(StreamCondition::BadFormat)?;
+        let negotiation = self.negotiation.as_mut().ok_or(StreamCondition::BadFormat)?;
         match step {
             Ok(sasl::Step::Challenge(data)) => {
                 self.write(&Element::new("challenge", ns::SASL).text(sasl::encode(&data)));
@@ -251,10 +197,7 @@ impl Stream {
             }
             Ok(sasl::Step::NeedKeys(user)) => {
                 negotiation.user = Some(user.clone());
-                let expensive = negotiation
-                    .exchange
-                    .as_ref()
-                    .is_some_and(Exchange::is_expensive);
+                let expensive = negotiation.exchange.as_ref().is_some_and(Exchange::is_expensive);
                 self.event = Some(Event::LookUp { user, expensive });
                 self.proceed_to(Step::Keys);
                 Ok(())
@@ -265,33 +208,21 @@ impl Stream {
     }
 
     fn succeed_sasl(&mut self, now: Instant, identity: Jid, data: Option<Vec<u8>>) -> Outcome {
-        let negotiation = self
-            .negotiation
-            .as_mut()
-            .ok_or(StreamCondition::BadFormat)?;
-        let exchange = negotiation
-            .exchange
-            .take()
-            .ok_or(StreamCondition::InternalServerError)?;
+        let negotiation = self.negotiation.as_mut().ok_or(StreamCondition::BadFormat)?;
+        let exchange = negotiation.exchange.take().ok_or(StreamCondition::InternalServerError)?;
         negotiation.identity = Some(identity.clone());
         negotiation.offer = Offer::default();
         negotiation.register = false;
         let data = data.map(|data| sasl::encode(&data)).unwrap_or_default();
         self.write(&Element::new("success", ns::SASL).text(data));
-        self.event = Some(Event::Authenticated {
-            identity,
-            mechanism: exchange.mechanism(),
-        });
+        self.event = Some(Event::Authenticated { identity, mechanism: exchange.mechanism() });
         self.framer.set_limits(self.config.limits);
         self.restart(now);
         Ok(())
     }
 
     fn fail_sasl(&mut self, error: SaslError) -> Outcome {
-        let negotiation = self
-            .negotiation
-            .as_mut()
-            .ok_or(StreamCondition::BadFormat)?;
+        let negotiation = self.negotiation.as_mut().ok_or(StreamCondition::BadFormat)?;
         let exchange = negotiation.exchange.take();
         negotiation.failures = negotiation.failures.saturating_add(1);
         let too_many = negotiation.failures >= self.config.auth_attempts;
@@ -314,10 +245,7 @@ impl Stream {
     pub(super) fn handle_before_bind(&mut self, parsed: Parsed) -> Outcome {
         match parsed {
             Parsed::Stanza(stanza) if is_bind(&stanza) => {
-                let negotiation = self
-                    .negotiation
-                    .as_mut()
-                    .ok_or(StreamCondition::BadFormat)?;
+                let negotiation = self.negotiation.as_mut().ok_or(StreamCondition::BadFormat)?;
                 negotiation.bind_id = stanza.head.id.clone().unwrap_or_default();
                 let resource = stanza
                     .payload()
@@ -332,10 +260,8 @@ impl Stream {
                 self.event = Some(Event::Nonza(element));
                 Ok(())
             }
-            Parsed::Stanza(_) | Parsed::Invalid { .. } => {
-                Err(StreamError::new(StreamCondition::NotAuthorized)
-                    .with_text("No stanza may be sent before a resource is bound."))
-            }
+            Parsed::Stanza(_) | Parsed::Invalid { .. } => Err(StreamError::new(StreamCondition::NotAuthorized)
+                .with_text("No stanza may be sent before a resource is bound.")),
         }
     }
 
@@ -346,11 +272,8 @@ impl Stream {
         let id = std::mem::take(&mut negotiation.bind_id);
         match answer {
             Ok(jid) => {
-                let bound = Element::new("bind", ns::BIND)
-                    .child(Element::new("jid", ns::BIND).text(jid.as_str()));
-                Stanza::iq(IqType::Result, id)
-                    .child(bound)
-                    .write(&mut self.out, None);
+                let bound = Element::new("bind", ns::BIND).child(Element::new("jid", ns::BIND).text(jid.as_str()));
+                Stanza::iq(IqType::Result, id).child(bound).write(&mut self.out, None);
                 self.open();
             }
             Err(error) => {
@@ -365,8 +288,7 @@ impl Stream {
 }
 
 fn is_bind(stanza: &Stanza) -> bool {
-    stanza.head.kind == StanzaKind::Iq(IqType::Set)
-        && stanza.payload_name() == Some((ns::BIND, "bind"))
+    stanza.head.kind == StanzaKind::Iq(IqType::Set) && stanza.payload_name() == Some((ns::BIND, "bind"))
 }
 
 fn is_registration(stanza: &Stanza) -> bool {

@@ -1,8 +1,5 @@
 //! Memory that a message costs on its way, counted: allocations per stanza, and none where there should be none.
-#![expect(
-    unsafe_code,
-    reason = "counting allocations takes an allocator of one's own"
-)]
+#![expect(unsafe_code, reason = "counting allocations takes an allocator of one's own")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -48,39 +45,27 @@ fn allocations<T>(work: impl FnOnce() -> T) -> (usize, T) {
     (ALLOCATIONS.get() - before, result)
 }
 
-const HEADER: &str =
-    "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>";
+const HEADER: &str = "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>";
 const MESSAGE: &str = "<message to='bob@example.org/phone' type='chat' id='5f4dcc3b'><body>Hello, how are you?</body>\
     <active xmlns='http://jabber.org/protocol/chatstates'/><origin-id xmlns='urn:xmpp:sid:0' id='5f4dcc3b'/></message>";
 
 #[test]
 fn a_chat_message_costs_few_allocations() {
     let mut framer = Framer::new(Limits::c2s());
-    let Ok(Some(Frame::Header(header))) = framer.next(&mut HEADER.as_bytes()) else {
-        panic!("no header")
-    };
+    let Ok(Some(Frame::Header(header))) = framer.next(&mut HEADER.as_bytes()) else { panic!("no header") };
 
     let (framing, frame) = allocations(|| framer.next(&mut MESSAGE.as_bytes()));
-    let Ok(Some(Frame::Element(bytes))) = frame else {
-        panic!("no element")
-    };
+    let Ok(Some(Frame::Element(bytes))) = frame else { panic!("no element") };
     assert_eq!(framing, 1, "the frame itself");
 
     let (parsing, parsed) = allocations(|| parse(bytes, &header.namespaces));
-    let Ok(Parsed::Stanza(mut stanza)) = parsed else {
-        panic!("no stanza")
-    };
+    let Ok(Parsed::Stanza(mut stanza)) = parsed else { panic!("no stanza") };
     assert!(parsing <= PARSING, "{parsing}");
 
     let (looking, _) = allocations(|| {
-        assert!(
-            stanza.has("body", ns::CLIENT) && stanza.has_ns(ns::SID) && !stanza.has_ns(ns::MAM)
-        );
+        assert!(stanza.has("body", ns::CLIENT) && stanza.has_ns(ns::SID) && !stanza.has_ns(ns::MAM));
         assert_eq!(stanza.payload_name(), Some((ns::CLIENT, "body")));
-        assert_eq!(
-            stanza.strip(&[(ns::MAM, "result"), (ns::SID, "stanza-id")]),
-            0
-        );
+        assert_eq!(stanza.strip(&[(ns::MAM, "result"), (ns::SID, "stanza-id")]), 0);
         assert!(stanza.find("result", ns::MAM).is_none());
         stanza.size()
     });

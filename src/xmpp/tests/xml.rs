@@ -22,11 +22,7 @@ use invariants::{HEADER, LIMITS, both_paths_agree, cuts_do_not_matter};
 /// A tree in no parser's own words.
 #[derive(Debug, PartialEq, Eq)]
 enum Tree {
-    Element {
-        name: (String, String),
-        attrs: BTreeSet<(String, String, String)>,
-        inside: Vec<Self>,
-    },
+    Element { name: (String, String), attrs: BTreeSet<(String, String, String)>, inside: Vec<Self> },
     Text(String),
 }
 
@@ -42,10 +38,9 @@ impl Tree {
     /// The child elements, without the text beside them: that of a stanza or a stream says nothing.
     fn elements(self) -> Vec<Self> {
         match self {
-            Self::Element { inside, .. } => inside
-                .into_iter()
-                .filter(|tree| matches!(tree, Self::Element { .. }))
-                .collect(),
+            Self::Element { inside, .. } => {
+                inside.into_iter().filter(|tree| matches!(tree, Self::Element { .. })).collect()
+            }
             Self::Text(_) => vec![],
         }
     }
@@ -79,53 +74,29 @@ fn roxmltree(text: &str) -> Tree {
             }
         }
         Tree::Element {
-            name: (
-                node.tag_name().namespace().unwrap_or_default().to_owned(),
-                node.tag_name().name().to_owned(),
-            ),
+            name: (node.tag_name().namespace().unwrap_or_default().to_owned(), node.tag_name().name().to_owned()),
             attrs: node
                 .attributes()
-                .map(|a| {
-                    (
-                        a.namespace().unwrap_or_default().to_owned(),
-                        a.name().to_owned(),
-                        a.value().to_owned(),
-                    )
-                })
+                .map(|a| (a.namespace().unwrap_or_default().to_owned(), a.name().to_owned(), a.value().to_owned()))
                 .collect(),
             inside,
         }
     }
-    convert(
-        roxmltree::Document::parse(text)
-            .unwrap_or_else(|e| panic!("roxmltree refuses {text}: {e}"))
-            .root_element(),
-    )
+    convert(roxmltree::Document::parse(text).unwrap_or_else(|e| panic!("roxmltree refuses {text}: {e}")).root_element())
 }
 
 fn xml_rs(text: &str) -> Tree {
     use xml::reader::{ParserConfig, XmlEvent};
-    let config = ParserConfig::new()
-        .cdata_to_characters(true)
-        .whitespace_to_characters(true)
-        .trim_whitespace(false);
+    let config = ParserConfig::new().cdata_to_characters(true).whitespace_to_characters(true).trim_whitespace(false);
     let mut open: Vec<Tree> = Vec::new();
     let mut root = None;
     for event in config.create_reader(text.as_bytes()) {
         match event.unwrap_or_else(|e| panic!("xml-rs refuses {text}: {e}")) {
-            XmlEvent::StartElement {
-                name, attributes, ..
-            } => open.push(Tree::Element {
+            XmlEvent::StartElement { name, attributes, .. } => open.push(Tree::Element {
                 name: (name.namespace.unwrap_or_default(), name.local_name),
                 attrs: attributes
                     .into_iter()
-                    .map(|a| {
-                        (
-                            a.name.namespace.unwrap_or_default(),
-                            a.name.local_name,
-                            a.value,
-                        )
-                    })
+                    .map(|a| (a.name.namespace.unwrap_or_default(), a.name.local_name, a.value))
                     .collect(),
                 inside: vec![],
             }),
@@ -160,11 +131,7 @@ fn check(input: &str) -> bool {
         let sent: Vec<Tree> = sent.into_iter().flat_map(Tree::elements).collect();
         assert_eq!(sent, ours(&read).elements(), "{input}");
         let received = parser(&written);
-        assert_eq!(
-            received.elements(),
-            ours(&read).elements(),
-            "{input} as {written}"
-        );
+        assert_eq!(received.elements(), ours(&read).elements(), "{input} as {written}");
     }
     true
 }
@@ -202,9 +169,7 @@ fn text() -> impl Strategy<Value = String> {
 }
 
 fn attribute() -> impl Strategy<Value = String> {
-    let name = select(vec![
-        "a", "b", "id", "by", "xml:lang", "d:a", "p:a", "p:b", "q:a", "xmlnsx", "é",
-    ]);
+    let name = select(vec!["a", "b", "id", "by", "xml:lang", "d:a", "p:a", "p:b", "q:a", "xmlnsx", "é"]);
     let declared = select(vec![
         " xmlns='urn:x'",
         " xmlns=\"urn:y\"",
@@ -219,40 +184,20 @@ fn attribute() -> impl Strategy<Value = String> {
         " xmlns:xml='http://www.w3.org/XML/1998/namespace'",
     ]);
     prop_oneof![
-        (
-            name,
-            text(),
-            any::<bool>(),
-            select(vec!["=", " =", "= ", "\n=\t"])
-        )
-            .prop_map(|(name, value, single, equals)| {
+        (name, text(), any::<bool>(), select(vec!["=", " =", "= ", "\n=\t"])).prop_map(
+            |(name, value, single, equals)| {
                 let quote = if single { '\'' } else { '"' };
                 format!(" {name}{equals}{quote}{}{quote}", value.replace(quote, ""))
-            }),
+            }
+        ),
         declared.prop_map(str::to_owned),
     ]
 }
 
 fn element() -> impl Strategy<Value = String> {
     let tag = || {
-        let name = select(vec![
-            "a",
-            "body",
-            "x",
-            "stanza-id",
-            "d:x",
-            "p:x",
-            "p:y",
-            "c:body",
-            "q:z",
-            "message",
-            "é",
-        ]);
-        (
-            name,
-            proptest::collection::vec(attribute(), 0..3),
-            select(vec!["", " ", "\n"]),
-        )
+        let name = select(vec!["a", "body", "x", "stanza-id", "d:x", "p:x", "p:y", "c:body", "q:z", "message", "é"]);
+        (name, proptest::collection::vec(attribute(), 0..3), select(vec!["", " ", "\n"]))
     };
     let leaf = tag().prop_map(|(name, attrs, space)| format!("<{name}{}{space}/>", attrs.concat()));
     leaf.prop_recursive(4, 24, 4, move |inner| {
@@ -280,23 +225,14 @@ fn stanza() -> impl Strategy<Value = String> {
         ("message", ""),
     ]);
     let around = select(vec!["", "\n", " "]);
-    (tag, proptest::collection::vec(element(), 0..4), around).prop_map(
-        |((name, attrs), inside, around)| {
-            format!(
-                "<{name}{attrs}>{around}{}{around}</{name}>",
-                inside.join(around)
-            )
-        },
-    )
+    (tag, proptest::collection::vec(element(), 0..4), around).prop_map(|((name, attrs), inside, around)| {
+        format!("<{name}{attrs}>{around}{}{around}</{name}>", inside.join(around))
+    })
 }
 
 /// Replaces a piece of `text` by `with`.
 fn damage(text: &str, at: Index, length: usize, with: &str) -> String {
-    let places: Vec<usize> = text
-        .char_indices()
-        .map(|(at, _)| at)
-        .chain([text.len()])
-        .collect();
+    let places: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
     let from = at.index(places.len());
     let to = (from + length).min(places.len() - 1);
     format!("{}{with}{}", &text[..places[from]], &text[places[to]..])

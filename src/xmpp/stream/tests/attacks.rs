@@ -12,22 +12,13 @@ fn a2_nothing_is_evaluated_that_was_not_offered() {
     side.feed(HEADER);
     for mechanism in ["EXTERNAL", "ANONYMOUS", "SCRAM-SHA-256-PLUS", "plain", ""] {
         let answer = side.feed(&auth(mechanism, "\0user\0pencil"));
-        assert!(
-            answer.contains("<invalid-mechanism/>"),
-            "{mechanism}: {answer}"
-        );
+        assert!(answer.contains("<invalid-mechanism/>"), "{mechanism}: {answer}");
     }
     assert!(!side.has("lookup") && !side.has("authenticated"));
     // In the clear, and without the duty to encrypt, PLAIN still is not there.
-    let mut side = Side::receiving(Config {
-        require_tls: false,
-        ..config(Kind::C2s)
-    });
+    let mut side = Side::receiving(Config { require_tls: false, ..config(Kind::C2s) });
     assert!(!side.feed(HEADER).contains("PLAIN"));
-    assert!(
-        side.feed(&plain("user", "pencil"))
-            .contains("<invalid-mechanism/>")
-    );
+    assert!(side.feed(&plain("user", "pencil")).contains("<invalid-mechanism/>"));
 }
 
 #[test]
@@ -53,15 +44,9 @@ fn a3_the_host_stays_after_authentication() {
     assert_eq!(side.last(), "closed by us: not-authorized");
     // The same host in another spelling is the same host; another `from` is not the same user.
     let mut side = authenticated();
-    assert!(
-        side.feed(&HEADER.replace("localhost", "LocalHost"))
-            .contains("<bind ")
-    );
+    assert!(side.feed(&HEADER.replace("localhost", "LocalHost")).contains("<bind "));
     let mut side = authenticated();
-    assert!(
-        side.feed(&HEADER.replace(" to=", " from='User@localhost/desk' to="))
-            .contains("<bind ")
-    );
+    assert!(side.feed(&HEADER.replace(" to=", " from='User@localhost/desk' to=")).contains("<bind "));
     let mut side = authenticated();
     side.feed(&HEADER.replace(" to=", " from='other@localhost' to="));
     assert_eq!(side.last(), "closed by us: invalid-from");
@@ -82,19 +67,15 @@ fn a17_nothing_in_the_clear_outlives_starttls() {
     assert_eq!(stream.handle_input(now, HEADER.as_bytes()), HEADER.len());
     assert!(matches!(stream.poll_event(), Some(Event::Opened(_))));
     stream.handle_host(Ok(Host::default()));
-    assert_eq!(
-        stream.handle_input(now, STARTTLS.as_bytes()),
-        STARTTLS.len()
-    );
+    assert_eq!(stream.handle_input(now, STARTTLS.as_bytes()), STARTTLS.len());
     assert!(matches!(stream.poll_event(), Some(Event::StartTls)));
-    assert!(stream.poll_transmit().is_some_and(|bytes| {
-        bytes.ends_with(b"<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>")
-    }));
+    assert!(
+        stream
+            .poll_transmit()
+            .is_some_and(|bytes| { bytes.ends_with(b"<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>") })
+    );
     assert_eq!(stream.handle_input(now, b"<auth/>"), 7);
-    assert!(matches!(
-        stream.poll_event(),
-        Some(Event::Closed(Ending::ByUs(Some(_))))
-    ));
+    assert!(matches!(stream.poll_event(), Some(Event::Closed(Ending::ByUs(Some(_))))));
     assert_eq!(stream.poll_transmit(), None, "nothing more in the clear");
     stream.handle_tls(now, TlsInfo::default());
     assert_eq!(stream.handle_input(now, HEADER.as_bytes()), HEADER.len());
@@ -118,24 +99,15 @@ fn a17_nothing_but_starttls_before_tls() {
     let mut side = Side::receiving(config(Kind::C2s));
     side.feed(&format!("{HEADER}{STARTTLS}"));
     let answer = side.feed(&format!("{HEADER}{STARTTLS}"));
-    assert!(
-        answer.ends_with("<failure xmlns='urn:ietf:params:xml:ns:xmpp-tls'/></stream:stream>"),
-        "{answer}"
-    );
+    assert!(answer.ends_with("<failure xmlns='urn:ietf:params:xml:ns:xmpp-tls'/></stream:stream>"), "{answer}");
     assert_eq!(side.last(), "closed by us");
 }
 
 #[test]
 fn b11_there_is_no_compression() {
-    let compress =
-        "<compress xmlns='http://jabber.org/protocol/compress'><method>zlib</method></compress>";
-    let failure =
-        "<failure xmlns='http://jabber.org/protocol/compress'><unsupported-method/></failure>";
-    for mut side in [
-        Side::receiving(config(Kind::C2s)),
-        Side::receiving(direct()),
-        Side::open(),
-    ] {
+    let compress = "<compress xmlns='http://jabber.org/protocol/compress'><method>zlib</method></compress>";
+    let failure = "<failure xmlns='http://jabber.org/protocol/compress'><unsupported-method/></failure>";
+    for mut side in [Side::receiving(config(Kind::C2s)), Side::receiving(direct()), Side::open()] {
         if !side.stream.is_open() {
             assert!(!side.feed(HEADER).contains("compress"));
         }
@@ -155,10 +127,7 @@ fn b2_a_stranger_costs_little() {
     assert_eq!(side.last(), "closed by us: policy-violation");
     assert!(side.stream.framer.is_idle());
     // Many that do.
-    let mut side = Side::receiving(Config {
-        auth_attempts: u8::MAX,
-        ..direct()
-    });
+    let mut side = Side::receiving(Config { auth_attempts: u8::MAX, ..direct() });
     side.feed(HEADER);
     let mut fed = 0;
     while !side.last().starts_with("closed") {
@@ -186,10 +155,7 @@ fn b14_a_slow_header_is_not_waited_for() {
     }
     side.wait(SECOND);
     assert_eq!(side.last(), "closed by us: connection-timeout");
-    assert!(
-        side.written()
-            .starts_with("<?xml version='1.0'?><stream:stream ")
-    );
+    assert!(side.written().starts_with("<?xml version='1.0'?><stream:stream "));
 }
 
 #[test]
@@ -234,10 +200,7 @@ fn b14_a_stalled_handshake_ends_in_ten_seconds() {
     stream.poll_transmit();
     assert_eq!(stream.poll_timeout(), Some(now + 10 * SECOND));
     stream.handle_timeout(now + 10 * SECOND);
-    assert!(matches!(
-        stream.poll_event(),
-        Some(Event::Closed(Ending::ByUs(Some(_))))
-    ));
+    assert!(matches!(stream.poll_event(), Some(Event::Closed(Ending::ByUs(Some(_))))));
     assert_eq!(stream.poll_transmit(), None);
 }
 
@@ -274,9 +237,7 @@ fn a14_no_answer_out_of_turn_opens_a_stream() {
     assert_eq!(side.written(), "");
     // Resuming before authentication does not even reach the driver.
     let mut side = Side::receiving(direct());
-    side.feed(&format!(
-        "{HEADER}<resume xmlns='urn:xmpp:sm:3' h='0' previd='x'/>"
-    ));
+    side.feed(&format!("{HEADER}<resume xmlns='urn:xmpp:sm:3' h='0' previd='x'/>"));
     assert_eq!(side.last(), "closed by us: not-authorized");
     assert!(!side.has("nonza"));
 }
@@ -284,15 +245,10 @@ fn a14_no_answer_out_of_turn_opens_a_stream() {
 #[test]
 fn stanzas_in_the_middle_of_sasl_end_the_stream() {
     let mut side = Side::receiving(direct());
-    side.feed(&format!(
-        "{HEADER}{}<presence/>",
-        auth("SCRAM-SHA-1", "n,,n=user,r=x")
-    ));
+    side.feed(&format!("{HEADER}{}<presence/>", auth("SCRAM-SHA-1", "n,,n=user,r=x")));
     assert_eq!(side.last(), "closed by us: not-authorized");
     let mut side = Side::receiving(direct());
-    side.feed(&format!(
-        "{HEADER}<response xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>"
-    ));
+    side.feed(&format!("{HEADER}<response xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>"));
     assert_eq!(side.last(), "failed  malformed-request");
     assert!(!side.stream.is_open());
 }
@@ -301,16 +257,8 @@ fn stanzas_in_the_middle_of_sasl_end_the_stream() {
 fn a_pipelining_client_keeps_its_order() {
     let mut side = Side::receiving(direct());
     let stanzas: String = (0..50).map(|n| format!("<message id='{n}'/>")).collect();
-    side.feed(&format!(
-        "{HEADER}{}{HEADER}{BIND}{stanzas}{END}",
-        plain("user", "pencil")
-    ));
-    let ids: Vec<_> = side
-        .log
-        .iter()
-        .filter(|line| line.starts_with("stanza"))
-        .cloned()
-        .collect();
+    side.feed(&format!("{HEADER}{}{HEADER}{BIND}{stanzas}{END}", plain("user", "pencil")));
+    let ids: Vec<_> = side.log.iter().filter(|line| line.starts_with("stanza")).cloned().collect();
     assert_eq!(ids.len(), 50);
     for (n, line) in ids.iter().enumerate() {
         assert!(line.contains(&format!("id='{n}'")), "{line}");

@@ -8,33 +8,13 @@ fn log_in(mechanism: Mechanism, password: &str, direct_tls: bool, seed: u64) -> 
     if let Some(login) = &mut wanted.login {
         login.only = Some(mechanism);
     }
-    let config = if direct_tls {
-        direct()
-    } else {
-        config(Kind::C2s)
-    };
+    let config = if direct_tls { direct() } else { config(Kind::C2s) };
     let mut server = Side::receiving(config.clone());
-    let mut client = Side::initiating(
-        Config {
-            pre_auth: Limits::c2s(),
-            ..config
-        },
-        wanted,
-    );
+    let mut client = Side::initiating(Config { pre_auth: Limits::c2s(), ..config }, wanted);
     (server.seed, client.seed) = (seed, seed.wrapping_mul(31));
     if direct_tls {
-        server.stream.handle_tls(
-            server.now,
-            TlsInfo {
-                bindings: bindings(),
-            },
-        );
-        client.stream.handle_tls(
-            client.now,
-            TlsInfo {
-                bindings: bindings(),
-            },
-        );
+        server.stream.handle_tls(server.now, TlsInfo { bindings: bindings() });
+        client.stream.handle_tls(client.now, TlsInfo { bindings: bindings() });
     }
     let mut pair = Pair::new(client, server);
     pair.talk();
@@ -43,24 +23,13 @@ fn log_in(mechanism: Mechanism, password: &str, direct_tls: bool, seed: u64) -> 
 
 #[test]
 fn every_mechanism_logs_in_however_the_bytes_are_cut() {
-    for mechanism in Mechanism::ALL
-        .into_iter()
-        .filter(|mechanism| *mechanism != Mechanism::External)
-    {
+    for mechanism in Mechanism::ALL.into_iter().filter(|mechanism| *mechanism != Mechanism::External) {
         for direct_tls in [false, true] {
             for seed in 0..12 {
                 let pair = log_in(mechanism, "pencil", direct_tls, seed);
-                assert!(
-                    pair.client.stream.is_open() && pair.server.stream.is_open(),
-                    "{:?}",
-                    pair.server.log
-                );
+                assert!(pair.client.stream.is_open() && pair.server.stream.is_open(), "{:?}", pair.server.log);
                 let authenticated = format!("authenticated user@localhost {mechanism}");
-                assert!(
-                    pair.client.has(&authenticated) && pair.server.has(&authenticated),
-                    "{:?}",
-                    pair.server.log
-                );
+                assert!(pair.client.has(&authenticated) && pair.server.has(&authenticated), "{:?}", pair.server.log);
                 assert_eq!(pair.client.last(), "bound user@localhost/r");
                 assert_eq!(pair.server.has("starttls"), !direct_tls);
             }
@@ -71,14 +40,9 @@ fn every_mechanism_logs_in_however_the_bytes_are_cut() {
 #[test]
 fn stanzas_flow_and_the_stream_ends_in_peace() {
     let mut pair = log_in(Mechanism::ScramSha256Plus, "pencil", false, 5);
-    pair.client
-        .stream
-        .send(&Element::new("presence", ns::CLIENT));
+    pair.client.stream.send(&Element::new("presence", ns::CLIENT));
     pair.talk();
-    assert_eq!(
-        pair.server.last(),
-        "stanza <presence xmlns='jabber:client' xml:lang='en'/>"
-    );
+    assert_eq!(pair.server.last(), "stanza <presence xmlns='jabber:client' xml:lang='en'/>");
     let now = pair.client.now;
     pair.client.stream.close(now, None);
     pair.talk();
@@ -89,23 +53,11 @@ fn stanzas_flow_and_the_stream_ends_in_peace() {
 
 #[test]
 fn a_wrong_password_does_not_log_in() {
-    for mechanism in [
-        Mechanism::ScramSha256Plus,
-        Mechanism::ScramSha1,
-        Mechanism::Plain,
-    ] {
+    for mechanism in [Mechanism::ScramSha256Plus, Mechanism::ScramSha1, Mechanism::Plain] {
         let pair = log_in(mechanism, "pen", false, 0);
-        assert!(
-            pair.server.has("failed user@localhost not-authorized"),
-            "{:?}",
-            pair.server.log
-        );
+        assert!(pair.server.has("failed user@localhost not-authorized"), "{:?}", pair.server.log);
         assert!(!pair.server.has("authenticated") && !pair.client.has("authenticated"));
-        assert!(
-            pair.client.has("failed  not-authorized"),
-            "{:?}",
-            pair.client.log
-        );
+        assert!(pair.client.has("failed  not-authorized"), "{:?}", pair.client.log);
     }
 }
 
@@ -115,17 +67,10 @@ fn the_fifth_failure_closes_the_stream() {
     side.feed(HEADER);
     for _ in 0..4 {
         let answer = side.feed(&plain("user", "wrong"));
-        assert_eq!(
-            answer,
-            "<failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><not-authorized/></failure>"
-        );
+        assert_eq!(answer, "<failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><not-authorized/></failure>");
     }
     let answer = side.feed(&plain("user", "wrong"));
-    let place = |text: &str| {
-        answer
-            .find(text)
-            .unwrap_or_else(|| panic!("{text} is not in {answer}"))
-    };
+    let place = |text: &str| answer.find(text).unwrap_or_else(|| panic!("{text} is not in {answer}"));
     assert!(place("<not-authorized/>") < place("<policy-violation "));
     assert!(answer.ends_with(END));
     assert_eq!(side.last(), "closed by us: policy-violation");
@@ -162,23 +107,25 @@ fn a_failing_account_store_is_no_wrong_password() {
 #[test]
 fn features_are_those_of_the_phase() {
     let mut side = Side::receiving(config(Kind::C2s));
-    side.features
-        .push(Element::new("limits", ns::STREAM_LIMITS));
+    side.features.push(Element::new("limits", ns::STREAM_LIMITS));
     let first = side.feed(HEADER);
-    assert!(first.contains(
-        "<stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'><required/></starttls>\
+    assert!(
+        first.contains(
+            "<stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'><required/></starttls>\
          <limits xmlns='urn:xmpp:stream-limits:0'/></stream:features>"
-    ), "{first}");
-    assert_eq!(
-        side.feed(STARTTLS),
-        "<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"
+        ),
+        "{first}"
     );
+    assert_eq!(side.feed(STARTTLS), "<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>");
     let second = side.feed(HEADER);
-    assert!(second.contains(
-        "<stream:features><sasl-channel-binding xmlns='urn:xmpp:sasl-cb:0'><channel-binding type='tls-exporter'/>\
+    assert!(
+        second.contains(
+            "<stream:features><sasl-channel-binding xmlns='urn:xmpp:sasl-cb:0'><channel-binding type='tls-exporter'/>\
          <channel-binding type='tls-server-end-point'/></sasl-channel-binding>\
          <mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>SCRAM-SHA-256-PLUS</mechanism>"
-    ), "{second}");
+        ),
+        "{second}"
+    );
     side.feed(&plain("user", "pencil"));
     let third = side.feed(HEADER);
     assert!(
@@ -190,15 +137,8 @@ fn features_are_those_of_the_phase() {
     );
     assert!(!third.contains("mechanism"));
     let headers = [first, second, third];
-    let ids: std::collections::HashSet<_> = headers
-        .iter()
-        .map(|header| {
-            header
-                .split(" id='")
-                .nth(1)
-                .and_then(|rest| rest.split('\'').next())
-        })
-        .collect();
+    let ids: std::collections::HashSet<_> =
+        headers.iter().map(|header| header.split(" id='").nth(1).and_then(|rest| rest.split('\'').next())).collect();
     assert_eq!(ids.len(), 3);
 }
 
@@ -210,30 +150,17 @@ fn a_resource_is_bound_or_refused() {
         side
     };
     let ask = |resource: &str| {
-        format!(
-            "<iq type='set' id='1'><bind xmlns='{}'><resource>{resource}</resource></bind></iq>",
-            ns::BIND
-        )
+        format!("<iq type='set' id='1'><bind xmlns='{}'><resource>{resource}</resource></bind></iq>", ns::BIND)
     };
     let mut side = ready();
     let answer = side.feed(&ask("desk"));
-    assert!(
-        answer.contains("<jid>user@localhost/desk</jid>") && answer.contains("id='1'"),
-        "{answer}"
-    );
+    assert!(answer.contains("<jid>user@localhost/desk</jid>") && answer.contains("id='1'"), "{answer}");
     assert!(side.stream.is_open());
     let mut side = ready();
-    assert!(
-        side.feed(&ask("a&#x7;b".replace("&#x7;", "\u{85}").as_str()))
-            .contains("<bad-request ")
-    );
+    assert!(side.feed(&ask("a&#x7;b".replace("&#x7;", "\u{85}").as_str())).contains("<bad-request "));
     assert!(!side.stream.is_open());
     assert!(side.feed(BIND).contains("<jid>user@localhost/r</jid>"));
-    for stanza in [
-        "<presence/>",
-        "<message to='other@localhost'/>",
-        "<iq type='get' id='1'><q xmlns='x'/></iq>",
-    ] {
+    for stanza in ["<presence/>", "<message to='other@localhost'/>", "<iq type='get' id='1'><q xmlns='x'/></iq>"] {
         let mut side = ready();
         side.feed(stanza);
         assert_eq!(side.last(), "closed by us: not-authorized", "{stanza}");
@@ -243,14 +170,8 @@ fn a_resource_is_bound_or_refused() {
 #[test]
 fn a_session_may_be_resumed_in_place_of_binding() {
     let mut side = Side::receiving(direct());
-    side.feed(&format!(
-        "{HEADER}{}{HEADER}<resume xmlns='urn:xmpp:sm:3' h='0' previd='x'/>",
-        plain("user", "pencil")
-    ));
-    assert_eq!(
-        side.last(),
-        "nonza <resume xmlns='urn:xmpp:sm:3' h='0' previd='x'/>"
-    );
+    side.feed(&format!("{HEADER}{}{HEADER}<resume xmlns='urn:xmpp:sm:3' h='0' previd='x'/>", plain("user", "pencil")));
+    assert_eq!(side.last(), "nonza <resume xmlns='urn:xmpp:sm:3' h='0' previd='x'/>");
     side.stream.send(&Element::new("resumed", ns::SM));
     side.stream.established();
     side.feed("<message/>");
@@ -261,17 +182,9 @@ fn a_session_may_be_resumed_in_place_of_binding() {
 fn an_open_stream_answers_for_itself_alone() {
     let mut side = Side::open();
     side.feed("<iq type='set' id='s'><session xmlns='urn:ietf:params:xml:ns:xmpp-session'/></iq>");
-    assert!(
-        side.last().starts_with("answered <iq") && side.last().contains("type='result'"),
-        "{}",
-        side.last()
-    );
+    assert!(side.last().starts_with("answered <iq") && side.last().contains("type='result'"), "{}", side.last());
     side.feed(BIND);
-    assert!(
-        side.last().starts_with("answered <iq") && side.last().contains("<not-allowed "),
-        "{}",
-        side.last()
-    );
+    assert!(side.last().starts_with("answered <iq") && side.last().contains("<not-allowed "), "{}", side.last());
     // To somebody else it is theirs to answer.
     side.feed("<iq type='set' id='s' to='x@example.org'><session xmlns='urn:ietf:params:xml:ns:xmpp-session'/></iq>");
     assert!(side.last().starts_with("stanza "), "{}", side.last());
@@ -282,14 +195,8 @@ fn an_open_stream_answers_for_itself_alone() {
     side.feed("<r xmlns='urn:xmpp:sm:3'/>");
     assert_eq!(side.last(), "nonza <r xmlns='urn:xmpp:sm:3'/>");
     assert_eq!(side.feed("   \n "), "");
-    side.feed(
-        "<stream:error><conflict xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error>",
-    );
-    assert_eq!(
-        side.last(),
-        "closed by peer: conflict",
-        "the prefix is the header's"
-    );
+    side.feed("<stream:error><conflict xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error>");
+    assert_eq!(side.last(), "closed by peer: conflict", "the prefix is the header's");
 }
 
 #[test]
@@ -304,11 +211,7 @@ fn what_is_no_stanza_of_this_stream_ends_it() {
     ] {
         let mut side = Side::open();
         side.feed(element);
-        assert_eq!(
-            side.last(),
-            "closed by us: unsupported-stanza-type",
-            "{element}"
-        );
+        assert_eq!(side.last(), "closed by us: unsupported-stanza-type", "{element}");
     }
 }
 
@@ -328,10 +231,7 @@ fn registration_passes_when_the_host_has_it() {
 
 #[test]
 fn the_end_is_answered_in_every_state() {
-    for before in [
-        HEADER.to_owned(),
-        format!("{HEADER}{}", plain("user", "wrong")),
-    ] {
+    for before in [HEADER.to_owned(), format!("{HEADER}{}", plain("user", "wrong"))] {
         let mut side = Side::receiving(direct());
         side.feed(&before);
         assert_eq!(side.feed(END), END);
@@ -342,11 +242,7 @@ fn the_end_is_answered_in_every_state() {
     side.stream.close(now, None);
     assert_eq!(side.written(), END);
     side.feed("<message/>");
-    assert_eq!(
-        side.last(),
-        "stanza <message xmlns='jabber:client'/>",
-        "what was on its way is not lost"
-    );
+    assert_eq!(side.last(), "stanza <message xmlns='jabber:client'/>", "what was on its way is not lost");
     side.wait(5 * SECOND);
     assert_eq!(side.last(), "closed by us");
     assert_eq!(side.written(), "");

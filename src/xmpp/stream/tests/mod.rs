@@ -34,15 +34,8 @@ fn config(kind: Kind) -> Config {
         starttls: true,
         require_tls: true,
         secured: false,
-        policy: if kind == Kind::C2s {
-            Policy::CLIENTS
-        } else {
-            Policy::SERVERS
-        },
-        decoy: Decoy {
-            secret: Secret::new(b"server secret"),
-            iterations: 10_000,
-        },
+        policy: if kind == Kind::C2s { Policy::CLIENTS } else { Policy::SERVERS },
+        decoy: Decoy { secret: Secret::new(b"server secret"), iterations: 10_000 },
         auth_attempts: 5,
         pre_auth: Limits::pre_auth(),
         limits: Limits::c2s(),
@@ -52,17 +45,11 @@ fn config(kind: Kind) -> Config {
 
 /// Inside TLS from the start, as on port 5223.
 fn direct() -> Config {
-    Config {
-        secured: true,
-        ..config(Kind::C2s)
-    }
+    Config { secured: true, ..config(Kind::C2s) }
 }
 
 fn bindings() -> ChannelBindings {
-    ChannelBindings {
-        exporter: Some(Secret::new(&[7; 32])),
-        end_point: Some(Secret::new(&[8; 32])),
-    }
+    ChannelBindings { exporter: Some(Secret::new(&[7; 32])), end_point: Some(Secret::new(&[8; 32])) }
 }
 
 fn auth(mechanism: &str, message: &str) -> String {
@@ -101,10 +88,7 @@ impl Side {
 
     fn initiating(config: Config, peer: Peer) -> Self {
         let now = Instant::now();
-        Self::new(
-            Stream::initiating(Arc::new(config), Arc::new(peer), now),
-            now,
-        )
+        Self::new(Stream::initiating(Arc::new(config), Arc::new(peer), now), now)
     }
 
     fn new(stream: Stream, now: Instant) -> Self {
@@ -125,10 +109,7 @@ impl Side {
     /// An open stream of `user@localhost/r`.
     fn open() -> Self {
         let mut side = Self::receiving(direct());
-        side.feed(&format!(
-            "{HEADER}{}{HEADER}{BIND}",
-            plain("user", "pencil")
-        ));
+        side.feed(&format!("{HEADER}{}{HEADER}{BIND}", plain("user", "pencil")));
         assert!(side.stream.is_open(), "{:?}", side.log);
         side.log.clear();
         side
@@ -176,10 +157,7 @@ impl Side {
         if self.seed == 0 {
             return most;
         }
-        self.seed = self
-            .seed
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let size = usize::try_from(self.seed >> 59).unwrap();
         size.clamp(1, most)
     }
@@ -188,10 +166,7 @@ impl Side {
         let now = self.now;
         let line = match event {
             Event::Opened(opened) => {
-                let served = matches!(
-                    opened.to.as_str(),
-                    "localhost" | "example.org" | "a.example" | "b.example"
-                );
+                let served = matches!(opened.to.as_str(), "localhost" | "example.org" | "a.example" | "b.example");
                 self.stream.handle_host(if served {
                     Ok(Host {
                         features: self.features.clone(),
@@ -204,12 +179,7 @@ impl Side {
                 format!("opened {} {:?}", opened.to, opened.phase)
             }
             Event::StartTls => {
-                self.stream.handle_tls(
-                    now,
-                    TlsInfo {
-                        bindings: bindings(),
-                    },
-                );
+                self.stream.handle_tls(now, TlsInfo { bindings: bindings() });
                 "starttls".to_owned()
             }
             Event::LookUp { user, expensive } => {
@@ -221,32 +191,20 @@ impl Side {
             Event::Bind { resource } => {
                 let identity = self.identity.clone().expect("authenticated").bare();
                 let wanted = resource.clone().unwrap_or_else(|| "r".to_owned());
-                self.stream.handle_bind(
-                    identity
-                        .with_resource(&wanted)
-                        .map_err(|_| StanzaError::new(Condition::BadRequest)),
-                );
+                self.stream
+                    .handle_bind(identity.with_resource(&wanted).map_err(|_| StanzaError::new(Condition::BadRequest)));
                 format!("bind {resource:?}")
             }
-            Event::Authenticated {
-                identity,
-                mechanism,
-            } => {
+            Event::Authenticated { identity, mechanism } => {
                 self.identity = Some(identity.clone());
                 format!("authenticated {identity} {mechanism}")
             }
             Event::AuthFailed { user, condition, .. } => {
-                format!(
-                    "failed {} {condition}",
-                    user.map(|user| user.to_string()).unwrap_or_default()
-                )
+                format!("failed {} {condition}", user.map(|user| user.to_string()).unwrap_or_default())
             }
             Event::PreAuthIq(stanza) => format!("pre-auth {}", stanza.to_xml()),
             Event::Stanza(stanza) => format!("stanza {}", stanza.to_xml()),
-            Event::Answered(reply) => format!(
-                "answered {}",
-                reply.map(|reply| reply.to_xml()).unwrap_or_default()
-            ),
+            Event::Answered(reply) => format!("answered {}", reply.map(|reply| reply.to_xml()).unwrap_or_default()),
             Event::Nonza(element) => format!("nonza {}", element.to_xml()),
             Event::Features(features) => format!("features {}", features.to_xml()),
             Event::Bound(jid) => format!("bound {jid}"),
@@ -275,9 +233,7 @@ impl Side {
 }
 
 fn condition(error: Option<&StreamError>) -> String {
-    error
-        .map(|error| format!(": {}", error.condition))
-        .unwrap_or_default()
+    error.map(|error| format!(": {}", error.condition)).unwrap_or_default()
 }
 
 fn keys(user: &str) -> Option<Credentials> {
@@ -335,13 +291,9 @@ fn phases_are_told_apart() {
     side.feed(&format!("{HEADER}{STARTTLS}"));
     side.feed(&format!("{HEADER}{}", plain("user", "pencil")));
     side.feed(HEADER);
-    let opened: Vec<_> = side
-        .log
-        .iter()
-        .filter(|line| line.starts_with("opened"))
-        .collect();
-    let expected = [Phase::BeforeTls, Phase::BeforeAuth, Phase::AfterAuth]
-        .map(|phase| format!("opened localhost {phase:?}"));
+    let opened: Vec<_> = side.log.iter().filter(|line| line.starts_with("opened")).collect();
+    let expected =
+        [Phase::BeforeTls, Phase::BeforeAuth, Phase::AfterAuth].map(|phase| format!("opened localhost {phase:?}"));
     assert_eq!(opened, expected.iter().collect::<Vec<_>>());
 }
 

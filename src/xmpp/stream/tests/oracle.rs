@@ -47,25 +47,11 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
     let plain = (
         prop::sample::select(vec!["user", "USER", "other", "nobody", "", "user\0x"]),
         prop::sample::select(vec!["pencil", "pencil", "wrong", "", "pencil\0"]),
-        prop::sample::select(vec![
-            "",
-            "",
-            "user@localhost",
-            "other@localhost",
-            "user@localhost/r",
-        ]),
+        prop::sample::select(vec!["", "", "user@localhost", "other@localhost", "user@localhost/r"]),
     )
-        .prop_map(|(user, password, authzid)| Move::Plain {
-            user,
-            password,
-            authzid,
-        });
+        .prop_map(|(user, password, authzid)| Move::Plain { user, password, authzid });
     let scram = (
-        prop::sample::select(vec![
-            Mechanism::ScramSha1,
-            Mechanism::ScramSha256,
-            Mechanism::ScramSha256Plus,
-        ]),
+        prop::sample::select(vec![Mechanism::ScramSha1, Mechanism::ScramSha256, Mechanism::ScramSha256Plus]),
         any::<bool>(),
     )
         .prop_map(|(mechanism, right)| Move::Scram { mechanism, right });
@@ -100,14 +86,9 @@ impl Attacker {
     fn make(&mut self, step: &Move) -> Option<&'static str> {
         let (xml, proves) = match step {
             Move::Raw(xml) => ((*xml).to_owned(), None),
-            Move::Plain {
-                user,
-                password,
-                authzid,
-            } => (
-                auth("PLAIN", &format!("{authzid}\0{user}\0{password}")),
-                plain_is_valid(user, password, authzid),
-            ),
+            Move::Plain { user, password, authzid } => {
+                (auth("PLAIN", &format!("{authzid}\0{user}\0{password}")), plain_is_valid(user, password, authzid))
+            }
             Move::Scram { mechanism, right } => {
                 let login = Login {
                     user: "user".to_owned(),
@@ -117,18 +98,10 @@ impl Attacker {
                     only: Some(*mechanism),
                 };
                 let server = Server {
-                    mechanisms: [
-                        "SCRAM-SHA-256-PLUS",
-                        "SCRAM-SHA-1-PLUS",
-                        "SCRAM-SHA-256",
-                        "SCRAM-SHA-1",
-                        "PLAIN",
-                    ]
-                    .map(str::to_owned)
-                    .to_vec(),
-                    binding_types: ["tls-exporter", "tls-server-end-point"]
+                    mechanisms: ["SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"]
                         .map(str::to_owned)
                         .to_vec(),
+                    binding_types: ["tls-exporter", "tls-server-end-point"].map(str::to_owned).to_vec(),
                 };
                 let mut client = ClientExchange::new(login, server, true, &bindings()).unwrap();
                 let initial = String::from_utf8(client.initial()).unwrap();
@@ -137,27 +110,22 @@ impl Attacker {
             }
             Move::Answer | Move::Forge => {
                 let challenge = self.challenge.take().unwrap_or_default();
-                let answer = self.client.as_mut().and_then(|(client, right)| {
-                    client
-                        .challenge(&challenge)
-                        .ok()
-                        .map(|answer| (answer, *right))
-                });
+                let answer = self
+                    .client
+                    .as_mut()
+                    .and_then(|(client, right)| client.challenge(&challenge).ok().map(|answer| (answer, *right)));
                 let (mut answer, right) = answer.unwrap_or_default();
                 let forge = matches!(step, Move::Forge);
                 if forge && let Some(at) = answer.len().checked_sub(6) {
                     answer[at] = if answer[at] == b'A' { b'B' } else { b'A' };
                 }
                 let text = crate::sasl::encode(&answer);
-                let xml =
-                    format!("<response xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>{text}</response>");
+                let xml = format!("<response xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>{text}</response>");
                 (xml, (right && !forge).then_some("user@localhost"))
             }
         };
         let answer = self.side.feed(&xml);
-        if let Some((_, text)) =
-            answer.split_once("<challenge xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>")
-        {
+        if let Some((_, text)) = answer.split_once("<challenge xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>") {
             let text = text.split('<').next().unwrap_or_default();
             self.challenge = crate::sasl::decode(text).ok();
         }

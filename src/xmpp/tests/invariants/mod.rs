@@ -1,11 +1,6 @@
 //! What must hold for any input: checked on generated XML by `xml.rs` and on arbitrary bytes by the fuzz targets.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test helper: panicking is how it fails"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test helper: panicking is how it fails")]
 
 use bytes::Bytes;
 use rookery_xmpp::element::Element;
@@ -104,32 +99,20 @@ pub(crate) fn both_paths_agree(input: &[u8]) -> Option<(Element, String)> {
             assert_eq!(element.to_xml().parse(), Ok(element.clone()));
             None
         }
-        Parsed::Stanza(stanza)
-        | Parsed::Invalid {
-            head_for_reply: Some(stanza),
-            ..
-        } => {
+        Parsed::Stanza(stanza) | Parsed::Invalid { head_for_reply: Some(stanza), .. } => {
             let written = stanza.to_xml();
             let read = stanza.to_element();
             assert_eq!(as_stanza(&written), read);
 
             // The tree builder on the sender's bytes: what the index and the kept bytes must agree with.
             let around = [HEADER.as_bytes(), input, b"</stream:stream>"].concat();
-            let around = Element::parse(&around, generous())
-                .expect("what is read alone is read in its stream");
-            let children: Vec<_> = around
-                .elements()
-                .flat_map(Element::elements)
-                .cloned()
-                .collect();
+            let around = Element::parse(&around, generous()).expect("what is read alone is read in its stream");
+            let children: Vec<_> = around.elements().flat_map(Element::elements).cloned().collect();
             assert_eq!(around.elements().count(), 1);
             assert_eq!(children, stanza.children());
             looks_agree(&stanza, &children);
 
-            let again = parse(
-                Bytes::from(written.clone().into_bytes()),
-                &Namespaces::none(),
-            );
+            let again = parse(Bytes::from(written.clone().into_bytes()), &Namespaces::none());
             assert!(
                 matches!(&again, Ok(Parsed::Stanza(s) | Parsed::Invalid { head_for_reply: Some(s), .. }) if *s == stanza),
                 "{again:?}"
@@ -143,17 +126,11 @@ pub(crate) fn both_paths_agree(input: &[u8]) -> Option<(Element, String)> {
 /// Questions to the index are answered as the elements would.
 fn looks_agree(stanza: &Stanza, children: &[Element]) {
     assert_eq!(stanza.child_count(), children.len());
-    assert_eq!(
-        stanza.payload_name(),
-        children.first().map(|e| (e.ns(), e.name()))
-    );
+    assert_eq!(stanza.payload_name(), children.first().map(|e| (e.ns(), e.name())));
     for child in children {
         assert!(stanza.has(child.name(), child.ns()) && stanza.has_ns(child.ns()));
         let mut stripped = stanza.clone();
-        let count = children
-            .iter()
-            .filter(|other| other.is(child.name(), child.ns()))
-            .count();
+        let count = children.iter().filter(|other| other.is(child.name(), child.ns())).count();
         assert_eq!(stripped.strip(&[(child.ns(), child.name())]), count);
         assert!(!stripped.has(child.name(), child.ns()));
         stripped.append(child.clone());
@@ -164,15 +141,10 @@ fn looks_agree(stanza: &Stanza, children: &[Element]) {
 
 /// The one element that `written` must be, without the whitespace between its children.
 fn as_stanza(written: &str) -> Element {
-    let whole =
-        Element::parse(written.as_bytes(), generous()).expect("what is written can be read");
+    let whole = Element::parse(written.as_bytes(), generous()).expect("what is written can be read");
     let mut stanza = Element::new(whole.name().to_owned(), whole.ns().to_owned());
     for (ns, name, value) in whole.attributes() {
-        let name = if ns.is_empty() {
-            name.to_owned()
-        } else {
-            format!("xml:{name}")
-        };
+        let name = if ns.is_empty() { name.to_owned() } else { format!("xml:{name}") };
         stanza.set(name, value);
     }
     stanza.children(whole.elements().cloned())
