@@ -149,6 +149,8 @@ fn report(totals: &[Findings], restarts: &mut [Duration], on_ack: &mut [Duration
         restarts[restarts.len() - 1]
     );
     if let Some(longest) = on_ack.last() {
-        println!("from reading an ack to SIGKILL: median {:?}, longest {longest:?}", on_ack[on_ack.len() / 2]);
+        let soon = on_ack.iter().filter(|gap| **gap <= Duration::from_millis(1)).count();
+        let (all, median) = (on_ack.len(), on_ack[on_ack.len() / 2]);
+        println!("from reading an ack to SIGKILL: median {median:?}, longest {longest:?}, {soon} of {all} within 1 ms");
     }
 }

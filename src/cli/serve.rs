@@ -105,23 +105,25 @@ async fn watch_hangups(path: PathBuf, mut conf: Conf, logs: Logs, reload: mpsc::
     }
 }
 
-/// SIGTERM or Ctrl-C. A second one does not wait for the end.
-async fn ended() {
-    let first = async || {
-        let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-        else {
+/// SIGTERM or Ctrl-C, watched from the call on. A second one does not wait for the end.
+fn ended() -> impl Future<Output = ()> {
+    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    async {
+        let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
             tracing::error!("signals cannot be watched: the server ends by SIGKILL only");
             return std::future::pending().await;
         };
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    };
-    first().await;
-    tracing::info!("ending; once more ends at once");
-    tokio::spawn(async move {
-        first().await;
-        std::process::exit(1);
-    });
+        let mut next = async move || {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        next().await;
+        tracing::info!("ending; once more ends at once");
+        tokio::spawn(async move {
+            next().await;
+            std::process::exit(1);
+        });
+    }
 }

@@ -150,7 +150,11 @@ impl Server {
         }
         let stanza = Arc::new(stanza);
         let kept = storable.then(|| tail.keep(account, id, stanza.clone(), to.resourcepart().map(Box::from), waiting));
-        if !hand_to(&targets, &stanza, kept.as_ref()) && !storable && !targets.is_empty() {
+        if !hand_to(&targets, &stanza, kept.as_ref())
+            && !storable
+            && !targets.is_empty()
+            && otherwise != Otherwise::Ignore
+        {
             // It is not worth keeping, and there is no room for it.
             return Err((Box::new(Arc::unwrap_or_clone(stanza)), StanzaError::new(Condition::ServiceUnavailable)));
         }
@@ -385,8 +389,16 @@ impl Server {
             None => account.sessions().into_iter().filter(|session| session.is_available()).collect(),
         };
         let stanza = Arc::new(stanza);
+        // Presence that the user has asked for may not go missing; what a stranger directs at the user may.
+        let from = stanza.head.from.as_ref().map_or("", |from| from.bare_str());
+        let wanted = from == account.jid.as_str() || account.roster().subscription(from).is_to();
         for target in targets {
-            target.push(Outgoing { stanza: stanza.clone(), to: None, kept: None });
+            let out = Outgoing { stanza: stanza.clone(), to: None, kept: None };
+            if wanted {
+                target.push(out)
+            } else {
+                target.offer(out)
+            };
         }
     }
 
@@ -420,8 +432,9 @@ impl Server {
         match to.resourcepart() {
             None => self.ask(host, Some(account), kind, stanza, waiting, session).await,
             Some(resource) => {
-                let taken =
-                    account.session(resource).is_some_and(|target| target.send(stanza.clone()) == Pushed::Taken);
+                let taken = account
+                    .session(resource)
+                    .is_some_and(|target| target.offer(Outgoing::new(stanza.clone())) == Pushed::Taken);
                 if !taken {
                     self.bounce(&stanza, unavailable(), session).await;
                 }
@@ -435,7 +448,7 @@ fn hand_to(targets: &Sessions, stanza: &Arc<Stanza>, kept: Option<&Arc<Kept>>) -
     let mut taken = false;
     for target in targets {
         let out = Outgoing { stanza: stanza.clone(), to: None, kept: kept.cloned() };
-        taken |= Pushed::Taken == if targets.len() > 1 { target.push_shared(out) } else { target.push(out) };
+        taken |= Pushed::Taken == if targets.len() > 1 { target.push_shared(out) } else { target.offer(out) };
     }
     taken
 }

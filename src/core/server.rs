@@ -335,6 +335,15 @@ impl Server {
         Ok(deleted)
     }
 
+    /// The account's password is another: who came by the old one has to come again. `but` is the session that changed
+    /// it, if one did. Sessions without a connection cannot be resumed with the old password and are let be.
+    pub fn password_changed(&self, user: &BareJid, but: Option<&Session>) {
+        let Some(account) = self.accounts.loaded(user.as_str()) else { return };
+        for session in account.sessions().iter().filter(|session| but.is_none_or(|but| but.jid != session.jid)) {
+            session.close(StreamError::new(StreamCondition::Reset).with_text("The password has been changed."));
+        }
+    }
+
     /// Whether an account of this name was deleted within the last `time`.
     pub async fn was_deleted(&self, user: &BareJid, time: Duration) -> Result<bool, StoreError> {
         tombstones::is_buried(self.store.as_ref(), user, time).await

@@ -27,6 +27,13 @@ use crate::tail::Kept;
 /// The priority of a session that is not available.
 const UNAVAILABLE: i16 = i16::MIN;
 
+/// So many times the outbox's bound may be with a client that reads and does not acknowledge: far more than the presence
+/// of a full roster, which arrives while the first acknowledgement is still on its way.
+const UNACKED: usize = 16;
+
+/// Requests of one client that the server is at, at once.
+const MOST_ASKING: usize = 100;
+
 /// Resumptions in a row that find the same stanza first and unhandled, until it is given up.
 const POISONED: u32 = 3;
 
@@ -143,6 +150,8 @@ pub struct Session {
     wake: Notify,
     settled: Notify,
     roomy: Notify,
+    /// Each request that is under way holds one.
+    asking: Arc<()>,
     state: Mutex<State>,
 }
 
@@ -197,6 +206,7 @@ impl Session {
             wake: Notify::new(),
             settled: Notify::new(),
             roomy: Notify::new(),
+            asking: Arc::new(()),
             state: Mutex::new(State {
                 phase: Phase::Attached,
                 outbox: VecDeque::new(),
@@ -336,7 +346,7 @@ impl Session {
                 state.has_gap = true;
                 Pushed::Refused
             }
-            None if state.bytes > self.limits.outbox * 2 => {
+            None if state.overflows(&self.limits) => {
                 state.fall_behind();
                 Pushed::Refused
             }
@@ -354,6 +364,21 @@ impl Session {
     pub(crate) fn takes_at_once(&self) -> bool {
         let state = self.state.lock();
         state.phase == Phase::Attached && state.closing.is_none() && state.catching_up.is_none()
+    }
+
+    /// As [`Self::push`], for what anybody may send to anybody: where it is too much, it is refused, since the session
+    /// is not to end by what a stranger does. The rest of the room is for what the session has asked for.
+    pub fn offer(&self, out: Outgoing) -> Pushed {
+        if out.kept.is_none() && self.is_overfull() {
+            return Pushed::Refused;
+        }
+        self.push(out)
+    }
+
+    /// Whether more waits for the client than should: its next request is to wait until some of it is written.
+    pub fn is_overfull(&self) -> bool {
+        let state = self.state.lock();
+        state.phase != Phase::Closed && state.bytes > self.limits.outbox
     }
 
     /// Whether much can be sent at once without the client having to read meanwhile.
@@ -397,6 +422,13 @@ impl Session {
     /// Whether it lives without a connection.
     pub fn is_detached(&self) -> bool {
         self.state.lock().phase == Phase::Detached
+    }
+
+    /// A request of the client's begins that takes its time; it ends when the turn is dropped. `None` when it has as many
+    /// under way as are allowed.
+    pub(crate) fn begin_request(&self) -> Option<Arc<()>> {
+        let turn = self.asking.clone();
+        (Arc::strong_count(&turn) <= MOST_ASKING + 1).then_some(turn)
     }
 
     // ---- requests of the server -----------------------------------------------------------------------------------
@@ -855,6 +887,12 @@ impl State {
         let unacked = self.acks.as_ref().map(|acks| acks.unacked_bytes);
         let held = self.bytes + unacked.unwrap_or_default();
         held > 0 && (self.bytes + more > limits.outbox || unacked.is_some() && held + more > limits.unacked)
+    }
+
+    /// Whether the client reads or acknowledges too slowly to be sent more of what nobody keeps.
+    fn overflows(&self, limits: &SessionLimits) -> bool {
+        let unacked = self.acks.as_ref().map_or(0, |acks| acks.unacked_bytes);
+        self.bytes > limits.outbox * 2 || unacked > limits.outbox * UNACKED
     }
 
     fn wants_answer(&self) -> bool {

@@ -11,6 +11,8 @@ use crate::{Failure, process, server};
 /// What a connection that says nothing may cost the server, in bytes: plain, and where TLS is awaited.
 const PLAIN: u64 = 4 << 10;
 const TLS: u64 = 8 << 10;
+/// What a stream over TLS may cost before authentication.
+const STREAM: u64 = 25 << 10;
 
 /// How many from one address, how fast.
 pub(super) async fn try_rates(arena: &mut Arena) -> Result<(), Trouble> {
@@ -29,6 +31,8 @@ pub(super) async fn try_thousands(arena: &mut Arena, count: usize) -> Result<(),
 
 /// The same where TLS is awaited.
 pub(super) async fn try_thousands_with_tls(arena: &mut Arena, count: usize) -> Result<(), Trouble> {
+    let name = "1,000 streams over TLS without authentication";
+    arena.check(name, FLAT + (1000 * STREAM), strangers).await?;
     let name = format!("{count} connections that say nothing, TLS");
     arena.check(&name, FLAT + TLS * count as u64, async |arena| silence(arena, count, Transport::Direct).await).await
 }
@@ -122,6 +126,22 @@ async fn silence(arena: &Arena, count: usize, transport: Transport) -> Result<Ou
     );
     let right = most >= count * 9 / 10 && left <= 50 && newcomer < Duration::from_secs(2);
     Ok(if right { Ok(shown) } else { Err(shown) })
+}
+
+/// They say no more after the stream's header.
+async fn strangers(arena: &Arena) -> Result<Outcome, Failure> {
+    let memory = process::rss(arena.server.pid());
+    let mut held = Vec::new();
+    for _ in 0..25 {
+        let target = arena.target(Transport::Direct);
+        for _ in 0..40 {
+            held.extend(greeted(&target).await);
+        }
+    }
+    sleep(Duration::from_secs(2)).await;
+    let each = process::rss(arena.server.pid()).saturating_sub(memory) as f64 / 1024.0 / held.len() as f64;
+    let shown = format!("{} held, {each:.1} KiB each", held.len());
+    Ok(if held.len() == 1000 { Ok(shown) } else { Err(shown) })
 }
 
 /// Each from one of many addresses, reset as soon as it stands.

@@ -112,6 +112,18 @@ fn forbidden(start: &str, end: &str) -> Vec<Attempt> {
 /// What is large or slow, and allowed.
 async fn within_limits(arena: &mut Arena) -> Result<(), Trouble> {
     arena
+        .check("limits announced before and after authentication (0478)", FLAT, async |arena| {
+            let before = stranger(arena, Transport::Plain).await?.features;
+            let after = arena.log_in("bob").await?.features;
+            let [before, after] = [before, after].map(|features| {
+                let limits = xml::child(&features, "limits")?;
+                xml::text(limits, "max-bytes")?.parse::<usize>().ok()
+            });
+            let shown = format!("max-bytes {before:?}, then {after:?}");
+            Ok(if before == Some(10 << 10) && after == Some(256 << 10) { Ok(shown) } else { Err(shown) })
+        })
+        .await?;
+    arena
         .check("session: stanza of 250 KiB arrives", FLAT, async |arena| {
             let mut bob = arena.log_in("bob").await?;
             bob.queue(b"<presence/>");

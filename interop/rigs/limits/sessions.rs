@@ -7,7 +7,7 @@ use tokio::time::sleep;
 use super::arena::{Arena, FLAT, Outcome, Trouble, ending, ping};
 use super::elements::stranger;
 use crate::client::{Connection, Resumption, Target, Transport};
-use crate::server::{DOMAIN, PASSWORD};
+use crate::server::{DOMAIN, PASSWORD, users};
 use crate::sm::NS as SM;
 use crate::{Failure, process, within, xml};
 
@@ -25,10 +25,14 @@ pub(super) async fn try_all(arena: &mut Arena) -> Result<(), Trouble> {
     // The first time, the database's caches fill as well.
     arena.check("a client that reads nothing, sent 9 MiB", FLAT + (32 << 20), reads_nothing).await?;
     arena.check("a client that reads nothing, sent 9 MiB, again", FLAT, reads_nothing).await?;
+    let outboxes = 100 * (256 << 10);
+    arena.check("100 clients that read nothing, each sent 4 MiB", FLAT + (32 << 20) + outboxes, read_nothing).await?;
     arena.check("a client that asks and never reads the answers", FLAT, reads_no_answers).await?;
     arena.check("offline messages", FLAT, offline).await?;
     arena.check("roster items", FLAT, roster).await?;
     arena.check("resumption after its time", FLAT, late_resumption).await?;
+    arena.check("resumption by another user", FLAT, foreign_resumption).await?;
+    arena.check("resumption that acknowledges what was not sent", FLAT, bold_resumption).await?;
     arena.check("an acknowledgement of what was not sent", FLAT, handled_too_many).await?;
     for h in ["-1", "", "x", "4294967296"] {
         arena.check(&format!("an acknowledgement with h='{h}'"), FLAT, async |arena| odd_count(arena, h).await).await?;
@@ -131,6 +135,45 @@ async fn reads_nothing(arena: &Arena) -> Result<Outcome, Failure> {
     Ok(if end.closed && missing == 0 { Ok(shown) } else { Err(shown) })
 }
 
+/// Ten accounts with ten resources each, and one for each account that writes to it.
+async fn read_nothing(arena: &Arena) -> Result<Outcome, Failure> {
+    let (senders, accounts) = (users("s", 10), users("deaf", 10));
+    arena.server.add_accounts(&[senders.clone(), accounts.clone()].concat())?;
+    let mut deaf = Vec::new();
+    for account in &accounts {
+        for _ in 0..10 {
+            let target = Target { receive_buffer: Some(4 << 10), ..arena.target(Transport::Plain) };
+            let mut connection = Connection::log_in(&target, account, PASSWORD).await?;
+            connection.bind(None).await?;
+            connection.queue(b"<presence/>");
+            ping(&mut connection).await?;
+            deaf.push(connection);
+        }
+    }
+    let mut talking = Vec::new();
+    for (sender, account) in senders.iter().zip(&accounts) {
+        let mut sender = arena.log_in(sender).await?;
+        let body = "b".repeat(20 << 10);
+        let stanza = format!("<message type='chat' to='{account}@{DOMAIN}'><body>{body}</body></message>");
+        talking.push(tokio::spawn(async move {
+            (0..200).for_each(|_| sender.queue(stanza.as_bytes()));
+            within(Duration::from_secs(60), ping(&mut sender)).await
+        }));
+    }
+    let start = Instant::now();
+    for sender in talking {
+        sender.await.map_err(|error| Failure::Protocol(error.to_string()))??;
+    }
+    let sent = start.elapsed();
+    sleep(WRITE_STALL + Duration::from_secs(3)).await;
+    let mut closed = 0;
+    for connection in &mut deaf {
+        closed += usize::from(ending(connection, Duration::from_secs(3)).await.closed);
+    }
+    let shown = format!("{closed} closed; 40 MiB sent in {sent:.1?}");
+    Ok(if closed == deaf.len() { Ok(shown) } else { Err(shown) })
+}
+
 async fn reads_no_answers(arena: &Arena) -> Result<Outcome, Failure> {
     let mut deaf = arena.log_in("mallory").await?;
     let ask =
@@ -196,26 +239,66 @@ async fn roster(arena: &Arena) -> Result<Outcome, Failure> {
     })
 }
 
-async fn late_resumption(arena: &Arena) -> Result<Outcome, Failure> {
+/// A session of alice that may be resumed; it has lost its connection, and a message waits in it.
+async fn detached(arena: &Arena) -> Result<String, Failure> {
     let mut connection = arena.log_in("alice").await?;
     let enabled = connection.enable(true).await?;
     connection.queue(b"<presence/>");
     ping(&mut connection).await?;
-    let id = enabled.id.unwrap_or_default();
     connection.reset();
     let mut sender = arena.log_in("bob").await?;
     sender.queue(format!("<message type='chat' to='alice@{DOMAIN}' id='late'><body>x</body></message>").as_bytes());
     ping(&mut sender).await?;
+    enabled.id.ok_or_else(|| Failure::Protocol("not resumable".into()))
+}
+
+/// Whether the message of [`detached`] comes to a new session of alice.
+async fn finds_message(mut connection: Connection) -> Result<bool, Failure> {
+    connection.bind(None).await?;
+    connection.queue(b"<presence/>");
+    let waiting = ending(&mut connection, Duration::from_secs(2)).await.other;
+    connection.close().await?;
+    Ok(waiting.iter().any(|stanza| xml::attribute(stanza, "id").as_deref() == Some("late")))
+}
+
+/// The id is nobody else's, and what somebody else tries changes nothing.
+async fn foreign_resumption(arena: &Arena) -> Result<Outcome, Failure> {
+    let id = detached(arena).await?;
+    let mut mallory = Connection::log_in(&arena.target(Transport::Plain), "mallory", PASSWORD).await?;
+    let theirs = mallory.resume(&id, 0).await?;
+    let mut alice = Connection::log_in(&arena.target(Transport::Plain), "alice", PASSWORD).await?;
+    let own = alice.resume(&id, 0).await?;
+    let waiting = ending(&mut alice, Duration::from_secs(1)).await.other;
+    alice.close().await?;
+    let found = waiting.iter().any(|stanza| xml::attribute(stanza, "id").as_deref() == Some("late"));
+    let shown = format!("{theirs:?} for the other, {own:?} for its owner");
+    let right = matches!(theirs, Resumption::Failed(ref condition, None) if condition == "item-not-found");
+    Ok(if right && found && matches!(own, Resumption::Resumed(_)) { Ok(shown) } else { Err(shown) })
+}
+
+/// Refused, and the session ends in its time all the same, its messages kept.
+async fn bold_resumption(arena: &Arena) -> Result<Outcome, Failure> {
+    let id = detached(arena).await?;
+    let mut bold = Connection::log_in(&arena.target(Transport::Plain), "alice", PASSWORD).await?;
+    let answer = bold.resume(&id, 4_000_000_000).await;
+    sleep(RESUME + Duration::from_secs(2)).await;
+    let mut late = Connection::log_in(&arena.target(Transport::Plain), "alice", PASSWORD).await?;
+    let later = late.resume(&id, 0).await?;
+    let found = finds_message(late).await?;
+    let shown = format!("{answer:?}; later {later:?}; its message {}", if found { "is kept" } else { "is lost" });
+    let refused = !matches!(answer, Ok(Resumption::Resumed(_)));
+    Ok(if refused && found && matches!(later, Resumption::Failed(..)) { Ok(shown) } else { Err(shown) })
+}
+
+async fn late_resumption(arena: &Arena) -> Result<Outcome, Failure> {
+    let id = detached(arena).await?;
     sleep(RESUME + Duration::from_secs(2)).await;
     let mut connection = Connection::log_in(&arena.target(Transport::Plain), "alice", PASSWORD).await?;
     let condition = match connection.resume(&id, 0).await? {
         Resumption::Failed(condition, _) => condition,
-        Resumption::Resumed(_) => return Ok(Err(format!("resumed, with max={:?}", enabled.max))),
+        Resumption::Resumed(_) => return Ok(Err("resumed".into())),
     };
-    connection.bind(None).await?;
-    connection.queue(b"<presence/>");
-    let waiting = ending(&mut connection, Duration::from_secs(2)).await.other;
-    let found = waiting.iter().any(|stanza| xml::attribute(stanza, "id").as_deref() == Some("late"));
+    let found = finds_message(connection).await?;
     let shown = format!("{condition}; its message {}", if found { "comes with the next session" } else { "is lost" });
     Ok(if found && condition == "item-not-found" { Ok(shown) } else { Err(shown) })
 }
