@@ -353,6 +353,11 @@ impl Writer {
         let mut changes = Vec::with_capacity(appends.len() + removals.len());
         let mut writing = Vec::with_capacity(appends.len());
         for kept in appends {
+            if kept.account.is_deleted() {
+                // By now somebody else may have the name, who is not to find it (security.md C8).
+                drop(kept.refuse());
+                continue;
+            }
             let mut fate = kept.fate.lock();
             if fate.phase == Phase::Queued {
                 fate.phase = Phase::Writing;
