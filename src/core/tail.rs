@@ -355,7 +355,8 @@ impl Writer {
         for kept in appends {
             if kept.account.is_deleted() {
                 // By now somebody else may have the name, who is not to find it (security.md C8).
-                drop(kept.refuse());
+                let receipt = kept.refuse(&mut kept.account.tail.lock());
+                drop(receipt);
                 continue;
             }
             let mut fate = kept.fate.lock();
