@@ -6,6 +6,7 @@
 mod blocking;
 mod canary;
 mod caps;
+mod chaos;
 mod commands;
 mod contacts;
 mod delivery;

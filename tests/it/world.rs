@@ -145,6 +145,17 @@ impl Client {
         }
     }
 
+    /// Sends a stanza if the session is open; one that has ended takes nothing.
+    pub(crate) async fn try_send(&self, xml: &str) {
+        let bytes = Bytes::copy_from_slice(xml.as_bytes());
+        let Parsed::Stanza(stanza) = parse(bytes, &Namespaces::content_only("jabber:client")).unwrap() else {
+            panic!("{xml} is no stanza")
+        };
+        if let Ok(receipt) = self.session.receive(self.connection) {
+            self.server.accept(&self.session, stanza, receipt).await.unwrap();
+        }
+    }
+
     async fn nonza(&self, element: &Element) {
         let host = self.server.host("localhost").unwrap();
         let mut nonza =
