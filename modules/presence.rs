@@ -77,7 +77,7 @@ impl Presence {
         let (server, account, session, presence) =
             (cx.server.clone(), cx.account.clone(), session.clone(), presence.clone());
         Flow::Wait(Box::pin(async move {
-            broadcast(&server, &account, &presence).await;
+            broadcast(&server, &session, &presence).await;
             if before.is_none() {
                 ask_around(&server, &account, &session).await;
                 server.tell(&session, SessionEvent::Available).await;
@@ -124,7 +124,7 @@ impl Presence {
         let module = self.clone();
         let (server, session) = (server.clone(), session.clone());
         Flow::Wait(Box::pin(async move {
-            broadcast(&server, &session.account, &presence).await;
+            broadcast(&server, &session, &presence).await;
             if !session.is_closed() {
                 session.send(presence.clone().to(session.jid.clone()));
             }
@@ -192,15 +192,21 @@ impl Presence {
     }
 }
 
-/// Sends a session's presence to all who are subscribed, and to the user's own available resources, itself included.
-fn broadcast(server: &Arc<Server>, account: &Arc<Account>, presence: &Stanza) -> BoxFuture<()> {
-    let (server, account, presence) = (server.clone(), account.clone(), presence.clone());
+/// Sends a session's presence to all who are subscribed, and to the user's own available resources, itself included. Of a
+/// session that ends meanwhile nobody hears any more that it is available.
+fn broadcast(server: &Arc<Server>, session: &Arc<Session>, presence: &Stanza) -> BoxFuture<()> {
+    let (server, session, presence) = (server.clone(), session.clone(), presence.clone());
     Box::pin(async move {
-        for session in account.sessions().iter().filter(|session| session.is_available()) {
-            session.send(presence.clone().to(account.jid.clone()));
+        let account = &session.account;
+        for other in account.sessions().iter().filter(|other| other.is_available()) {
+            other.send(presence.clone().to(account.jid.clone()));
         }
+        let is_available = presence.head.kind == Kind::Presence(PresenceType::Available);
         for contact in account.roster().subscribers() {
-            server.route_from(&account, presence.clone().to(contact.clone())).await;
+            if is_available && session.is_closed() {
+                return;
+            }
+            server.route_from(account, presence.clone().to(contact.clone())).await;
         }
     })
 }

@@ -3,6 +3,7 @@
 //! Where stanzas go is in `router.rs` and `deliver.rs`; how they are kept in `tail.rs`.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -51,6 +52,13 @@ pub enum ResumeError {
 
 /// How many ended sessions are remembered.
 const ENDED: usize = 4096;
+
+/// What is remembered of a session that has ended.
+struct Ended {
+    id: Box<str>,
+    user: BareJid,
+    handled: Arc<AtomicU32>,
+}
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -120,8 +128,8 @@ pub struct Server {
     deriving: Arc<tokio::sync::Semaphore>,
     resumable: Mutex<HashMap<Box<str>, Weak<Session>>>,
     /// Sessions that have ended, to tell a client that comes too late what was handled.
-    ended: Mutex<VecDeque<(Box<str>, Arc<Session>)>>,
-    streams: std::sync::atomic::AtomicU64,
+    ended: Mutex<VecDeque<Ended>>,
+    streams: AtomicU64,
     secret: Box<[u8]>,
     /// Bugs that were survived.
     pub panics: Panics,
@@ -153,7 +161,7 @@ impl Server {
             account_slots: SlotNames::default(),
             resumable: Mutex::default(),
             ended: Mutex::default(),
-            streams: std::sync::atomic::AtomicU64::new(1),
+            streams: AtomicU64::new(1),
             secret,
             panics: Panics::default(),
             started: (Instant::now(), SystemTime::now()),
@@ -235,7 +243,7 @@ impl Server {
 
     /// Names a new stream in the log.
     pub fn next_stream(&self) -> u64 {
-        self.streams.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+        self.streams.fetch_add(1, Ordering::Relaxed)
     }
 
     /// The secret behind what must look random and stay the same: salts of users who do not exist, occupant ids.
@@ -416,8 +424,8 @@ impl Server {
     /// How much a session that has ended had handled: what its client need not send again (XEP-0198 §5, `<failed h=''/>`).
     pub fn handled_before(&self, user: &BareJid, id: &str) -> Option<u32> {
         let ended = self.ended.lock();
-        let (_, session) = ended.iter().find(|(of, session)| **of == *id && session.account.jid == *user)?;
-        session.handled()
+        let session = ended.iter().find(|session| *session.id == *id && session.user == *user)?;
+        Some(session.handled.load(Ordering::Acquire))
     }
 
     /// A new connection takes a session over (XEP-0198 §5). The old connection is parted from it first, and what came by
@@ -513,10 +521,10 @@ impl Server {
     /// The same, unless the session is not the one's with this connection any more.
     async fn end_connected(self: &Arc<Self>, session: &Arc<Session>, connection: Option<u64>) {
         let Some(parted) = self.part(session, connection) else { return };
-        if let Some(id) = session.resumption_id() {
+        if let (Some(id), Some(handled)) = (session.resumption_id(), session.count_of_handled()) {
             self.resumable.lock().remove(&id);
             let mut ended = self.ended.lock();
-            ended.push_back((id, session.clone()));
+            ended.push_back(Ended { id, user: session.account.jid.clone(), handled });
             if ended.len() > ENDED {
                 ended.pop_front();
             }

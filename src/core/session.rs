@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI16, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -104,6 +104,8 @@ struct Acks {
     unacked_bytes: usize,
     counting: bool,
     incoming: ack::Incoming,
+    /// The count of `incoming`, for those who ask when the session is gone.
+    handled: Arc<AtomicU32>,
     /// The client asked, and some stanza was not durable yet.
     answer_due: bool,
     answer_now: bool,
@@ -463,6 +465,7 @@ impl Session {
             unacked_bytes: 0,
             counting: false,
             incoming: ack::Incoming::new(0),
+            handled: Arc::default(),
             answer_due: false,
             answer_now: false,
             asked: None,
@@ -520,6 +523,11 @@ impl Session {
         self.state.lock().acks.as_ref().map(|acks| acks.incoming.h())
     }
 
+    /// The same, as a count that goes on when the session has ended and what it sent is being stored still.
+    pub(crate) fn count_of_handled(&self) -> Option<Arc<AtomicU32>> {
+        self.state.lock().acks.as_ref().map(|acks| acks.handled.clone())
+    }
+
     /// The client has handled our stanzas up to `h`. The error carries how many we sent.
     pub fn acknowledged(&self, h: u32) -> Result<(), ack::HandledTooHigh> {
         let room = self.settle(|state| {
@@ -564,6 +572,7 @@ impl Session {
         let mut state = self.state.lock();
         let Some(acks) = state.acks.as_mut() else { return };
         acks.incoming.complete(slot);
+        acks.handled.store(acks.incoming.h(), Ordering::Release);
         let done = acks.incoming.in_flight() == 0;
         let due = acks.answer_due;
         if due {

@@ -356,3 +356,40 @@ async fn a_session_that_was_not_told_something_is_not_resumed() {
     juliet.send("<presence/>").await;
     assert_eq!(read_all(&juliet).await, ["one", "two"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_account_whose_sessions_have_ended_is_let_go_and_what_was_handled_is_known_still() {
+    let world = World::new(BOTH).await;
+    let juliet = world.login_resumable("juliet@localhost", "balcony").await;
+    let id = juliet.session.resumption_id().unwrap();
+    juliet.send("<presence/>").await;
+    juliet.leave().await;
+    drop(juliet);
+    pass(Duration::from_secs(300)).await;
+    assert!(world.server.accounts.all().is_empty());
+    assert_eq!(world.server.handled_before(&jid("juliet@localhost"), &id), Some(1));
+    assert_eq!(world.server.handled_before(&jid("romeo@localhost"), &id), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_presence_that_is_being_told_ends_with_its_session() {
+    let modules: Vec<Entry> = rookery_modules::ALL.iter().copied().chain([Entry::of::<Slow>()]).collect();
+    let world = World::with_modules("[host.localhost]\n", BOTH, &modules).await;
+    let user = jid("juliet@localhost");
+    world.befriend("romeo@localhost", "juliet@localhost").await;
+    let romeo = world.login("romeo@localhost", "orchard").await;
+    let old = world.bind("juliet@localhost", "balcony").await;
+    let stream = StreamInfo { id: 9, peer: [127, 0, 0, 1].into(), secured: true };
+    let (_, new) = tokio::join!(old.send("<presence/>"), async {
+        pass(Duration::from_millis(500)).await;
+        world.server.bind(&user, Some("balcony"), stream).await
+    });
+    pass(Duration::from_secs(5)).await;
+    assert!(new.is_ok_and(|new| !new.is_available()));
+    assert_eq!(
+        romeo.told(),
+        ["available juliet@localhost/balcony -> romeo@localhost", "unavailable juliet@localhost/balcony -> romeo@localhost"]
+    );
+    old.try_send("<presence/>").await;
+    assert!(!old.session.is_available() && romeo.told().is_empty());
+}
