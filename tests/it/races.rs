@@ -388,7 +388,10 @@ async fn a_presence_that_is_being_told_ends_with_its_session() {
     assert!(new.is_ok_and(|new| !new.is_available()));
     assert_eq!(
         romeo.told(),
-        ["available juliet@localhost/balcony -> romeo@localhost", "unavailable juliet@localhost/balcony -> romeo@localhost"]
+        [
+            "available juliet@localhost/balcony -> romeo@localhost",
+            "unavailable juliet@localhost/balcony -> romeo@localhost"
+        ]
     );
     old.try_send("<presence/>").await;
     assert!(!old.session.is_available() && romeo.told().is_empty());
