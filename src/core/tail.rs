@@ -341,10 +341,10 @@ impl Writer {
     }
 
     async fn write_batch(&self) -> Result<(), ()> {
-        let (appends, removals) = {
+        let removals = {
             let mut queue = self.queue.lock();
-            let append_to = queue.appends.len().min(BATCH);
             let remove_to = queue.removals.len().min(BATCH);
+<<<<<<< HEAD
             (
                 queue.appends.drain(..append_to).collect::<Vec<_>>(),
                 queue.removals.drain(..remove_to).collect::<Vec<_>>(),
@@ -365,6 +365,29 @@ impl Writer {
                 drop(fate);
                 changes.push(TailChange::Append(kept.entry()));
                 writing.push(kept);
+=======
+            queue.removals.drain(..remove_to).collect::<Vec<_>>()
+        };
+        let (mut changes, mut writing) = (Vec::new(), Vec::new());
+        // What was confirmed while it waited is passed over here, and takes no place in the batch.
+        while writing.len() < BATCH {
+            let waiting: Vec<_> = {
+                let mut queue = self.queue.lock();
+                let append_to = queue.appends.len().min(BATCH);
+                queue.appends.drain(..append_to).collect()
+            };
+            if waiting.is_empty() {
+                break;
+            }
+            for kept in waiting {
+                let mut fate = kept.fate.lock();
+                if fate.phase == Phase::Queued {
+                    fate.phase = Phase::Writing;
+                    drop(fate);
+                    changes.push(TailChange::Append(kept.entry()));
+                    writing.push(kept);
+                }
+>>>>>>> 7d9fb7d
             }
         }
         changes

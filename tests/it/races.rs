@@ -396,3 +396,23 @@ async fn a_presence_that_is_being_told_ends_with_its_session() {
     old.try_send("<presence/>").await;
     assert!(!old.session.is_available() && romeo.told().is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_database_is_not_kept_busy_by_what_was_delivered_meanwhile() {
+    let world = World::new(&["romeo@localhost", "juliet@localhost", "nurse@localhost"]).await;
+    let romeo = world.login_resumable("romeo@localhost", "orchard").await;
+    let juliet = world.login("juliet@localhost", "balcony").await;
+    world.login("nurse@localhost", "kitchen").await.leave().await;
+    world.store.slow(Duration::from_secs(9));
+    romeo.send(&chat("nurse@localhost", "first")).await;
+    pass(Duration::from_secs(1)).await;
+    for number in 0..10 {
+        for _ in 0..600 {
+            romeo.send(&chat("juliet@localhost", "x")).await;
+            juliet.read();
+        }
+        romeo.send(&chat("nurse@localhost", &number.to_string())).await;
+    }
+    pass(Duration::from_secs(18)).await;
+    assert_eq!(romeo.session.handled(), Some(6011));
+}
