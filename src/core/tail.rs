@@ -344,28 +344,6 @@ impl Writer {
         let removals = {
             let mut queue = self.queue.lock();
             let remove_to = queue.removals.len().min(BATCH);
-<<<<<<< HEAD
-            (
-                queue.appends.drain(..append_to).collect::<Vec<_>>(),
-                queue.removals.drain(..remove_to).collect::<Vec<_>>(),
-            )
-        };
-        let mut changes = Vec::with_capacity(appends.len() + removals.len());
-        let mut writing = Vec::with_capacity(appends.len());
-        for kept in appends {
-            if kept.account.is_deleted() {
-                // By now somebody else may have the name, who is not to find it (security.md C8).
-                let receipt = kept.refuse(&mut kept.account.tail.lock());
-                drop(receipt);
-                continue;
-            }
-            let mut fate = kept.fate.lock();
-            if fate.phase == Phase::Queued {
-                fate.phase = Phase::Writing;
-                drop(fate);
-                changes.push(TailChange::Append(kept.entry()));
-                writing.push(kept);
-=======
             queue.removals.drain(..remove_to).collect::<Vec<_>>()
         };
         let (mut changes, mut writing) = (Vec::new(), Vec::new());
@@ -380,6 +358,12 @@ impl Writer {
                 break;
             }
             for kept in waiting {
+                if kept.account.is_deleted() {
+                    // By now somebody else may have the name, who is not to find it (security.md C8).
+                    let receipt = kept.refuse(&mut kept.account.tail.lock());
+                    drop(receipt);
+                    continue;
+                }
                 let mut fate = kept.fate.lock();
                 if fate.phase == Phase::Queued {
                     fate.phase = Phase::Writing;
@@ -387,7 +371,6 @@ impl Writer {
                     changes.push(TailChange::Append(kept.entry()));
                     writing.push(kept);
                 }
->>>>>>> 7d9fb7d
             }
         }
         changes
