@@ -3,7 +3,7 @@
 //! once on many threads.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -57,6 +57,7 @@ struct Book {
 struct Sender {
     client: Client,
     sent: u32,
+    heard: AtomicU32,
 }
 
 /// A resource of a recipient.
@@ -274,7 +275,7 @@ impl Link {
 
 impl Sender {
     async fn new(world: &World, user: &str, resource: &str) -> Self {
-        Self { client: world.login_resumable(user, resource).await, sent: 0 }
+        Self { client: world.login_resumable(user, resource).await, sent: 0, heard: AtomicU32::new(0) }
     }
 
     async fn send(&mut self, number: u64, to: &str, size: usize) {
@@ -286,7 +287,12 @@ impl Sender {
     }
 
     fn read(&self, book: &Mutex<Book>) {
-        book.lock().unwrap().read_returned(&self.client.read());
+        let read = self.client.read();
+        book.lock().unwrap().read_returned(&read);
+        // A client that never acknowledges is given up, and would miss what is returned to it then.
+        let stanzas = ["<message", "<presence", "<iq"].iter().map(|tag| read.matches(tag).count() as u32).sum::<u32>();
+        let heard = self.heard.fetch_add(stanzas, Ordering::SeqCst) + stanzas;
+        self.client.session.acknowledged(heard).unwrap();
         assert!(!self.client.session.is_closed());
     }
 }
