@@ -7,7 +7,7 @@
 mod throttle;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -15,6 +15,7 @@ use rookery_core::config::{Count, Period, Secret};
 use rookery_core::module::{Call, Fault, Hooks, IqResult, Module, Offer, PreAuthCall, Setup, Target, When, Xep};
 use rookery_core::server::Server;
 use rookery_core::session::Session;
+use rookery_core::slots::Slot;
 use rookery_xmpp::element::Element;
 use rookery_xmpp::error::{Condition, ErrorKind, StanzaError};
 use rookery_xmpp::jid::BareJid;
@@ -36,6 +37,8 @@ pub struct Register {
     domain: BareJid,
     reserved: BTreeSet<Box<str>>,
     throttle: Mutex<Throttle>,
+    /// A password of the account is being changed as long as somebody holds this.
+    changing: Slot<Weak<()>>,
 }
 
 /// `[modules.register]`.
@@ -115,7 +118,8 @@ impl Module for Register {
             return Err(Fault { option: "shortest_name", why: "this is more than \"longest_name\"".to_owned() });
         }
         let throttle = Throttle::new(conf.per_address.get(), conf.in_all.get(), conf.period.get());
-        Ok(Self { conf, domain: setup.domain.clone(), reserved, throttle: Mutex::new(throttle) })
+        let changing = setup.account_slot("changing");
+        Ok(Self { conf, domain: setup.domain.clone(), reserved, throttle: Mutex::new(throttle), changing })
     }
 
     fn hooks(on: &mut Hooks<'_, Self>) {
@@ -257,11 +261,22 @@ impl Register {
         if BareJid::from_parts(Some(&name), user.domainpart()).ok().as_ref() != Some(user) {
             return Err(StanzaError::new(Condition::NotAllowed).with_text("This is not your user name."));
         }
+        // One at a time: each costs the server as much as many logins.
+        let turn = session.account.update(self.changing, |changing| {
+            let turn = (changing.strong_count() == 0).then(Arc::default);
+            turn.iter().for_each(|turn| *changing = Arc::downgrade(turn));
+            turn
+        });
+        let Some(Some(_turn)) = turn else {
+            let text = "Your password is being changed already.";
+            return Err(StanzaError::new(Condition::ResourceConstraint).with_kind(ErrorKind::Wait).with_text(text));
+        };
         let credentials = call.server.derive(password).await?;
         if session.account.is_deleted() || !call.server.store.set_credentials(user, &credentials).await? {
             return Err(StanzaError::new(Condition::RegistrationRequired));
         }
         info!(account = %user, peer = %session.stream.peer, "password changed");
+        call.server.password_changed(user, Some(session));
         Ok(None)
     }
 

@@ -147,12 +147,54 @@ struct LiveCommands {
 #[async_trait]
 impl Commands for LiveCommands {
     async fn run(&self, request: Request) -> Result<Reply, CommandError> {
-        let Request::UserDel { jid } = &request else { return self.accounts.run(request).await };
+        let jid = match &request {
+            Request::UserDel { jid } => jid,
+            Request::UserPasswd { jid, .. } => {
+                let account = self.accounts.account(jid)?;
+                let reply = self.accounts.run(request).await?;
+                self.server.password_changed(&account, None);
+                return Ok(reply);
+            }
+            Request::UserAdd { .. } | Request::UserList { .. } => return self.accounts.run(request).await,
+        };
         let account = self.accounts.account(jid)?;
         if self.server.delete_account(&account).await? {
             Ok(Reply::Account { jid: account.to_string() })
         } else {
             Err(CommandError::new(CommandCondition::ItemNotFound, format!("there is no account {account}")))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use rookery_core::config::Secret;
+    use rookery_core::session::StreamInfo;
+    use rookery_store::MemoryStore;
+    use rookery_xmpp::error::StreamCondition;
+    use rookery_xmpp::jid::BareJid;
+    use rookery_xmpp::sasl::Credentials;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a15_a_password_that_an_admin_sets_ends_the_sessions() {
+        let conf = Conf::parse("[host.localhost]\n", "test.toml").unwrap();
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let romeo = BareJid::new("romeo@localhost").unwrap();
+        store.create_account(&romeo, &Credentials::from_password("old", 10_000).unwrap()).await.unwrap();
+        let server = Server::start(conf.clone(), store.clone(), rookery_modules::ALL).await.unwrap();
+        let stream = StreamInfo { id: 1, peer: [127, 0, 0, 1].into(), secured: true };
+        let session = server.bind(&romeo, Some("orchard"), stream).await.unwrap();
+        let commands = LiveCommands { accounts: AccountCommands::new(&conf, store.clone()), server };
+        let close = || session.drain(session.connection(), &mut Vec::new(), 1 << 16, Instant::now()).unwrap().close;
+        for (jid, ends) in [("nobody@localhost", false), ("romeo@example.org", false), ("Romeo@localhost", true)] {
+            let request = Request::UserPasswd { jid: jid.to_owned(), password: Secret::new("new") };
+            assert_eq!(commands.run(request).await.is_ok(), ends);
+            assert_eq!(close().map(|error| error.condition), ends.then_some(StreamCondition::Reset));
+        }
+        assert!(store.credentials(&romeo).await.unwrap().unwrap().verify_password("new"));
     }
 }

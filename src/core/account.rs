@@ -17,6 +17,16 @@ use crate::tail::{Tail, Writer};
 /// The sessions of an account, as a copy that needs no lock.
 pub type Sessions = SmallVec<[Arc<Session>; 4]>;
 
+/// What [`Account::place`] did.
+pub(crate) enum Placed {
+    /// The session is one of the account's.
+    In,
+    /// This session has the resource.
+    Taken(Arc<Session>),
+    /// There are as many sessions as are allowed; this one has no connection.
+    Full(Option<Arc<Session>>),
+}
+
 struct State {
     sessions: Sessions,
     roster: Arc<Roster>,
@@ -76,8 +86,18 @@ impl Account {
         self.state.lock().sessions.iter().find(|session| session.jid.resourcepart() == Some(resource)).cloned()
     }
 
-    pub(crate) fn add_session(&self, session: Arc<Session>) {
-        self.state.lock().sessions.push(session);
+    /// Takes a session in, as one of `most` at most and the only one with its resource. Looks and adds in one step,
+    /// since many connections may bind at once.
+    pub(crate) fn place(&self, session: &Arc<Session>, most: usize) -> Placed {
+        let mut state = self.state.lock();
+        if let Some(old) = state.sessions.iter().find(|other| other.jid == session.jid) {
+            return Placed::Taken(old.clone());
+        }
+        if state.sessions.len() >= most {
+            return Placed::Full(state.sessions.iter().find(|other| other.is_detached()).cloned());
+        }
+        state.sessions.push(session.clone());
+        Placed::In
     }
 
     pub(crate) fn remove_session(&self, session: &Arc<Session>) {

@@ -143,10 +143,10 @@ impl Server {
         let kept = storable.then(|| tail.keep(account, id, stanza.clone(), to.resourcepart().map(Box::from), waiting));
         let mut taken = false;
         for target in &targets {
-            taken |= target.push(Outgoing { stanza: stanza.clone(), to: None, kept: kept.clone() }) == Pushed::Taken;
+            taken |= target.offer(Outgoing { stanza: stanza.clone(), to: None, kept: kept.clone() }) == Pushed::Taken;
         }
-        if !taken && !storable && !targets.is_empty() {
-            // The only sessions ended under our hands.
+        if !taken && !storable && !targets.is_empty() && otherwise != Otherwise::Ignore {
+            // The only sessions ended under our hands, or have more than enough to read.
             return Err((Box::new(Arc::unwrap_or_clone(stanza)), StanzaError::new(Condition::ServiceUnavailable)));
         }
         Ok(())
@@ -356,8 +356,16 @@ impl Server {
             None => account.sessions().into_iter().filter(|session| session.is_available()).collect(),
         };
         let stanza = Arc::new(stanza);
+        // Presence that the user has asked for may not go missing; what a stranger directs at the user may.
+        let from = stanza.head.from.as_ref().map_or("", |from| from.bare_str());
+        let wanted = from == account.jid.as_str() || account.roster().subscription(from).is_to();
         for target in targets {
-            target.push(Outgoing { stanza: stanza.clone(), to: None, kept: None });
+            let out = Outgoing { stanza: stanza.clone(), to: None, kept: None };
+            if wanted {
+                target.push(out)
+            } else {
+                target.offer(out)
+            };
         }
     }
 
@@ -391,8 +399,9 @@ impl Server {
         match to.resourcepart() {
             None => self.ask(host, Some(account), kind, stanza, waiting, session).await,
             Some(resource) => {
-                let taken =
-                    account.session(resource).is_some_and(|target| target.send(stanza.clone()) == Pushed::Taken);
+                let taken = account
+                    .session(resource)
+                    .is_some_and(|target| target.offer(Outgoing::new(stanza.clone())) == Pushed::Taken);
                 if !taken {
                     self.bounce(&stanza, unavailable(), session).await;
                 }

@@ -532,11 +532,6 @@ impl Table {
             .map(|door| &door.call)
     }
 
-    /// Whether some module answers requests in this namespace that come before authentication.
-    pub fn answers_before_auth(&self, ns: &str) -> bool {
-        self.pre_auth.iter().any(|(of, _)| *of == ns)
-    }
-
     /// Whether some module answers requests in this namespace.
     pub fn answers(&self, ns: &str) -> bool {
         self.iq.iter().any(|door| door.ns == ns)

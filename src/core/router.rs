@@ -188,12 +188,18 @@ impl Server {
         match self.poll_once(&mut answer) {
             Poll::Ready(result) => self.answer(&request, result, session).await,
             Poll::Pending => {
+                let turn = session.map(|session| session.begin_request());
+                if let Some(None) = turn {
+                    // It asks faster than it can be answered: it waits, and is not read from meanwhile.
+                    let result = self.panics.caught(answer).await.unwrap_or_else(refuse_request);
+                    return self.answer(&request, result, session).await;
+                }
                 // The client's next stanzas need not wait for the database.
                 let (server, session) = (self.clone(), session.cloned());
                 let rest = async move {
                     let result = server.panics.caught(answer).await.unwrap_or_else(refuse_request);
                     server.answer(&request, result, session.as_ref()).await;
-                    drop(waiting);
+                    drop((waiting, turn));
                 };
                 tokio::spawn(rest.in_current_span());
             }

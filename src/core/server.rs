@@ -16,7 +16,7 @@ use rookery_xmpp::sasl::{Credentials, PasswordError};
 use rookery_xmpp::stanza::{Kind, PresenceType, Stanza};
 use tracing::{debug, error, info, warn};
 
-use crate::account::{Account, Accounts};
+use crate::account::{Account, Accounts, Placed};
 use crate::caps::Caps;
 use crate::config::{Conf, ConfigError, Secret};
 use crate::deliver::may_be_kept;
@@ -335,6 +335,15 @@ impl Server {
         Ok(deleted)
     }
 
+    /// The account's password is another: who came by the old one has to come again. `but` is the session that changed
+    /// it, if one did. Sessions without a connection cannot be resumed with the old password and are let be.
+    pub fn password_changed(&self, user: &BareJid, but: Option<&Session>) {
+        let Some(account) = self.accounts.loaded(user.as_str()) else { return };
+        for session in account.sessions().iter().filter(|session| but.is_none_or(|but| but.jid != session.jid)) {
+            session.close(StreamError::new(StreamCondition::Reset).with_text("The password has been changed."));
+        }
+    }
+
     /// Whether an account of this name was deleted within the last `time`.
     pub async fn was_deleted(&self, user: &BareJid, time: Duration) -> Result<bool, StoreError> {
         tombstones::is_buried(self.store.as_ref(), user, time).await
@@ -363,23 +372,33 @@ impl Server {
         let jid = user
             .with_resource(&resource)
             .map_err(|error| StanzaError::new(Condition::BadRequest).with_text(error.to_string()))?;
-        let mut others = account.sessions();
-        if let Some(old) = account.session(jid.resource()) {
-            old.close(StreamError::new(StreamCondition::Conflict).with_text("Another client has bound this resource."));
-            self.end_session(&old).await;
-            others.retain(|other| !Arc::ptr_eq(other, &old));
+        let (most, limits) = {
+            let bounds = self.bounds.load();
+            (bounds.resources, bounds.session)
+        };
+        let session = Session::new(jid, account.clone(), stream, limits);
+        loop {
+            match account.place(&session, most) {
+                Placed::In => break,
+                Placed::Taken(old) => {
+                    old.close(
+                        StreamError::new(StreamCondition::Conflict)
+                            .with_text("Another client has bound this resource."),
+                    );
+                    self.end_session(&old).await;
+                    account.remove_session(&old);
+                }
+                // A session without a connection makes room before a client is refused (RFC 6120 §7.6.2.1).
+                Placed::Full(Some(detached)) => {
+                    self.end_session(&detached).await;
+                    account.remove_session(&detached);
+                }
+                Placed::Full(None) => {
+                    return Err(StanzaError::new(Condition::ResourceConstraint)
+                        .with_text("This account has as many sessions as are allowed."));
+                }
+            }
         }
-        let bounds = self.bounds.load();
-        if others.len() >= bounds.resources {
-            // A session without a connection makes room before a client is refused (RFC 6120 §7.6.2.1).
-            let Some(detached) = others.iter().find(|other| other.is_detached()) else {
-                return Err(StanzaError::new(Condition::ResourceConstraint)
-                    .with_text("This account has as many sessions as are allowed."));
-            };
-            self.end_session(detached).await;
-        }
-        let session = Session::new(jid, account.clone(), stream, bounds.session);
-        account.add_session(session.clone());
         self.tell(&session, SessionEvent::Bound).await;
         Ok(session)
     }

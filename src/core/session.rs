@@ -27,6 +27,13 @@ use crate::tail::Kept;
 /// The priority of a session that is not available.
 const UNAVAILABLE: i16 = i16::MIN;
 
+/// So many times the outbox's bound may be with a client that reads and does not acknowledge: far more than the presence
+/// of a full roster, which arrives while the first acknowledgement is still on its way.
+const UNACKED: usize = 16;
+
+/// Requests of one client that the server is at, at once.
+const MOST_ASKING: usize = 100;
+
 /// Resumptions in a row that find the same stanza first and unhandled, until it is given up.
 const POISONED: u32 = 3;
 
@@ -134,6 +141,8 @@ pub struct Session {
     wake: Notify,
     settled: Notify,
     roomy: Notify,
+    /// Each request that is under way holds one.
+    asking: Arc<()>,
     state: Mutex<State>,
 }
 
@@ -180,6 +189,7 @@ impl Session {
             wake: Notify::new(),
             settled: Notify::new(),
             roomy: Notify::new(),
+            asking: Arc::new(()),
             state: Mutex::new(State {
                 phase: Phase::Attached,
                 outbox: VecDeque::new(),
@@ -287,11 +297,8 @@ impl Session {
                 state.catching_up = Some(kept.id.saturating_sub(1));
                 return Pushed::Taken;
             }
-        } else if state.bytes > self.limits.outbox * 2 {
-            state.closing = Some(
-                StreamError::new(StreamCondition::ResourceConstraint)
-                    .with_text("Your client reads more slowly than it is sent to."),
-            );
+        } else if let Some(why) = state.overflows(&self.limits) {
+            state.closing = Some(StreamError::new(StreamCondition::ResourceConstraint).with_text(why));
             drop(state);
             self.wake.notify_one();
             return Pushed::Refused;
@@ -300,6 +307,21 @@ impl Session {
         drop(state);
         self.wake.notify_one();
         Pushed::Taken
+    }
+
+    /// As [`Self::push`], for what anybody may send to anybody: where it is too much, it is refused, since the session
+    /// is not to end by what a stranger does. The rest of the room is for what the session has asked for.
+    pub fn offer(&self, out: Outgoing) -> Pushed {
+        if out.kept.is_none() && self.is_overfull() {
+            return Pushed::Refused;
+        }
+        self.push(out)
+    }
+
+    /// Whether more waits for the client than should: its next request is to wait until some of it is written.
+    pub fn is_overfull(&self) -> bool {
+        let state = self.state.lock();
+        state.phase != Phase::Closed && state.bytes > self.limits.outbox
     }
 
     /// Whether much can be sent at once without the client having to read meanwhile.
@@ -343,6 +365,13 @@ impl Session {
     /// Whether it lives without a connection.
     pub fn is_detached(&self) -> bool {
         self.state.lock().phase == Phase::Detached
+    }
+
+    /// A request of the client's begins that takes its time; it ends when the turn is dropped. `None` when it has as many
+    /// under way as are allowed.
+    pub(crate) fn begin_request(&self) -> Option<Arc<()>> {
+        let turn = self.asking.clone();
+        (Arc::strong_count(&turn) <= MOST_ASKING + 1).then_some(turn)
     }
 
     // ---- requests of the server -----------------------------------------------------------------------------------
@@ -767,6 +796,18 @@ impl State {
         let unacked = self.acks.as_ref().map(|acks| acks.unacked_bytes);
         let held = self.bytes + unacked.unwrap_or_default();
         held > 0 && (self.bytes + more > limits.outbox || unacked.is_some() && held + more > limits.unacked)
+    }
+
+    /// Why the session cannot go on taking what nobody keeps.
+    fn overflows(&self, limits: &SessionLimits) -> Option<&'static str> {
+        let unacked = self.acks.as_ref().map_or(0, |acks| acks.unacked_bytes);
+        if self.bytes > limits.outbox * 2 {
+            Some("Your client reads more slowly than it is sent to.")
+        } else if unacked > limits.outbox * UNACKED {
+            Some("Your client does not acknowledge what it is sent.")
+        } else {
+            None
+        }
     }
 
     fn wants_answer(&self) -> bool {

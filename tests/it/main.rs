@@ -11,6 +11,7 @@ mod contacts;
 mod delivery;
 mod disco;
 mod documents;
+mod floods;
 mod layout;
 mod outside;
 mod presence;

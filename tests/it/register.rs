@@ -246,3 +246,40 @@ async fn c8_the_name_of_a_deleted_account_is_not_given_away_in_band() {
     world.server.forget_deleted(&domain, std::time::Duration::ZERO).await.unwrap();
     assert_eq!(world.store.values(&domain, "tombstones").await.unwrap(), []);
 }
+
+#[tokio::test]
+async fn a15_a_new_password_ends_the_sessions_that_came_by_the_old_one() {
+    let world = World::new(&["romeo@localhost", "juliet@localhost"]).await;
+    let romeo = world.login("romeo@localhost", "orchard").await;
+    let phone = world.login_resumable("romeo@localhost", "phone").await;
+    let juliet = world.login("juliet@localhost", "balcony").await;
+    romeo.read();
+    assert!(romeo.iq("set", "localhost", &change("romeo", "new")).await.contains("type='result'"));
+    let (_, close) = phone.last_words().await;
+    assert!(close.contains("<reset"), "{close}");
+    // Whoever resumes it has to know the new password first.
+    phone.cut().await;
+    assert!(phone.session.is_detached());
+    for client in [&romeo, &juliet] {
+        client.send("<iq type='get' id='p'><ping xmlns='urn:xmpp:ping'/></iq>").await;
+        assert!(client.read().contains("id='p'"));
+    }
+}
+
+#[tokio::test]
+async fn b14_one_password_of_an_account_is_computed_at_a_time() {
+    let world = World::new(&["romeo@localhost"]).await;
+    let romeo = world.login("romeo@localhost", "orchard").await;
+    for number in 0..50 {
+        let payload = change("romeo", &format!("new{number}"));
+        romeo.send(&format!("<iq type='set' id='c{number}' to='localhost'>{payload}</iq>")).await;
+    }
+    let got = romeo.read();
+    assert_eq!(got.matches("<resource-constraint").count(), 49, "{got}");
+    while password(&world, "romeo@localhost").await.verify_password("secret") {
+        tokio::task::yield_now().await;
+    }
+    assert!(password(&world, "romeo@localhost").await.verify_password("new0"));
+    world.settle().await;
+    assert!(romeo.iq("set", "localhost", &change("romeo", "last")).await.contains("type='result'"));
+}

@@ -12,7 +12,6 @@ use rookery_core::module::{PreAuthCall, When};
 use rookery_core::session::{Session, StreamInfo};
 use rookery_xmpp::error::{Condition, SaslCondition, StanzaError, StreamCondition, StreamError};
 use rookery_xmpp::jid::BareJid;
-use rookery_xmpp::ns;
 use rookery_xmpp::sasl::{ChannelBindings, Mechanism, Secret};
 use rookery_xmpp::stanza::{Kind, Stanza};
 use rookery_xmpp::stream::{self, Phase, Stream, TlsInfo};
@@ -34,7 +33,8 @@ impl Driver {
             Phase::BeforeAuth => host.stream_features(server, When::BeforeAuth, secured),
             Phase::AfterAuth => host.stream_features(server, When::BeforeBind, secured),
         };
-        let register = secured && host.table.answers_before_auth(ns::REGISTER);
+        // Where nobody may register, a query for it is answered so (XEP-0077 §3.1), but it is not offered.
+        let register = secured;
         self.host = Some(host);
         self.stream.handle_host(Ok(stream::Host { features, external: Vec::new(), register }));
     }

@@ -368,3 +368,39 @@ async fn b14_a_client_that_never_reads_is_given_up_and_others_are_not_touched() 
     romeo.say("<iq id='q' type='get'><ping xmlns='urn:xmpp:ping'/></iq>").await;
     romeo.hear("id='q'").await;
 }
+
+#[tokio::test]
+async fn b14_who_asks_for_much_at_once_and_reads_gets_all_of_it() {
+    let world = World::with_conf("asks-for-much", "[limits]\noutbox = '64 KiB'\n").await;
+    let mut tcp = TcpStream::connect(world.plain).await.expect("connected");
+    let mut heard = String::new();
+    let mut talk = async |text: &str, until: &str| {
+        tcp.write_all(text.as_bytes()).await.expect("written");
+        loop {
+            if let Some(at) = heard.find(until) {
+                heard.drain(..at + until.len());
+                return;
+            }
+            let mut buffer = vec![0; 65536];
+            let count = tcp.read(&mut buffer).await.expect("read");
+            heard += std::str::from_utf8(&buffer[..count]).expect("text");
+            assert!(count > 0, "the end came before {until}: {heard}");
+        }
+    };
+    talk(STREAM, "</stream:features>").await;
+    talk(&plain("romeo", "secret"), "<success").await;
+    talk(STREAM, "</stream:features>").await;
+    talk(&format!("<iq id='b' type='set'><bind xmlns='{}'/></iq>", ns::BIND), "</iq>").await;
+    let groups: String = (0..3).map(|number| format!("<group>{number}{}</group>", "g".repeat(900))).collect();
+    for number in 0..100 {
+        let item = format!("<item jid='x{number}@chat.example'>{groups}</item>");
+        let set = format!("<iq id='s{number}' type='set'><query xmlns='jabber:iq:roster'>{item}</query></iq>");
+        talk(&set, &format!("id='s{number}'")).await;
+    }
+    let asked: String =
+        (0..20).map(|number| format!("<iq id='g{number}' type='get'><query xmlns='jabber:iq:roster'/></iq>")).collect();
+    talk(&asked, "id='g0'").await;
+    for number in 1..20 {
+        talk("", &format!("id='g{number}'")).await;
+    }
+}
