@@ -17,12 +17,14 @@ use crate::tail::{Tail, Writer};
 /// The sessions of an account, as a copy that needs no lock.
 pub type Sessions = SmallVec<[Arc<Session>; 4]>;
 
-/// Why a session was not added.
-pub(crate) enum Occupied {
-    /// This one has the resource.
-    Resource(Arc<Session>),
-    /// There are as many as are allowed.
-    All,
+/// What [`Account::place`] did.
+pub(crate) enum Placed {
+    /// The session is one of the account's.
+    In,
+    /// This session has the resource.
+    Taken(Arc<Session>),
+    /// There are as many sessions as are allowed; this one has lost its connection, of this number.
+    Full(Option<(Arc<Session>, u64)>),
 }
 
 struct State {
@@ -84,17 +86,22 @@ impl Account {
         self.state.lock().sessions.iter().find(|session| session.jid.resourcepart() == Some(resource)).cloned()
     }
 
-    /// Adds a session, unless there is one with its resource or there are `most` already.
-    pub(crate) fn add_session(&self, session: &Arc<Session>, most: usize) -> Result<(), Occupied> {
+    /// Takes a session in, as one of `most` at most and the only one with its resource. Looks and adds in one step,
+    /// since many connections may bind at once.
+    pub(crate) fn place(&self, session: &Arc<Session>, most: usize) -> Placed {
         let mut state = self.state.lock();
         if let Some(old) = state.sessions.iter().find(|other| other.jid == session.jid) {
-            return Err(Occupied::Resource(old.clone()));
+            return Placed::Taken(old.clone());
         }
         if state.sessions.len() >= most {
-            return Err(Occupied::All);
+            let detached = |other: &Arc<Session>| {
+                let connection = other.connection();
+                other.is_detached().then(|| (other.clone(), connection))
+            };
+            return Placed::Full(state.sessions.iter().find_map(detached));
         }
         state.sessions.push(session.clone());
-        Ok(())
+        Placed::In
     }
 
     pub(crate) fn remove_session(&self, session: &Arc<Session>) {

@@ -155,7 +155,7 @@ impl Server {
             && !targets.is_empty()
             && otherwise != Otherwise::Ignore
         {
-            // It is not worth keeping, and there is no room for it.
+            // Those who are there have more than enough to read.
             return Err((Box::new(Arc::unwrap_or_clone(stanza)), StanzaError::new(Condition::ServiceUnavailable)));
         }
         Ok(())
@@ -448,7 +448,7 @@ fn hand_to(targets: &Sessions, stanza: &Arc<Stanza>, kept: Option<&Arc<Kept>>) -
     let mut taken = false;
     for target in targets {
         let out = Outgoing { stanza: stanza.clone(), to: None, kept: kept.cloned() };
-        taken |= Pushed::Taken == if targets.len() > 1 { target.push_shared(out) } else { target.offer(out) };
+        taken |= Pushed::Taken == if targets.len() > 1 { target.offer_shared(out) } else { target.offer(out) };
     }
     taken
 }

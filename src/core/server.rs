@@ -17,7 +17,7 @@ use rookery_xmpp::sasl::{Credentials, PasswordError};
 use rookery_xmpp::stanza::{Kind, PresenceType, Stanza};
 use tracing::{debug, error, info, warn};
 
-use crate::account::{Account, Accounts, Occupied};
+use crate::account::{Account, Accounts, Placed};
 use crate::caps::Caps;
 use crate::config::{Conf, ConfigError, Secret};
 use crate::deliver::may_be_kept;
@@ -380,29 +380,28 @@ impl Server {
         let jid = user
             .with_resource(&resource)
             .map_err(|error| StanzaError::new(Condition::BadRequest).with_text(error.to_string()))?;
-        let bounds = self.bounds.load_full();
-        let session = Session::new(jid, account.clone(), stream, bounds.session);
-        // Others may bind at the same time, so who is in the way is asked anew each time that somebody was.
-        while let Err(occupied) = account.add_session(&session, bounds.resources) {
-            match occupied {
-                Occupied::Resource(old) => {
+        let (most, limits) = {
+            let bounds = self.bounds.load();
+            (bounds.resources, bounds.session)
+        };
+        let session = Session::new(jid, account.clone(), stream, limits);
+        loop {
+            match account.place(&session, most) {
+                Placed::In => break,
+                Placed::Taken(old) => {
                     old.close(
                         StreamError::new(StreamCondition::Conflict)
                             .with_text("Another client has bound this resource."),
                     );
                     self.end_session(&old).await;
                 }
-                Occupied::All => {
-                    // A session without a connection makes room before a client is refused (RFC 6120 §7.6.2.1).
-                    let detached = |other: &Arc<Session>| {
-                        let connection = other.connection();
-                        other.is_detached().then(|| (other.clone(), connection))
-                    };
-                    let Some((detached, connection)) = account.sessions().iter().find_map(detached) else {
-                        return Err(StanzaError::new(Condition::ResourceConstraint)
-                            .with_text("This account has as many sessions as are allowed."));
-                    };
+                // A session without a connection makes room before a client is refused (RFC 6120 §7.6.2.1).
+                Placed::Full(Some((detached, connection))) => {
                     self.end_connected(&detached, Some(connection)).await;
+                }
+                Placed::Full(None) => {
+                    return Err(StanzaError::new(Condition::ResourceConstraint)
+                        .with_text("This account has as many sessions as are allowed."));
                 }
             }
         }

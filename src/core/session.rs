@@ -37,6 +37,9 @@ const MOST_ASKING: usize = 100;
 /// Resumptions in a row that find the same stanza first and unhandled, until it is given up.
 const POISONED: u32 = 3;
 
+/// What a client is told that cannot be sent everything.
+const SLOW: &str = "Your client reads more slowly than it is sent to.";
+
 /// What a stanza in a queue takes beside its text, in bytes.
 const OVERHEAD: usize = 64;
 
@@ -315,13 +318,6 @@ impl Session {
         self.put(out, false)
     }
 
-    /// The same for a message that others get too: one of them may confirm it, and then the tail does not have it any
-    /// more when this session comes to it. So many of these are remembered for it as an outbox holds; with more the
-    /// session ends.
-    pub(crate) fn push_shared(&self, out: Outgoing) -> Pushed {
-        self.put(out, true)
-    }
-
     fn put(&self, out: Outgoing, is_shared: bool) -> Pushed {
         let mut state = self.state.lock();
         if state.phase == Phase::Closed {
@@ -340,7 +336,7 @@ impl Session {
                     state.owed_bytes += size;
                     state.owed.insert(kept.id, kept);
                 } else if is_shared {
-                    state.fall_behind();
+                    state.fall_behind(SLOW);
                 }
                 Pushed::Taken
             }
@@ -348,8 +344,8 @@ impl Session {
                 state.has_gap = true;
                 Pushed::Refused
             }
-            None if state.overflows(&self.limits) => {
-                state.fall_behind();
+            None if let Some(why) = state.overflows(&self.limits) => {
+                state.fall_behind(why);
                 Pushed::Refused
             }
             kept => {
@@ -371,10 +367,21 @@ impl Session {
     /// As [`Self::push`], for what anybody may send to anybody: where it is too much, it is refused, since the session
     /// is not to end by what a stranger does. The rest of the room is for what the session has asked for.
     pub fn offer(&self, out: Outgoing) -> Pushed {
+        self.offer_to_some(out, false)
+    }
+
+    /// The same for what others get too: one of them may confirm a message, and then the tail does not have it any more
+    /// when this session comes to it. So many of these are remembered for it as an outbox holds; with more the session
+    /// ends.
+    pub(crate) fn offer_shared(&self, out: Outgoing) -> Pushed {
+        self.offer_to_some(out, true)
+    }
+
+    fn offer_to_some(&self, out: Outgoing, is_shared: bool) -> Pushed {
         if out.kept.is_none() && self.is_overfull() {
             return Pushed::Refused;
         }
-        self.push(out)
+        self.put(out, is_shared)
     }
 
     /// Whether more waits for the client than should: its next request is to wait until some of it is written.
@@ -878,11 +885,11 @@ impl State {
         }
     }
 
-    /// The client reads so slowly that it cannot be sent everything.
-    fn fall_behind(&mut self) {
+    /// The client cannot be sent everything: its session is to end, and says why.
+    fn fall_behind(&mut self, why: &'static str) {
         self.has_gap = true;
-        let text = "Your client reads more slowly than it is sent to.";
-        self.closing.get_or_insert_with(|| StreamError::new(StreamCondition::ResourceConstraint).with_text(text));
+        let error = || StreamError::new(StreamCondition::ResourceConstraint).with_text(why);
+        self.closing.get_or_insert_with(error);
     }
 
     fn enqueue(&mut self, out: Outgoing) {
@@ -898,10 +905,16 @@ impl State {
         held > 0 && (self.bytes + more > limits.outbox || unacked.is_some() && held + more > limits.unacked)
     }
 
-    /// Whether the client reads or acknowledges too slowly to be sent more of what nobody keeps.
-    fn overflows(&self, limits: &SessionLimits) -> bool {
+    /// Why the session cannot go on taking what nobody keeps.
+    fn overflows(&self, limits: &SessionLimits) -> Option<&'static str> {
         let unacked = self.acks.as_ref().map_or(0, |acks| acks.unacked_bytes);
-        self.bytes > limits.outbox * 2 || unacked > limits.outbox * UNACKED
+        if self.bytes > limits.outbox * 2 {
+            Some(SLOW)
+        } else if unacked > limits.outbox * UNACKED {
+            Some("Your client does not acknowledge what it is sent.")
+        } else {
+            None
+        }
     }
 
     fn wants_answer(&self) -> bool {

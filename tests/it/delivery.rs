@@ -111,6 +111,31 @@ async fn a_detached_session_keeps_its_messages_and_gets_them_on_resumption() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_detached_session_that_is_flooded_with_presence_loses_no_message() {
+    let world = World::new(&["romeo@localhost", "juliet@localhost"]).await;
+    let romeo = world.login("romeo@localhost", "orchard").await;
+    let juliet = world.login_resumable("juliet@localhost", "balcony").await;
+    juliet.cut().await;
+    let status = "x".repeat(10_000);
+    for _ in 0..100 {
+        romeo.send(&format!("<presence to='juliet@localhost'><status>{status}</status></presence>")).await;
+    }
+    romeo.send(&chat("juliet@localhost", "one")).await;
+    pass(Duration::from_secs(5)).await;
+    world.server.resume(&juliet.session, 0, |h| format!("<resumed h='{h}'/>").into()).await.unwrap();
+    romeo.send(&chat("juliet@localhost", "two")).await;
+    let (mut got, mut handled) = (Vec::new(), 0);
+    for _ in 0..10 {
+        let xml = juliet.read();
+        handled += xml.matches("</presence>").count() + xml.matches("</message>").count();
+        got.extend(bodies(&xml));
+        juliet.send(&format!("<a xmlns='urn:xmpp:sm:3' h='{handled}'/>")).await;
+        pass(Duration::from_secs(1)).await;
+    }
+    assert_eq!(got, ["one", "two"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_session_that_is_not_resumed_in_time_leaves_its_messages_to_the_next_login() {
     let world = World::new(&["romeo@localhost", "juliet@localhost"]).await;
     let romeo = world.login("romeo@localhost", "orchard").await;

@@ -340,14 +340,14 @@ async fn a_session_that_is_resumed_and_cut_off_again_has_its_whole_time() {
 #[tokio::test(start_paused = true)]
 async fn a_session_that_was_not_told_something_is_not_resumed() {
     let world = World::new(BOTH).await;
+    world.befriend("romeo@localhost", "juliet@localhost").await;
     let romeo = world.login("romeo@localhost", "orchard").await;
     let juliet = world.login_resumable("juliet@localhost", "balcony").await;
-    world.subscribe(&juliet, &romeo).await;
     romeo.send(&chat("juliet@localhost", "one")).await;
     juliet.cut().await;
     let status = "x".repeat(10_000);
     for _ in 0..100 {
-        romeo.send(&format!("<presence><status>{status}</status></presence>")).await;
+        romeo.send(&format!("<presence to='juliet@localhost'><status>{status}</status></presence>")).await;
     }
     romeo.send(&chat("juliet@localhost", "two")).await;
     assert!(!resume(&world, &juliet, 0).await);
