@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use rookery_rigs::{bench, kill, limits, resume};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Programs that judge an XMPP server from outside.
 #[derive(Parser)]
@@ -28,11 +29,21 @@ enum Rig {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     rookery_rigs::server::raise_descriptors();
-    let verdict = match Cli::parse().rig {
-        Rig::Bench(options) => bench::run(&options).await,
-        Rig::Resume(options) => resume::run(&options).await,
-        Rig::Kill(options) => kill::run(&options).await,
-        Rig::Limits(options) => limits::run(&options).await,
+    let rig = Cli::parse().rig;
+    let work = async {
+        match &rig {
+            Rig::Bench(options) => bench::run(options).await,
+            Rig::Resume(options) => resume::run(options).await,
+            Rig::Kill(options) => kill::run(options).await,
+            Rig::Limits(options) => limits::run(options).await,
+        }
+    };
+    let mut terminate = signal(SignalKind::terminate()).expect("signals can be awaited");
+    // Whoever is interrupted leaves no server behind either.
+    let verdict = tokio::select! {
+        verdict = work => verdict,
+        _ = tokio::signal::ctrl_c() => Err("interrupted".into()),
+        _ = terminate.recv() => Err("terminated".into()),
     };
     match verdict {
         Ok(true) => ExitCode::SUCCESS,

@@ -88,7 +88,6 @@ pub(crate) struct Bounds {
     pub(crate) resume: Duration,
     pub(crate) tail_messages: u64,
     pub(crate) tail_bytes: u64,
-    pub(crate) admins: Vec<BareJid>,
 }
 
 impl From<&Conf> for Bounds {
@@ -101,7 +100,6 @@ impl From<&Conf> for Bounds {
             resume: limits.resume.get(),
             tail_messages: u64::from(limits.offline_messages.get()),
             tail_bytes: limits.offline_size.get() as u64,
-            admins: conf.server().admins.clone(),
         }
     }
 }
@@ -229,11 +227,6 @@ impl Server {
     /// All served domains.
     pub fn hosts(&self) -> Vec<Arc<Host>> {
         self.hosts.load().hosts.values().cloned().collect()
-    }
-
-    /// Whether this address administers the server.
-    pub fn is_admin(&self, who: &Jid) -> bool {
-        self.bounds.load().admins.iter().any(|admin| admin.as_str() == who.bare_str())
     }
 
     /// How long the server has been running.

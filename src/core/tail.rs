@@ -358,6 +358,12 @@ impl Writer {
                 break;
             }
             for kept in waiting {
+                if kept.account.is_deleted() {
+                    // By now somebody else may have the name, who is not to find it (security.md C8).
+                    let receipt = kept.refuse(&mut kept.account.tail.lock());
+                    drop(receipt);
+                    continue;
+                }
                 let mut fate = kept.fate.lock();
                 if fate.phase == Phase::Queued {
                     fate.phase = Phase::Writing;

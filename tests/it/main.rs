@@ -22,6 +22,8 @@ mod register;
 mod rfc6121;
 mod roster;
 mod rules;
+mod security;
 mod subscription;
+mod tables;
 mod told;
 mod world;

@@ -140,9 +140,11 @@ impl Round {
     fn kill(&self, read_at: Option<Instant>) {
         let mut trigger = self.trigger.lock().expect("no panic while locked");
         if !trigger.killed {
-            self.server.lock().expect("no panic while locked").kill();
-            trigger.killed = true;
+            let mut server = self.server.lock().expect("no panic while locked");
+            // Until the call, not until it returns: that may be a time slice later.
             trigger.gap = read_at.map(|at| at.elapsed());
+            server.kill();
+            trigger.killed = true;
         }
     }
 

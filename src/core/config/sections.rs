@@ -18,16 +18,13 @@ pub struct ServerConf {
     /// The folder of the hosts' certificates: `<host>.crt` and `<host>.key`.
     #[serde(deserialize_with = "types::path")]
     pub certs: PathBuf,
-    /// Accounts that may administrate the server.
-    #[serde(deserialize_with = "types::accounts")]
-    pub admins: Vec<BareJid>,
     /// How many rounds of PBKDF2 the keys of new passwords take (RFC 7677 §4 asks for 4096 at least).
     pub scram_iterations: Count<10_000, 1_000_000>,
 }
 
 impl Default for ServerConf {
     fn default() -> Self {
-        Self { data: "data".into(), certs: "certs".into(), admins: Vec::new(), scram_iterations: Count::new(10_000) }
+        Self { data: "data".into(), certs: "certs".into(), scram_iterations: Count::new(10_000) }
     }
 }
 

@@ -74,7 +74,6 @@ fn every_section_is_read() {
         r#"
         [server]
         data = "/var/lib/rookery"
-        admins = ["Admin@Example.ORG"]
         [log]
         level = "debug"
         format = "json"
@@ -96,7 +95,6 @@ fn every_section_is_read() {
         [host."localhost"]
         "#,
     );
-    assert_eq!(conf.server().admins, [BareJid::new("admin@example.org").unwrap()]);
     assert_eq!(conf.log(), &LogConf { level: LogLevel::Debug, format: LogFormat::Json });
     assert_eq!(conf.store().path, Path::new("/var/lib/rookery/rookery.sqlite"));
     assert_eq!(conf.store().url.expose(), "postgres://rookery:hunter2@db/rookery");
@@ -176,14 +174,10 @@ fn wrong_values_say_what_to_write() {
              not what stands there",
         ),
         (
-            "[server]\nadmins = [\"example.org\"]",
-            ":2:11: \"admins\" in [server] takes addresses of accounts such as \"admin@example.org\", not what stands there",
-        ),
-        (
             "[server]\ndata = \"\"",
             ":2:8: \"data\" in [server] takes the name of a file or folder, not what stands there",
         ),
-        ("[server]\nadmins = \"a@b\"", ":2:10: \"admins\" in [server] takes a list, not a string"),
+        ("[limits]\nexempt = \"lan\"", ":2:10: \"exempt\" in [limits] takes a list, not a string"),
     ]);
 }
 
@@ -252,7 +246,7 @@ fn a21_no_message_repeats_a_secret() {
         format!("[store]\nurl = \"postgres://rookery:{canary}@db"),
         format!("[store]\nurl = postgres://rookery:{canary}@db"),
         format!("[store]\nconnections = \"{canary}\""),
-        format!("[server]\nadmins = [\"{canary} {canary}\"]"),
+        format!("[limits]\nexempt = [\"{canary} {canary}\"]"),
         format!("[limits]\nresume = \"{canary}\"\n"),
         format!("[limits]\nstanza = \"{canary}\"\n"),
     ] {

@@ -9,7 +9,6 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use rookery_xmpp::jid::BareJid;
 use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
 
 /// A period written as `"10 minutes"`, between `MIN` and `MAX` seconds.
@@ -322,31 +321,4 @@ impl<'de> Deserialize<'de> for Range {
 
 pub(super) fn ranges<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
     Ok(Vec::<Range>::deserialize(deserializer)?.into_iter().map(|range| range.0).collect())
-}
-
-struct Account(BareJid);
-
-impl<'de> Deserialize<'de> for Account {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Read;
-        impl Visitor<'_> for Read {
-            type Value = Account;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("addresses of accounts such as \"admin@example.org\"")
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Account, E> {
-                match BareJid::new(text) {
-                    Ok(jid) if jid.localpart().is_some() => Ok(Account(jid)),
-                    _ => Err(E::invalid_value(Unexpected::Str(text), &self)),
-                }
-            }
-        }
-        deserializer.deserialize_str(Read)
-    }
-}
-
-pub(super) fn accounts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<BareJid>, D::Error> {
-    Ok(Vec::<Account>::deserialize(deserializer)?.into_iter().map(|account| account.0).collect())
 }
