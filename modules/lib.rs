@@ -4,6 +4,7 @@
 
 pub mod blocking;
 pub mod caps;
+pub mod carbons;
 pub mod disco;
 pub mod last;
 pub mod offline;
@@ -22,6 +23,7 @@ use rookery_core::module::Entry;
 /// All modules, in the order in which they see a stanza inside a stage.
 pub const ALL: &[Entry] = &[
     Entry::of::<blocking::Blocking>(),
+    Entry::of::<carbons::Carbons>(),
     Entry::of::<stanza_id::StanzaId>(),
     Entry::of::<offline::Offline>(),
     Entry::of::<stream_management::StreamManagement>(),

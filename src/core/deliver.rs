@@ -105,13 +105,15 @@ impl Server {
         let mut refused = None;
         if targets.is_empty() {
             match otherwise {
-                Otherwise::Ignore => return Ok(()),
+                Otherwise::Ignore => return self.copy_alone(host, account, &mut stanza),
                 Otherwise::Refuse => refused = Some(StanzaError::new(Condition::ServiceUnavailable)),
                 Otherwise::Keep => match self.pass_in_order(host, account, &[], &mut stanza, Stage::Undelivered) {
                     Ok(Passed::Done) if storable => {}
-                    Ok(Passed::Done) => return Ok(()),
+                    Ok(Passed::Done) => return self.copy_alone(host, account, &mut stanza),
                     // Chat states and the like are worth nothing later, and an error for each would only be noise.
-                    Ok(Passed::On) if !storable && !stanza.has("body", ns::CLIENT) => return Ok(()),
+                    Ok(Passed::On) if !storable && !stanza.has("body", ns::CLIENT) => {
+                        return self.copy_alone(host, account, &mut stanza);
+                    }
                     Ok(Passed::On) => refused = Some(StanzaError::new(Condition::ServiceUnavailable)),
                     Err(error) => refused = Some(error),
                 },
@@ -159,6 +161,28 @@ impl Server {
             return Err((Box::new(Arc::unwrap_or_clone(stanza)), StanzaError::new(Condition::ServiceUnavailable)));
         }
         Ok(())
+    }
+
+    /// What goes to no session may be copied to some all the same.
+    fn copy_alone(
+        self: &Arc<Self>,
+        host: &Arc<Host>,
+        account: &Arc<Account>,
+        stanza: &mut Stanza,
+    ) -> Result<(), (Box<Stanza>, StanzaError)> {
+        // Nobody is told when that is refused: nothing was promised.
+        let _ = self.pass_in_order(host, account, &[], stanza, Stage::Copy);
+        Ok(())
+    }
+
+    /// Copies an error that the server has sent to the session whose message it came of.
+    pub(crate) fn copy_error(self: &Arc<Self>, session: &Arc<Session>, mut error: Stanza) {
+        if error.head.kind == Kind::Message(MessageType::Error)
+            && let Some(host) = self.host(session.account.jid.domainpart())
+        {
+            let _order = session.account.tail.lock();
+            let _ = self.pass_in_order(&host, &session.account, std::slice::from_ref(session), &mut error, Stage::Copy);
+        }
     }
 
     /// Takes a session out of its account and gives the others what it held and what it had not read (XEP-0198 §4,

@@ -237,6 +237,8 @@ impl Server {
                     session.stop_counting();
                     // The client may be back under the same address.
                     self.route(reply).await;
+                } else {
+                    self.copy_error(session, reply);
                 }
             }
             None => self.route(reply).await,
