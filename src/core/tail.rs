@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use crate::account::Account;
 use crate::server::Server;
 use crate::session::Receipt;
-use crate::store::{Store, StoreError, TailChange, TailEntry, TailSize};
+use crate::store::{Record, Store, StoreError, TailChange, TailEntry, TailSize};
 
 /// How long a batch is gathered: long enough for a resource on a good line to confirm first.
 const WINDOW: Duration = Duration::from_millis(3);
@@ -368,13 +368,18 @@ impl Writer {
                 if fate.phase == Phase::Queued {
                     fate.phase = Phase::Writing;
                     drop(fate);
-                    changes.push(TailChange::Append(kept.entry()));
+                    changes.push(TailChange::Append(Record {
+                        entry: kept.entry(),
+                        waits: true,
+                        archived: None,
+                        digest: None,
+                    }));
                     writing.push(kept);
                 }
             }
         }
         changes
-            .extend(removals.iter().map(|kept| TailChange::Remove { account: kept.account.jid.clone(), id: kept.id }));
+            .extend(removals.iter().map(|kept| TailChange::Deliver { account: kept.account.jid.clone(), id: kept.id }));
         if changes.is_empty() {
             return Ok(());
         }
