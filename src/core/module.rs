@@ -7,6 +7,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rookery_xmpp::element::Element;
@@ -83,7 +84,8 @@ pub enum Stage {
     Guard,
     /// Marks put on the stanza before it is stored.
     Stamp,
-    /// Storage. For messages this stage and the later ones run in the account's order and may not wait.
+    /// Whether it belongs into the archive: see [`Cx::archive`]. For messages this stage and the later ones run in the
+    /// account's order and may not wait; and only those pass here that may be stored and were not sent before.
     Archive,
     /// Copies for the account's other resources.
     Copy,
@@ -174,6 +176,18 @@ pub struct Cx<'a> {
     pub session: Option<&'a Arc<Session>>,
     /// From [`Stage::Archive`] on, incoming messages: the sessions that will get the stanza.
     pub targets: &'a [Arc<Session>],
+    /// From [`Stage::Copy`] on, outgoing messages: the id in the sender's archive, if it is archived. (Incoming ones carry
+    /// theirs as stanza-id.)
+    pub id: Option<u64>,
+    pub(crate) archive: &'a AtomicBool,
+}
+
+impl Cx<'_> {
+    /// The message belongs into the account's archive (XEP-0313): it is stored there before its sender is told that it
+    /// has arrived. For messages, at [`Stage::Archive`].
+    pub fn archive(&self) {
+        self.archive.store(true, Ordering::Relaxed);
+    }
 }
 
 /// An IQ request for a module, with all that answering it may need.

@@ -358,6 +358,27 @@ impl Session {
         pushed
     }
 
+    /// Puts a result of the session's own query into the outbox. It may be a kept message's, which is settled with it, but
+    /// it does not wait in the tail for its turn.
+    pub(crate) fn push_result(&self, out: Outgoing) -> Pushed {
+        let mut state = self.state.lock();
+        if state.phase == Phase::Closed {
+            return Pushed::Refused;
+        }
+        if state.closing.is_some() {
+            state.has_gap = true;
+            return Pushed::Refused;
+        }
+        if let Some(why) = state.overflows(&self.limits) {
+            state.fall_behind(why);
+            return Pushed::Refused;
+        }
+        state.enqueue(out);
+        drop(state);
+        self.wake.notify_one();
+        Pushed::Taken
+    }
+
     /// Whether a message would go to the client at once.
     pub(crate) fn takes_at_once(&self) -> bool {
         let state = self.state.lock();
@@ -521,6 +542,11 @@ impl Session {
         Ok(connection)
     }
 
+    /// Whether stream management is on.
+    pub(crate) fn has_acks(&self) -> bool {
+        self.state.lock().acks.is_some()
+    }
+
     /// The client asks what is handled: it is told at once, and again when the rest is durable (XEP-0198 §4).
     pub fn answer_acks(&self) {
         let mut state = self.state.lock();
@@ -565,7 +591,7 @@ impl Session {
     fn settle<T, E>(&self, take: impl FnOnce(&mut State) -> Result<(Vec<Arc<Kept>>, T), E>) -> Result<T, E> {
         let mut tail = self.account.tail.lock();
         let (settled, result) = take(&mut self.state.lock())?;
-        let receipts: Vec<_> = settled.iter().filter_map(|kept| kept.delivered(&mut tail)).collect();
+        let receipts: Vec<_> = settled.iter().flat_map(|kept| kept.delivered(&mut tail)).collect();
         drop(tail);
         drop(receipts);
         Ok(result)
