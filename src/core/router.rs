@@ -16,7 +16,7 @@ use tracing::{Instrument, error};
 
 use crate::account::Account;
 use crate::host::Host;
-use crate::module::{Answer, BoxFuture, Call, Cx, Flow, InterceptFn, Stage, Target, Way};
+use crate::module::{Answer, Arrival, BoxFuture, Call, Cx, Flow, InterceptFn, Stage, Target, Way};
 use crate::panic::Panicked;
 use crate::request;
 use crate::server::Server;
@@ -154,9 +154,8 @@ impl Server {
             }
         } else if let Some((host, place)) = component {
             if let Some((_, component)) = host.table.components.get(place) {
-                component(self, stanza).await;
+                component(self, Arrival { stanza, receipt: waiting }).await;
             }
-            drop(waiting);
         } else {
             self.bounce(&stanza, StanzaError::new(Condition::RemoteServerNotFound), session).await;
         }
