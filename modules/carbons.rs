@@ -16,7 +16,7 @@ use rookery_core::module::{
     Call, Cx, Fault, Flow, Hooks, IqResult, Module, SessionEvent, Setup, Stage, Target, Way, Xep,
 };
 use rookery_core::server::Server;
-use rookery_core::session::{Outgoing, Session};
+use rookery_core::session::Session;
 use rookery_core::slots::Slot;
 use rookery_xmpp::element::Element;
 use rookery_xmpp::error::{Condition, StanzaError};
@@ -123,27 +123,21 @@ impl Carbons {
     }
 
     fn sent(self: &Arc<Self>, cx: &Cx<'_>, message: &mut Stanza) -> Flow {
-        self.copy_sent(cx, message, None);
-        Flow::Next
-    }
-
-    /// `id`: the message's place in the archive of its sender, which the clients that get a copy are told
-    /// (XEP-0313 §5.1.3).
-    fn copy_sent(&self, cx: &Cx<'_>, message: &Stanza, id: Option<u64>) {
-        let (Some(to), Some(sender)) = (&message.head.to, cx.session) else { return };
+        let (Some(to), Some(sender)) = (&message.head.to, cx.session) else { return Flow::Next };
         if to.bare_str() == cx.account.jid.as_str() {
-            return;
+            return Flow::Next;
         }
         let occupant = if rules::names_occupant(to) { self.occupant(sender, to.bare_str()) } else { None };
         let is_known = || self.knows(cx, Way::Incoming, to, message);
         if !rules::is_eligible(Way::Outgoing, message, to, occupant.is_some(), is_known) {
-            return;
+            return Flow::Next;
         }
         let others = self.others(cx, |session| {
             !Arc::ptr_eq(session, sender) && (occupant.is_none() || self.occupant(session, to.bare_str()) == occupant)
         });
-        match id {
+        match cx.id {
             Some(id) => {
+                // Those who get a copy are told of the message's place in the archive (XEP-0313 §4.1.1).
                 let stanza_id = Element::new("stanza-id", ns::SID).attr("by", cx.account.jid.as_str());
                 let mut message = message.clone();
                 message.append(stanza_id.attr("id", id.to_string()));
@@ -151,6 +145,7 @@ impl Carbons {
             }
             None => self.copy(cx, Way::Outgoing, to, message, &others),
         }
+        Flow::Next
     }
 
     /// The sessions of the account that want copies and do not get the message itself.
@@ -172,10 +167,7 @@ impl Carbons {
         let name = if way == Way::Outgoing { "sent" } else { "received" };
         let around = [Element::new(name, ns::CARBONS), Element::new("forwarded", ns::FORWARD)];
         let copy = Arc::new(Stanza::message(kind).from(cx.account.jid.clone()).around(&around, message));
-        for session in to {
-            // Not `offer`: a copy for which there is no room must not go missing in silence.
-            session.push(Outgoing { stanza: copy.clone(), to: Some(session.jid.clone().into()), kept: None });
-        }
+        to.iter().for_each(|session| cx.copy(session, &copy));
     }
 
     /// Whether an error came of a message that went the other way and was copied.
