@@ -137,7 +137,7 @@ impl Carbons {
         });
         match cx.id {
             Some(id) => {
-                // Those who get a copy are told of the message's place in the archive (XEP-0313 §4.1.1).
+                // Those who get a copy are told of the message's place in the archive (XEP-0313 §3.5).
                 let stanza_id = Element::new("stanza-id", ns::SID).attr("by", cx.account.jid.as_str());
                 let mut message = message.clone();
                 message.append(stanza_id.attr("id", id.to_string()));

@@ -1,9 +1,14 @@
 //! XEP-0280: what is copied, to whom, and what is not. The rules of §6.1 by message are in `modules/carbons/rules.rs`.
 
+use std::sync::Arc;
+
+use rookery_core::module::{Cx, Entry, Fault, Flow, Hooks, Module, Setup, Stage, Way, Xep};
+use rookery_core::store::TailStore;
 use rookery_xmpp::element::Element;
 use rookery_xmpp::ns;
+use rookery_xmpp::stanza::Stanza;
 
-use crate::world::{Client, World};
+use crate::world::{Client, World, bodies, jid};
 
 const ROMEO: &str = "romeo@localhost";
 const JULIET: &str = "juliet@localhost";
@@ -119,6 +124,47 @@ async fn the_copy_is_the_message_to_the_byte_with_the_id_that_the_account_has_fo
             got.replacen("<message", "<message xmlns='jabber:client'", 1)
         )
     );
+}
+
+/// Has each message archived.
+struct Everything;
+
+impl Module for Everything {
+    const NAME: &'static str = "everything";
+    const XEPS: &'static [Xep] = &[];
+    type Config = ();
+
+    fn new((): (), _: &Setup<'_>) -> Result<Self, Fault> {
+        Ok(Self)
+    }
+
+    fn hooks(on: &mut Hooks<'_, Self>) {
+        on.message(Way::Outgoing, Stage::Archive, Self::archive);
+    }
+}
+
+impl Everything {
+    fn archive(self: &Arc<Self>, cx: &Cx<'_>, _: &mut Stanza) -> Flow {
+        cx.archive();
+        Flow::Next
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_copy_of_what_is_sent_names_its_place_in_the_archive_and_the_message_does_not() {
+    let modules: Vec<Entry> = rookery_modules::ALL.iter().copied().chain([Entry::of::<Everything>()]).collect();
+    let world = World::with_modules("[host.localhost]\n", &[ROMEO, JULIET], &modules).await;
+    let (orchard, garden) = (world.login(ROMEO, "orchard").await, world.carbons(ROMEO, "garden").await);
+    let juliet = world.login(JULIET, "balcony").await;
+    orchard.send(&chat(JULIET, "one")).await;
+    let own = |xml: &str| xml.matches("<stanza-id xmlns='urn:xmpp:sid:0' by='romeo@localhost' id='").count();
+    assert_eq!((own(&garden.read()), own(&juliet.read())), (1, 0));
+    orchard
+        .send(&format!(
+            "<message type='chat' to='{JULIET}'><active xmlns='http://jabber.org/protocol/chatstates'/></message>"
+        ))
+        .await;
+    assert_eq!(own(&garden.read()), 0, "not archived");
 }
 
 #[tokio::test(start_paused = true)]
@@ -284,6 +330,113 @@ async fn what_waits_for_nobody_is_copied_to_those_who_never_get_it_themselves() 
     let orchard = world.login(ROMEO, "orchard").await;
     world.settle().await;
     assert_eq!(orchard.got(), ["one"]);
+}
+
+// ---- copies and the tail ----------------------------------------------------------------------------------------------
+
+/// Waits until what is settled is on disk; how much waits there still.
+async fn left(world: &World, user: &str) -> usize {
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    world.store.tail(&jid(user), 0, u64::MAX, 100).await.unwrap().len()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_there_as_a_copy_does_not_come_again_when_the_first_resource_goes() {
+    let world = World::new(&[ROMEO, JULIET]).await;
+    let juliet = world.login(JULIET, "balcony").await;
+    for is_read in [true, false] {
+        let (orchard, garden) = (world.login_resumable(ROMEO, "orchard").await, world.carbons(ROMEO, "garden").await);
+        let cellar = world.carbons_with(ROMEO, "cellar", -1).await;
+        let all = [&orchard, &garden, &cellar];
+        all.iter().for_each(|client| drop(client.got()));
+        juliet.send(&chat("romeo@localhost/orchard", "one")).await;
+        if is_read {
+            assert_eq!(garden.got(), ["received one"]);
+        }
+        orchard.leave().await;
+        world.settle().await;
+        assert_eq!(garden.got(), if is_read { vec![] } else { vec!["received one".to_owned()] });
+        assert_eq!(cellar.got(), ["received one"]);
+        assert_eq!(left(&world, ROMEO).await, 0);
+        garden.leave().await;
+        cellar.leave().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_that_was_not_confirmed_is_no_delivery() {
+    let world = World::new(&[ROMEO, JULIET]).await;
+    let juliet = world.login(JULIET, "balcony").await;
+    let (orchard, garden) =
+        (world.login_resumable(ROMEO, "orchard").await, world.login_resumable(ROMEO, "garden").await);
+    garden.enable().await;
+    garden.send("<a xmlns='urn:xmpp:sm:3' h='1'/>").await;
+    juliet.send(&chat("romeo@localhost/orchard", "one")).await;
+    assert_eq!(garden.got(), ["received one"]);
+    for client in [&orchard, &garden] {
+        client.leave().await;
+    }
+    assert_eq!(left(&world, ROMEO).await, 1);
+    let orchard = world.login(ROMEO, "orchard").await;
+    assert_eq!(bodies(&orchard.next().await), ["one"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_a_copy_before_being_available_does_not_find_the_message_in_the_tail() {
+    let world = World::new(&[ROMEO, JULIET]).await;
+    let juliet = world.login(JULIET, "balcony").await;
+    for (before, with_acks) in
+        [("", false), ("", true), ("<priority>-1</priority>", false), ("<priority>-1</priority>", true)]
+    {
+        let romeo = world.bind(ROMEO, "orchard").await;
+        if with_acks {
+            romeo.send("<enable xmlns='urn:xmpp:sm:3'/>").await;
+        }
+        romeo.enable().await;
+        if !before.is_empty() {
+            romeo.send(&format!("<presence>{before}</presence>")).await;
+        }
+        romeo.read();
+        for body in ["one", "two"] {
+            juliet.send(&chat(ROMEO, body)).await;
+        }
+        let got = romeo.read();
+        assert_eq!((bodies(&got), got.matches("<received ").count()), (vec!["one".to_owned(), "two".to_owned()], 2));
+        assert_eq!(left(&world, ROMEO).await, 2, "it waits for who stands for the account");
+        if with_acks {
+            let sent = 3 + usize::from(!before.is_empty());
+            romeo.send(&format!("<a xmlns='urn:xmpp:sm:3' h='{sent}'/>")).await;
+        }
+        romeo.send("<presence/>").await;
+        world.settle().await;
+        assert_eq!(romeo.bodies(), NOTHING);
+        assert_eq!(left(&world, ROMEO).await, 0);
+        juliet.send(&chat(ROMEO, "three")).await;
+        assert_eq!(romeo.bodies(), ["three"]);
+        romeo.leave().await;
+        let next = world.login(ROMEO, "orchard").await;
+        world.settle().await;
+        next.read();
+        next.leave().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn copies_on_their_way_keep_the_message_from_no_other_resource() {
+    let world = World::new(&[ROMEO, JULIET]).await;
+    let juliet = world.login(JULIET, "balcony").await;
+    let cellar = world.carbons_with(ROMEO, "cellar", -1).await;
+    cellar.send("<enable xmlns='urn:xmpp:sm:3'/>").await;
+    juliet.send(&chat(ROMEO, "one")).await;
+    assert_eq!(cellar.got(), ["received one"]);
+    let orchard = world.bind(ROMEO, "orchard").await;
+    orchard.send("<presence/>").await;
+    world.settle().await;
+    assert_eq!(orchard.bodies(), ["one"]);
+    assert_eq!(left(&world, ROMEO).await, 0);
+    cellar.send("<presence/>").await;
+    world.settle().await;
+    assert_eq!(cellar.bodies(), NOTHING);
 }
 
 // ---- errors -----------------------------------------------------------------------------------------------------------
