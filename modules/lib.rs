@@ -6,6 +6,7 @@ pub mod blocking;
 pub mod caps;
 pub mod carbons;
 pub mod disco;
+pub mod flexible_offline;
 pub mod last;
 pub mod offline;
 pub mod ping;
@@ -26,6 +27,7 @@ pub const ALL: &[Entry] = &[
     Entry::of::<carbons::Carbons>(),
     Entry::of::<stanza_id::StanzaId>(),
     Entry::of::<offline::Offline>(),
+    Entry::of::<flexible_offline::FlexibleOffline>(),
     Entry::of::<stream_management::StreamManagement>(),
     Entry::of::<roster::Roster>(),
     Entry::of::<caps::Caps>(),

@@ -103,6 +103,16 @@ impl Writer {
         }
     }
 
+    /// Waits until `is_done`, which is asked whenever a batch is on disk. The error says that the database takes nothing.
+    pub(crate) async fn wait_until(&self, mut is_done: impl FnMut() -> bool) -> Result<(), StanzaError> {
+        let mut done = self.done.subscribe();
+        let reached = done.wait_for(|_| is_done());
+        match tokio::time::timeout(PATIENCE, reached).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Self::refusal()),
+        }
+    }
+
     pub(crate) fn append(&self, kept: Arc<Kept>) {
         self.backlog.fetch_add(kept.size(), Ordering::Relaxed);
         let mut queue = self.queue.lock();
@@ -253,6 +263,7 @@ impl Writer {
             drop(tail);
             drop(receipts);
         }
+        self.done.send_modify(|_| ());
     }
 
     fn not_written(&self, appends: Vec<Arc<Kept>>, removals: Vec<Arc<Kept>>, error: &StoreError) {

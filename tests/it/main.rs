@@ -13,6 +13,7 @@ mod contacts;
 mod delivery;
 mod disco;
 mod documents;
+mod flexible_offline;
 mod floods;
 mod layout;
 mod outside;
