@@ -7,6 +7,7 @@
 //! Core knows stanzas and addresses (`rookery-xmpp`) and nothing of sockets, SQL or single XEPs' features.
 
 pub mod account;
+pub mod archiving;
 pub mod caps;
 pub mod config;
 pub mod control;
@@ -15,11 +16,14 @@ pub mod host;
 pub mod module;
 pub mod panic;
 mod request;
+pub mod retention;
 pub mod roster;
 mod router;
 pub mod server;
 pub mod session;
+mod shims;
 pub mod slots;
 pub mod store;
 pub mod tail;
 mod tombstones;
+pub mod turns;

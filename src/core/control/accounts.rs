@@ -176,6 +176,9 @@ mod tests {
         async fn delete_account(&self, user: &BareJid) -> StoreResult<bool> {
             Ok(self.0.lock().remove(user).is_some())
         }
+        async fn purge_deleted(&self, _: usize) -> StoreResult<bool> {
+            Ok(false)
+        }
         async fn accounts(&self, domain: &BareJid) -> StoreResult<Vec<AccountInfo>> {
             let created = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
             let accounts = self.0.lock();
