@@ -1,4 +1,4 @@
-//! XEP-0198: Stream Management. The nonzas; counters, queues and what they hold on to are core's (`session.rs`).
+//! XEP-0198: Stream Management. The nonzas; counters, queues and what they hold on to are core's (`session/acks.rs`).
 //!
 //! A stanza counts in `h` when what must be on disk of it is there, so `<a/>` may say less than was received; the rest
 //! follows unasked. A session that loses its connection waits as long as `max` says and lives on, reachable.

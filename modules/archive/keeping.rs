@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-use rookery_core::archiving::first_id;
+use rookery_core::account::Account;
+use rookery_core::ids;
 use rookery_core::retention::{self, Keep};
 use rookery_core::server::Server;
 use rookery_core::store::StoreResult;
+use rookery_xmpp::error::StanzaError;
 use rookery_xmpp::jid::BareJid;
 use tracing::warn;
 
@@ -84,6 +86,17 @@ impl Archive {
             archive.indexing.store(false, Ordering::Release);
         });
     }
+
+    /// Makes messages findable before a search. `false` when there are so many that some are not yet.
+    pub(super) async fn index_for_search(&self, server: &Server, account: &Arc<Account>) -> Result<bool, StanzaError> {
+        server.recorded(account).await?;
+        for _ in 0..STEPS_FOR_SEARCH {
+            if !server.store.index_words(STEP).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
 }
 
 async fn expire_one(server: &Server, user: &BareJid, up_to: u64) -> StoreResult<()> {
@@ -100,19 +113,9 @@ async fn index_all(server: &Server) -> StoreResult<()> {
     Ok(())
 }
 
-/// Makes messages findable before a search. `false` when there are so many that some are not yet.
-pub(super) async fn index_for_search(server: &Server) -> StoreResult<bool> {
-    for _ in 0..STEPS_FOR_SEARCH {
-        if !server.store.index_words(STEP).await? {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
 /// Messages up to this id have been kept for long enough.
 fn past(now: SystemTime, keep: Keep) -> Option<u64> {
-    first_id(now.checked_sub(keep.time()?)?).checked_sub(1)
+    ids::at(now.checked_sub(keep.time()?)?).checked_sub(1)
 }
 
 #[cfg(test)]

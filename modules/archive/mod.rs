@@ -224,7 +224,7 @@ impl Archive {
     }
 
     async fn query(self: Arc<Self>, call: Call) -> Result<(), StanzaError> {
-        let (account, session) = own(&call)?;
+        let (_, session) = own(&call)?;
         let query = Query::read(&call.payload, self.offer)?;
         let queue = session.update(self.queue, |queue: &mut Option<Arc<Queue>>| {
             queue.get_or_insert_with(|| Arc::new(Queue::new(IN_HAND))).clone()
@@ -237,7 +237,7 @@ impl Archive {
         let Call { server, stanza, .. } = call;
         server.clone().beside(async move {
             let _turn = place.turn().await;
-            if let Err(error) = self.answer(&server, &account, &session, &stanza, &query).await {
+            if let Err(error) = self.answer(&server, &session, &stanza, &query).await {
                 server.bounce(&stanza, error, Some(&session)).await;
             }
         });
@@ -248,32 +248,39 @@ impl Archive {
     async fn answer(
         &self,
         server: &Arc<Server>,
-        account: &Arc<Account>,
         session: &Arc<Session>,
         request: &Stanza,
         query: &Query,
     ) -> Result<(), StanzaError> {
+        let account = &session.account;
         self.pace_of(account).wait().await;
         // Nothing is read before there is room for it: what a slow client asks for costs no memory.
         if !session.room().await {
             return Ok(());
         }
-        server.recorded(account).await?;
-        let stable = query.archive.words.is_none() || keeping::index_for_search(server).await?;
-        let page = pages::read(server.store.as_ref(), &account.jid, &query.archive).await?;
-        let page = page.ok_or_else(|| StanzaError::new(Condition::ItemNotFound))?;
+        let stable = query.archive.words.is_none() || self.index_for_search(server, account).await?;
+        let page = pages::read(&query.archive, |piece| {
+            let (server, session) = (server.clone(), session.clone());
+            async move { server.archive_page(&session, &piece).await }
+        });
+        let mut page = page.await?.ok_or_else(|| StanzaError::new(Condition::ItemNotFound))?;
         let fin = result::fin(&page, stable);
-        let mut messages = page.messages;
         if query.flip {
-            messages.reverse();
+            page.pieces.reverse();
         }
-        for message in messages {
-            let Some(result) = result::result(&account.jid, &session.jid, query.id.as_deref(), &message) else {
-                error!(account = %account.jid, id = message.id, "an archived message cannot be read");
-                continue;
-            };
-            if !session.room().await || server.push_result(session, &message, result) == Pushed::Refused {
-                return Ok(());
+        for piece in page.pieces {
+            let mut messages: Vec<_> = piece.page.messages.iter().collect();
+            if query.flip {
+                messages.reverse();
+            }
+            for message in messages {
+                let Some(result) = result::result(&account.jid, &session.jid, query.id.as_deref(), message) else {
+                    error!(account = %account.jid, id = message.id, "an archived message cannot be read");
+                    continue;
+                };
+                if !session.room().await || piece.push(message, result) == Pushed::Refused {
+                    return Ok(());
+                }
             }
         }
         session.send(request.result(Some(fin)));

@@ -1,6 +1,6 @@
 //! XEP-0313 §4.2, §4.3: a result as a stanza, and the end of a page. The archived message goes into it as its bytes are.
 
-use rookery_core::store::{ArchiveEnds, ArchivePage, ArchivePlace, ArchivedMessage};
+use rookery_core::store::{ArchiveEnds, ArchivePlace, ArchivedMessage};
 use rookery_xmpp::datetime;
 use rookery_xmpp::element::Element;
 use rookery_xmpp::header::Namespaces;
@@ -9,6 +9,8 @@ use rookery_xmpp::ns;
 use rookery_xmpp::parser::{self, Parsed};
 use rookery_xmpp::rsm;
 use rookery_xmpp::stanza::{MessageType, Stanza};
+
+use super::pages::{Piece, Whole};
 
 /// How a result ends, behind the archived message.
 const END: &str = "</forwarded></result></message>";
@@ -36,13 +38,9 @@ pub(super) fn result(
 }
 
 /// The end of a page. Results may change yet when it is not `stable`.
-pub(super) fn fin(page: &ArchivePage, stable: bool) -> Element {
-    let ends = page.messages.first().zip(page.messages.last());
-    let set = rsm::Page {
-        ends: ends.map(|(first, last)| (first.id.to_string(), last.id.to_string())),
-        index: page.index,
-        count: page.count,
-    };
+pub(super) fn fin<P: Piece>(page: &Whole<P>, stable: bool) -> Element {
+    let ends = page.ends().map(|(first, last)| (first.to_string(), last.to_string()));
+    let set = rsm::Page { ends, index: page.index, count: page.count };
     Element::new("fin", ns::MAM)
         .attr_opt("complete", page.complete.then_some("true"))
         .attr_opt("stable", (!stable).then_some("false"))
@@ -63,6 +61,7 @@ mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
     use bytes::Bytes;
+    use rookery_core::store::ArchivePage;
 
     use super::*;
 
@@ -98,20 +97,25 @@ mod tests {
 
     #[test]
     fn ends_of_pages() {
-        let page = |messages: &[u64]| ArchivePage {
-            messages: messages.iter().map(|id| message(*id, "")).collect(),
-            ..ArchivePage::default()
+        let page = |messages: &[u64]| Whole {
+            pieces: messages
+                .iter()
+                .map(|id| ArchivePage { messages: vec![message(*id, "")], ..ArchivePage::default() })
+                .collect(),
+            complete: false,
+            count: None,
+            index: None,
         };
         let set = |set: &str| format!("<set xmlns='http://jabber.org/protocol/rsm'{set}");
-        let check = |page: ArchivePage, stable, attributes: &str, rest: &str| {
+        let check = |page: Whole<ArchivePage>, stable, attributes: &str, rest: &str| {
             let expected = format!("<fin xmlns='urn:xmpp:mam:2'{attributes}>{}</fin>", set(rest));
             assert_eq!(fin(&page, stable).to_xml(), expected);
         };
         check(page(&[]), true, "", "/>");
         check(page(&[7]), true, "", "><first>7</first><last>7</last></set>");
-        let known = ArchivePage { complete: true, count: Some(20), index: Some(18), ..page(&[7, 8]) };
+        let known = Whole { complete: true, count: Some(20), index: Some(18), ..page(&[7, 8]) };
         check(known, true, " complete='true'", "><first index='18'>7</first><last>8</last><count>20</count></set>");
-        let counted = ArchivePage { count: Some(0), ..page(&[]) };
+        let counted = Whole { count: Some(0), ..page(&[]) };
         check(counted, false, " stable='false'", "><count>0</count></set>");
     }
 

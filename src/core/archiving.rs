@@ -3,7 +3,7 @@
 //! say, what an archive answers as well.
 
 use std::sync::{Arc, Weak};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use rookery_xmpp::element::Element;
 use rookery_xmpp::error::StanzaError;
@@ -11,13 +11,13 @@ use rookery_xmpp::ns;
 use rookery_xmpp::stanza::{Kind, MessageType, Stanza};
 
 use crate::account::Account;
+use crate::ids;
+use crate::seen;
 use crate::server::Server;
 use crate::store::{Conversation, StoreResult};
 
 /// How often what is past is swept up.
 const SWEEP: Duration = Duration::from_secs(60);
-/// How long a message may be sent again without becoming a second one.
-const RESENT: Duration = Duration::from_secs(86_400);
 /// Messages of deleted accounts that go in one step.
 const STEP: usize = 500;
 /// What lies between two steps, for the others who need the database.
@@ -43,12 +43,6 @@ const ENCRYPTED: &[(&str, &str)] = &[
     (ns::OPENPGP, "openpgp"),
     (ns::OPENPGP_LEGACY, "x"),
 ];
-
-/// The id that a message would have that the server took at this time: those of earlier messages are lower.
-pub fn first_id(time: SystemTime) -> u64 {
-    let micros = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
-    u64::try_from(micros << 10).unwrap_or(u64::MAX)
-}
 
 /// Whether an incoming message counts as unread until its reader has displayed it: it says something, in text or
 /// encrypted, and is neither about another message nor one's own.
@@ -134,10 +128,7 @@ impl Server {
         while self.store.purge_deleted(STEP).await? {
             tokio::time::sleep(PAUSE).await;
         }
-        match SystemTime::now().checked_sub(RESENT) {
-            Some(past) => self.store.forget_seen(first_id(past)).await,
-            None => Ok(()),
-        }
+        self.store.forget_seen(ids::since(seen::MEMORY)).await
     }
 }
 
@@ -219,13 +210,5 @@ mod tests {
         ] {
             assert_eq!(body(&message(children)).as_deref(), expected, "{children}");
         }
-    }
-
-    #[test]
-    fn ids_follow_time() {
-        assert_eq!(first_id(UNIX_EPOCH), 0);
-        assert_eq!(first_id(UNIX_EPOCH + Duration::from_micros(3)), 3 << 10);
-        assert_eq!(first_id(UNIX_EPOCH + Duration::from_secs(1 << 62)), u64::MAX);
-        assert_eq!(first_id(UNIX_EPOCH - Duration::from_secs(1)), 0);
     }
 }

@@ -17,11 +17,12 @@ use tracing::error;
 use crate::account::{Account, Sessions};
 use crate::host::Host;
 use crate::module::{Stage, Way};
-use crate::router::{Passed, Waiting};
+use crate::router::{InOrder, Passed, Waiting};
+use crate::seen;
 use crate::server::Server;
-use crate::session::{Outgoing, Pushed, Receipt, Session};
+use crate::session::{Outgoing, Pushed, Session};
 use crate::store::TailEntry;
-use crate::tail::Kept;
+use crate::tail::{Keep, Kept, Receipts, Writer};
 
 /// Entries of a tail that are read at once.
 const PAGE: usize = 100;
@@ -51,7 +52,7 @@ enum Page {
 #[derive(Default)]
 pub(crate) struct Parted {
     /// Messages that nobody keeps for later after all, and why.
-    refused: Vec<(Arc<Kept>, Waiting, StanzaError)>,
+    refused: Vec<(Arc<Kept>, Receipts, StanzaError)>,
     /// What had no place in the tail.
     unkept: Vec<Arc<Stanza>>,
 }
@@ -84,12 +85,59 @@ impl Server {
             Ok(Passed::Done) => return,
             Err(error) => return self.bounce(&stanza, error, session).await,
         }
-        if let Err((stanza, error)) = self.hand_out(host, &account, &to, kind, stanza, waiting) {
+        if let Err((stanza, error)) = self.hand_out(host, &account, &to, kind, stanza, (waiting, session)) {
             self.bounce(&stanza, error, session).await;
         }
     }
 
-    /// Stores and hands out a message in the account's order.
+    /// Takes a message that an account's user sends into the account's archive and lets the other resources know of it,
+    /// in the account's order.
+    pub(crate) fn send_out(
+        self: &Arc<Self>,
+        host: &Arc<Host>,
+        session: &Arc<Session>,
+        kind: MessageType,
+        stanza: &mut Stanza,
+        waiting: &Waiting,
+    ) -> Result<Passed, StanzaError> {
+        let account = &session.account;
+        // What users send themselves is archived, and recognised, where it comes in.
+        let is_recorded = may_be_kept(kind, stanza) && !seen::is_to_self(&account.jid, stanza);
+        let stream = Some(session.stream.id);
+        let digest = stanza.head.to.as_ref().filter(|_| is_recorded);
+        let digest = digest.and_then(|to| seen::digest(seen::peer(stanza, to), stanza, session.has_acks()));
+        let mut tail = account.tail.lock();
+        if tail.is_sent_again(digest, stream, waiting) {
+            return Ok(Passed::On);
+        }
+        let mut order = InOrder { session: Some(session), ..InOrder::new(host, account, Way::Outgoing) };
+        if is_recorded {
+            if let Passed::Done = self.pass_in_order(&order, stanza, Stage::Archive)? {
+                return Ok(Passed::Done);
+            }
+            if order.is_archived() && self.writer.is_stuck() {
+                return Err(Writer::refusal());
+            }
+        }
+        let id = self.ids.next();
+        order.id = order.is_archived().then_some(id);
+        for stage in [Stage::Copy, Stage::Deliver] {
+            if let Passed::Done = self.pass_in_order(&order, stanza, stage)? {
+                return Ok(Passed::Done);
+            }
+        }
+        if let Some(digest) = digest {
+            tail.seen.insert(digest, id, stream);
+        }
+        if order.is_archived() {
+            let stanza = Arc::new(stanza.clone());
+            tail.record(account, Keep { id, stanza, archived: true, digest, waiting: waiting.clone() });
+        }
+        Ok(Passed::On)
+    }
+
+    /// Stores and hands out a message in the account's order. `sender`: who waits for its fate, and the session that
+    /// sent it.
     fn hand_out(
         self: &Arc<Self>,
         host: &Arc<Host>,
@@ -97,17 +145,25 @@ impl Server {
         to: &Jid,
         kind: MessageType,
         mut stanza: Stanza,
-        waiting: Waiting,
+        (waiting, session): (Waiting, Option<&Arc<Session>>),
     ) -> Result<(), (Box<Stanza>, StanzaError)> {
-        let mut tail = account.tail.lock();
-        let (targets, otherwise) = targets(account, to, kind);
         let storable = may_be_kept(kind, &stanza);
+        let stream = session.map(|session| session.stream.id);
+        let digest = stanza.head.from.as_ref().filter(|_| storable).and_then(|from| {
+            seen::digest(seen::peer(&stanza, from), &stanza, session.is_some_and(|session| session.has_acks()))
+        });
+        let mut tail = account.tail.lock();
+        if tail.is_sent_again(digest, stream, &waiting) {
+            return Ok(());
+        }
+        let (targets, otherwise) = targets(account, to, kind);
+        let mut order = InOrder { targets: &targets, ..InOrder::new(host, account, Way::Incoming) };
         let mut refused = None;
         if targets.is_empty() {
             match otherwise {
                 Otherwise::Ignore => return Ok(()),
                 Otherwise::Refuse => refused = Some(StanzaError::new(Condition::ServiceUnavailable)),
-                Otherwise::Keep => match self.pass_in_order(host, account, &[], &mut stanza, Stage::Undelivered) {
+                Otherwise::Keep => match self.pass_in_order(&order, &mut stanza, Stage::Undelivered) {
                     Ok(Passed::Done) if storable => {}
                     Ok(Passed::Done) => return Ok(()),
                     // Chat states and the like are worth nothing later, and an error for each would only be noise.
@@ -121,9 +177,7 @@ impl Server {
             let waits = !targets.iter().any(|target| target.takes_at_once());
             let bounds = self.bounds.load();
             if waits && self.writer.is_failing() {
-                let text = "The server cannot store messages at the moment; please try again later.";
-                refused =
-                    Some(StanzaError::new(Condition::ResourceConstraint).with_kind(ErrorKind::Wait).with_text(text));
+                refused = Some(Writer::refusal());
             } else if waits
                 && (tail.size.messages >= bounds.tail_messages
                     || tail.size.bytes + stanza.size() as u64 > bounds.tail_bytes)
@@ -140,16 +194,32 @@ impl Server {
         if storable {
             stanza
                 .append(Element::new("stanza-id", ns::SID).attr("by", account.jid.as_str()).attr("id", id.to_string()));
+            match self.pass_in_order(&order, &mut stanza, Stage::Archive) {
+                Ok(Passed::On) if order.is_archived() && self.writer.is_stuck() => {
+                    return Err((Box::new(stanza), Writer::refusal()));
+                }
+                Ok(Passed::On) => {}
+                Ok(Passed::Done) => return Ok(()),
+                Err(error) => return Err((Box::new(stanza), error)),
+            }
         }
-        for stage in [Stage::Archive, Stage::Copy, Stage::Deliver] {
-            match self.pass_in_order(host, account, &targets, &mut stanza, stage) {
+        order.id = order.is_archived().then_some(id);
+        for stage in [Stage::Copy, Stage::Deliver] {
+            match self.pass_in_order(&order, &mut stanza, stage) {
                 Ok(Passed::On) => {}
                 Ok(Passed::Done) => return Ok(()),
                 Err(error) => return Err((Box::new(stanza), error)),
             }
         }
         let stanza = Arc::new(stanza);
-        let kept = storable.then(|| tail.keep(account, id, stanza.clone(), to.resourcepart().map(Box::from), waiting));
+        let kept = storable.then(|| {
+            if let Some(digest) = digest {
+                tail.seen.insert(digest, id, stream);
+            }
+            let archived = order.is_archived();
+            let keep = Keep { id, stanza: stanza.clone(), archived, digest: digest.filter(|_| archived), waiting };
+            tail.keep(account, keep, to.resourcepart().map(Box::from))
+        });
         if !hand_to(&targets, &stanza, kept.as_ref())
             && !storable
             && !targets.is_empty()
@@ -184,7 +254,11 @@ impl Server {
             }
             if targets.is_empty() {
                 let mut copy = Stanza::clone(&kept.stanza);
-                let error = match self.pass_in_order(&host, account, &[], &mut copy, Stage::Undelivered) {
+                let error = match self.pass_in_order(
+                    &InOrder::new(&host, account, Way::Incoming),
+                    &mut copy,
+                    Stage::Undelivered,
+                ) {
                     Ok(Passed::Done) => {
                         tail.release(&kept);
                         continue;
@@ -192,7 +266,7 @@ impl Server {
                     Ok(Passed::On) => StanzaError::new(Condition::ServiceUnavailable),
                     Err(error) => error,
                 };
-                parted.refused.extend(kept.refuse(&mut tail).map(|receipt| (kept, receipt, error)));
+                parted.refused.extend(kept.refuse(&mut tail).map(|receipts| (kept, receipts, error)));
                 continue;
             }
             // What lies in the tail before it comes before it.
@@ -209,9 +283,9 @@ impl Server {
 
     /// Tells the senders of what nobody else could be given.
     pub(crate) async fn bounce_parted(self: &Arc<Self>, account: &Arc<Account>, parted: Parted) {
-        for (kept, receipt, error) in parted.refused {
-            self.bounce(&kept.stanza, error, receipt.as_deref().map(Receipt::session)).await;
-            drop(receipt);
+        for (kept, receipts, error) in parted.refused {
+            self.bounce(&kept.stanza, error, receipts.last().map(|receipt| receipt.session())).await;
+            drop(receipts);
         }
         let Some(host) = self.host(account.jid.domainpart()) else { return };
         for stanza in parted.unkept {
@@ -221,7 +295,8 @@ impl Server {
                 }
                 Kind::Message(kind @ (MessageType::Normal | MessageType::Chat)) if stanza.has("body", ns::CLIENT) => {
                     let to = Jid::from(account.jid.clone());
-                    if let Err((stanza, error)) = self.hand_out(&host, account, &to, kind, Stanza::clone(&stanza), None)
+                    if let Err((stanza, error)) =
+                        self.hand_out(&host, account, &to, kind, Stanza::clone(&stanza), (None, None))
                     {
                         self.bounce(&stanza, error, None).await;
                     }
@@ -234,9 +309,9 @@ impl Server {
     /// Takes a message out of the tail for good and tells its sender why.
     pub(crate) async fn refuse_kept(self: &Arc<Self>, kept: &Arc<Kept>, error: StanzaError) {
         let refused = kept.refuse(&mut kept.account.tail.lock());
-        if let Some(receipt) = refused {
-            self.bounce(&kept.stanza, error, receipt.as_deref().map(Receipt::session)).await;
-            drop(receipt);
+        if let Some(receipts) = refused {
+            self.bounce(&kept.stanza, error, receipts.last().map(|receipt| receipt.session())).await;
+            drop(receipts);
         }
     }
 
@@ -501,7 +576,7 @@ fn delayed(kept: &Kept) -> Stanza {
     stanza
 }
 
-fn parse(entry: &TailEntry) -> Option<Stanza> {
+pub(crate) fn parse(entry: &TailEntry) -> Option<Stanza> {
     match parser::parse(entry.stanza.clone(), &Namespaces::none()) {
         Ok(Parsed::Stanza(stanza)) => Some(stanza),
         Ok(_) | Err(_) => {

@@ -7,6 +7,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rookery_xmpp::element::Element;
@@ -18,7 +19,7 @@ use crate::account::Account;
 use crate::config::{Conf, ConfigError, Section};
 use crate::host::Host;
 use crate::server::Server;
-use crate::session::Session;
+use crate::session::{Receipt, Session};
 use crate::slots::Slot;
 
 /// A future on the heap.
@@ -83,7 +84,8 @@ pub enum Stage {
     Guard,
     /// Marks put on the stanza before it is stored.
     Stamp,
-    /// Storage. For messages this stage and the later ones run in the account's order and may not wait.
+    /// Whether it belongs into the archive: see [`Cx::archive`]. For messages this stage and the later ones run in the
+    /// account's order and may not wait; and only those pass here that may be stored and were not sent before.
     Archive,
     /// Copies for the account's other resources.
     Copy,
@@ -174,6 +176,18 @@ pub struct Cx<'a> {
     pub session: Option<&'a Arc<Session>>,
     /// From [`Stage::Archive`] on, incoming messages: the sessions that will get the stanza.
     pub targets: &'a [Arc<Session>],
+    /// From [`Stage::Copy`] on, outgoing messages: the id in the sender's archive, if it is archived. (Incoming ones carry
+    /// theirs as stanza-id.)
+    pub id: Option<u64>,
+    pub(crate) archive: &'a AtomicBool,
+}
+
+impl Cx<'_> {
+    /// The message belongs into the account's archive (XEP-0313): it is stored there before its sender is told that it
+    /// has arrived. For messages, at [`Stage::Archive`].
+    pub fn archive(&self) {
+        self.archive.store(true, Ordering::Relaxed);
+    }
 }
 
 /// An IQ request for a module, with all that answering it may need.
@@ -212,6 +226,15 @@ impl Call {
     }
 }
 
+/// A stanza that has come to a component's domain.
+pub struct Arrival {
+    /// The stanza; its `from` is trusted.
+    pub stanza: Stanza,
+    /// What its sender waits for: it counts as handled when this is dropped, and so when it is stored, or done with.
+    /// `None` when nobody waits.
+    pub receipt: Option<Arc<Receipt>>,
+}
+
 /// What an IQ handler answers: the payload of the result, or the error.
 pub type IqResult = Result<Option<Element>, StanzaError>;
 
@@ -231,7 +254,7 @@ pub type NonzaHook<M> = fn(&Arc<M>, &Arc<Server>, &mut Nonza<'_>, &Element) -> R
 
 pub(crate) type NonzaFn = Box<dyn Fn(&Arc<Server>, &mut Nonza<'_>, &Element) -> Result<(), StreamError> + Send + Sync>;
 pub(crate) type FeatureFn = Box<dyn Fn(&Offer<'_>) -> Option<Element> + Send + Sync>;
-pub(crate) type ComponentFn = Box<dyn Fn(&Arc<Server>, Stanza) -> BoxFuture<()> + Send + Sync>;
+pub(crate) type ComponentFn = Box<dyn Fn(&Arc<Server>, Arrival) -> BoxFuture<()> + Send + Sync>;
 pub(crate) type LoadFn =
     Box<dyn Fn(Arc<Server>, Arc<Account>) -> BoxFuture<Result<(), crate::store::StoreError>> + Send + Sync>;
 pub(crate) type TickFn = Box<dyn Fn(&Arc<Server>) + Send + Sync>;
@@ -380,13 +403,14 @@ impl<M: Module> Hooks<'_, M> {
         self.intercept(Family::Iq, way, stage, f)
     }
 
-    /// Gives the module a domain of its own, such as conference.example.org.
-    pub fn component<Fut>(&mut self, domain: BareJid, f: fn(Arc<M>, Arc<Server>, Stanza) -> Fut) -> &mut Self
+    /// Gives the module a domain of its own, such as conference.example.org; it gets every stanza for it. What it has not
+    /// yet stored when its future ends, it keeps with the [`Arrival`]'s receipt.
+    pub fn component<Fut>(&mut self, domain: BareJid, f: fn(Arc<M>, Arc<Server>, Arrival) -> Fut) -> &mut Self
     where
         Fut: Future<Output = ()> + Send + 'static,
     {
         let module = self.module.clone();
-        let call: ComponentFn = Box::new(move |server, stanza| Box::pin(f(module.clone(), server.clone(), stanza)));
+        let call: ComponentFn = Box::new(move |server, arrival| Box::pin(f(module.clone(), server.clone(), arrival)));
         self.table.components.push((domain, call));
         self
     }

@@ -23,13 +23,16 @@ use crate::caps::Caps;
 use crate::config::{Conf, ConfigError, Secret};
 use crate::deliver::may_be_kept;
 use crate::host::Host;
+use crate::ids::{self, Ids};
 use crate::module::{BoxFuture, Entry, Flow, IqResult, Nonza, PreAuthCall, SessionEvent, Table, When};
 use crate::panic::Panics;
+use crate::seen::{self, Seen};
 use crate::session::{Detached, Outgoing, Session, SessionLimits, StreamInfo};
 use crate::slots::{Slot, SlotNames};
 use crate::store::{Store, StoreError};
-use crate::tail::{Ids, Tail, Writer};
+use crate::tail::Tail;
 use crate::tombstones;
+use crate::writer::Writer;
 
 /// How often accounts that nobody uses are let go.
 const SWEEP: Duration = Duration::from_secs(60);
@@ -267,7 +270,8 @@ impl Server {
             return Ok(None);
         }
         let roster = self.store.roster(user).await?.into();
-        let tail = Tail { size: self.store.tail_size(user).await?, ..Tail::default() };
+        let seen = self.store.seen(user, ids::since(seen::MEMORY), seen::MOST).await?;
+        let tail = Tail::new(self.store.tail_size(user).await?, Seen::new(seen));
         let account = Account::new(user.clone(), roster, tail, self.writer.clone(), self.store.clone());
         for load in &host.table.loads {
             load(self.clone(), account.clone()).await?;

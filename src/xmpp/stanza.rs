@@ -8,6 +8,7 @@ mod body;
 mod head;
 mod reply;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
@@ -144,6 +145,11 @@ impl Stanza {
     pub fn find(&self, name: &str, ns: &str) -> Option<&Element> {
         let at = self.body.position(|n, m| m == name && n == ns)?;
         self.children().get(at)
+    }
+
+    /// The bytes of the first child of this name, as they are written; for telling whether two are the same.
+    pub fn child_bytes(&self, name: &str, ns: &str) -> Option<Cow<'_, [u8]>> {
+        self.body.child_bytes(self.body.position(|own_ns, own| own_ns == ns && own == name)?)
     }
 
     /// The first child element.

@@ -3,6 +3,7 @@
 //! Bytes are kept only if the parser has found them plain (design: "bytes stay bytes until someone looks"): well-formed,
 //! every prefix declared inside, elements without `xmlns` in the stanza's namespace whatever stream they are written to.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
@@ -177,6 +178,18 @@ impl Body {
             Self::Empty => None,
             Self::Raw(raw) => raw.names().position(|(ns, name)| wanted(ns, name)),
             Self::Edited(elements) => elements.iter().position(|e| wanted(e.ns(), e.name())),
+        }
+    }
+
+    pub(super) fn child_bytes(&self, position: usize) -> Option<Cow<'_, [u8]>> {
+        match self {
+            Self::Empty => None,
+            Self::Raw(raw) => raw.children.get(position).map(|child| Cow::Borrowed(slice(&raw.bytes, &child.whole))),
+            Self::Edited(elements) => elements.get(position).map(|element| {
+                let mut bytes = Vec::new();
+                element.write(&mut bytes, ns::CLIENT);
+                Cow::Owned(bytes)
+            }),
         }
     }
 
