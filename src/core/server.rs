@@ -18,6 +18,7 @@ use rookery_xmpp::stanza::{Kind, PresenceType, Stanza};
 use tracing::{debug, error, info, warn};
 
 use crate::account::{Account, Accounts, Placed};
+use crate::archiving;
 use crate::caps::Caps;
 use crate::config::{Conf, ConfigError, Secret};
 use crate::deliver::may_be_kept;
@@ -172,6 +173,7 @@ impl Server {
         server.reload(conf, modules)?;
         *server.writing.lock() = Some(tokio::spawn(writer.run()));
         tokio::spawn(keep_house(Arc::downgrade(&server)));
+        tokio::spawn(archiving::keep_house(Arc::downgrade(&server)));
         Ok(server)
     }
 
