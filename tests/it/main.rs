@@ -6,6 +6,7 @@
 mod blocking;
 mod canary;
 mod caps;
+mod carbons;
 mod chaos;
 mod commands;
 mod contacts;
