@@ -85,7 +85,12 @@ impl Server {
             Ok(Passed::Done) => return,
             Err(error) => return self.bounce(&stanza, error, session).await,
         }
-        if let Err((stanza, error)) = self.hand_out(host, &account, &to, kind, stanza, (waiting, session)) {
+        if let Err((stanza, error)) = self.hand_out(host, &account, &to, kind, stanza, (waiting.clone(), session)) {
+            if error.kind == ErrorKind::Wait
+                && let Some(receipt) = &waiting
+            {
+                receipt.withdraw();
+            }
             self.bounce(&stanza, error, session).await;
         }
     }
@@ -132,7 +137,10 @@ impl Server {
         }
         if order.is_archived() {
             let stanza = Arc::new(stanza.clone());
-            tail.record(account, Keep { id, stanza, archived: true, digest, waiting: waiting.clone() });
+            let record = tail.record(account, Keep { id, stanza, archived: true, digest, waiting: waiting.clone() });
+            if let Some(receipt) = waiting {
+                receipt.stands_for(&record);
+            }
         }
         Ok(Passed::On)
     }

@@ -109,6 +109,32 @@ impl Kept {
         Some(std::mem::take(&mut fate.receipts))
     }
 
+    /// What its sender's account has recorded of a message that was refused since it could not be stored: as if it had
+    /// never been sent. No tail is locked by the caller.
+    pub(crate) fn withdraw(self: &Arc<Self>) {
+        let mut tail = self.account.tail.lock();
+        let mut fate = self.fate.lock();
+        fate.void = true;
+        match fate.phase {
+            Phase::Confirmed if !fate.tried => {
+                fate.phase = Phase::Settled;
+                tail.forget(self);
+            }
+            Phase::Confirmed | Phase::Settled => {
+                fate.phase = Phase::Settled;
+                tail.live.insert(self.id, self.clone());
+                self.account.writer.remove(self.clone());
+            }
+            // Its commit is not over; the writer sees that it is void.
+            _ => {}
+        }
+        tail.seen.forget(self.id);
+        let receipts = std::mem::take(&mut fate.receipts);
+        drop(fate);
+        drop(tail);
+        drop(receipts);
+    }
+
     /// It waits for no resource any more.
     fn settle(self: &Arc<Self>, fate: &mut Fate, tail: &mut Tail) {
         fate.phase = match fate.phase {
@@ -264,8 +290,8 @@ impl Tail {
     }
 
     /// Takes a message that the account's user sends, for the archive.
-    pub(crate) fn record(&mut self, account: &Arc<Account>, keep: Keep) {
-        self.enlist(keep.by(account, Side::Sender, None));
+    pub(crate) fn record(&mut self, account: &Arc<Account>, keep: Keep) -> Arc<Kept> {
+        self.enlist(keep.by(account, Side::Sender, None))
     }
 
     /// Whether the account has this message already; then whoever sent it again waits until the first one is safe.

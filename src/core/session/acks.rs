@@ -1,8 +1,8 @@
 //! Stream management (XEP-0198) of a session: what its client has sent and we have handled, what it was sent and has not
 //! acknowledged, and its resumption on a new connection.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -50,9 +50,24 @@ pub struct Past;
 pub struct Receipt {
     session: Arc<Session>,
     slot: ack::Slot,
+    /// What the sender's own account has recorded of it.
+    record: OnceLock<Weak<Kept>>,
 }
 
 impl Receipt {
+    pub(crate) fn stands_for(&self, record: &Arc<Kept>) {
+        // A stanza is recorded once.
+        let _ = self.record.set(Arc::downgrade(record));
+    }
+
+    /// The stanza was refused since it could not be stored, and its sender is told: what its own account has recorded of
+    /// it goes as well. Not with a tail locked.
+    pub(crate) fn withdraw(&self) {
+        if let Some(record) = self.record.get().and_then(Weak::upgrade) {
+            record.withdraw();
+        }
+    }
+
     /// Whose client sent the stanza.
     pub(crate) fn session(&self) -> &Arc<Session> {
         &self.session
@@ -113,7 +128,7 @@ impl Session {
             return Err(Past);
         }
         let slot = state.acks.as_mut().map(|acks| acks.incoming.receive());
-        Ok(slot.map(|slot| Receipt { session: self.clone(), slot }))
+        Ok(slot.map(|slot| Receipt { session: self.clone(), slot, record: OnceLock::new() }))
     }
 
     /// Parts the session from its connection before a resumption, so that nothing more comes in on the old one. An `h`
