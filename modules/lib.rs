@@ -5,6 +5,7 @@
 pub mod archive;
 pub mod blocking;
 pub mod caps;
+pub mod carbons;
 pub mod disco;
 pub mod last;
 pub mod offline;
@@ -23,6 +24,7 @@ use rookery_core::module::Entry;
 /// All modules, in the order in which they see a stanza inside a stage.
 pub const ALL: &[Entry] = &[
     Entry::of::<blocking::Blocking>(),
+    Entry::of::<carbons::Carbons>(),
     Entry::of::<stanza_id::StanzaId>(),
     Entry::of::<archive::Archive>(),
     Entry::of::<offline::Offline>(),

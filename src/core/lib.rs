@@ -12,6 +12,7 @@ pub mod archiving;
 pub mod caps;
 pub mod config;
 pub mod control;
+mod copies;
 mod deliver;
 pub mod host;
 pub mod ids;

@@ -487,8 +487,10 @@ impl Server {
     pub async fn give_up(self: &Arc<Self>, out: Outgoing) {
         let error = StanzaError::new(Condition::UndefinedCondition).with_kind(ErrorKind::Cancel);
         let error = error.with_text("The recipient's client could not process this.");
-        match out.kept {
-            Some(kept) => self.refuse_kept(&kept, error).await,
+        match &out.kept {
+            // The message itself has other ways.
+            Some(_) if out.is_copy() => {}
+            Some(kept) => self.refuse_kept(kept, error).await,
             None => self.bounce(&out.stanza, error, None).await,
         }
     }
