@@ -155,7 +155,9 @@ impl Commands for LiveCommands {
                 self.server.password_changed(&account, None);
                 return Ok(reply);
             }
-            Request::UserAdd { .. } | Request::UserList { .. } => return self.accounts.run(request).await,
+            Request::UserAdd { .. } | Request::UserList { .. } | Request::UserArchive { .. } => {
+                return self.accounts.run(request).await;
+            }
         };
         let account = self.accounts.account(jid)?;
         if self.server.delete_account(&account).await? {

@@ -26,6 +26,7 @@ use crate::host::Host;
 use crate::ids::{self, Ids};
 use crate::module::{BoxFuture, Entry, Flow, IqResult, Nonza, PreAuthCall, SessionEvent, Table, When};
 use crate::panic::Panics;
+use crate::retention;
 use crate::seen::{self, Seen};
 use crate::session::{Detached, Outgoing, Session, SessionLimits, StreamInfo};
 use crate::slots::{Slot, SlotNames};
@@ -317,6 +318,7 @@ impl Server {
     async fn delete(self: &Arc<Self>, user: &BareJid, told: impl FnOnce(bool)) -> Result<bool, StoreError> {
         let Some(account) = self.account(user).await? else { return Ok(false) };
         tombstones::bury(self.store.as_ref(), user).await?;
+        retention::set(self.store.as_ref(), user, None).await?;
         let deleted = self.store.delete_account(user).await?;
         self.accounts.forget(user);
         told(deleted);
