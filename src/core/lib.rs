@@ -15,6 +15,7 @@ pub mod host;
 pub mod module;
 pub mod panic;
 mod request;
+mod restart;
 pub mod roster;
 mod router;
 pub mod server;

@@ -3,6 +3,8 @@
 //! Every write that returns `Ok` is on disk (unless the conf relaxes durability): acknowledgements are built on that.
 //! Callers hand over typed addresses and opaque bytes; nothing here knows SQL.
 
+mod sessions;
+
 use std::time::SystemTime;
 
 use async_trait::async_trait;
@@ -10,6 +12,7 @@ use rookery_xmpp::error::{Condition, ErrorKind, StanzaError};
 use rookery_xmpp::jid::BareJid;
 use rookery_xmpp::sasl::Credentials;
 
+pub use self::sessions::{SavedSession, SessionStore};
 use crate::roster::RosterItem;
 
 /// Why the database did not do what it was asked.
@@ -60,9 +63,9 @@ pub trait AccountStore: Send + Sync {
     async fn account_exists(&self, user: &BareJid) -> StoreResult<bool>;
     /// Makes an account; `false` when it is there already (nothing is changed then).
     async fn create_account(&self, user: &BareJid, credentials: &Credentials) -> StoreResult<bool>;
-    /// Replaces the keys; `false` when there is no such account.
+    /// Replaces the keys, and has the account's saved sessions expire; `false` when there is no such account.
     async fn set_credentials(&self, user: &BareJid, credentials: &Credentials) -> StoreResult<bool>;
-    /// Removes an account and all that it owns (roster, requests, tail, values); `false` when there was none.
+    /// Removes an account and all that it owns (roster, requests, tail, saved sessions, values); `false` when there was none.
     async fn delete_account(&self, user: &BareJid) -> StoreResult<bool>;
     /// The accounts of a domain, by address.
     async fn accounts(&self, domain: &BareJid) -> StoreResult<Vec<AccountInfo>>;
@@ -175,7 +178,7 @@ pub trait KeyValueStore: Send + Sync {
 
 /// The whole database.
 #[async_trait]
-pub trait Store: AccountStore + RosterStore + TailStore + KeyValueStore {
+pub trait Store: AccountStore + RosterStore + TailStore + SessionStore + KeyValueStore {
     /// Ends open work and closes the connections.
     async fn close(&self);
 }

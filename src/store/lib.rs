@@ -17,6 +17,7 @@ mod migrations;
 mod open;
 mod postgres;
 mod rows;
+mod sessions;
 mod sqlite;
 
 #[cfg(any(test, feature = "testing"))]

@@ -9,10 +9,10 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use rookery_core::roster::RosterItem;
 use rookery_core::store::{
-    AccountInfo, AccountStore, KeyValueStore, RosterChange, RosterStore, Store, StoreError, StoreResult, StoredRoster,
-    TailChange, TailEntry, TailSize, TailStore,
+    AccountInfo, AccountStore, KeyValueStore, RosterChange, RosterStore, SavedSession, SessionStore, Store, StoreError,
+    StoreResult, StoredRoster, TailChange, TailEntry, TailSize, TailStore,
 };
-use rookery_xmpp::jid::BareJid;
+use rookery_xmpp::jid::{BareJid, FullJid};
 use rookery_xmpp::sasl::Credentials;
 use tokio::sync::watch;
 
@@ -49,6 +49,7 @@ struct Account {
     removed: BTreeMap<BareJid, u64>,
     requests: BTreeMap<BareJid, Vec<u8>>,
     tail: BTreeMap<u64, TailEntry>,
+    sessions: BTreeMap<FullJid, SavedSession>,
 }
 
 /// What a call does to the data.
@@ -186,6 +187,7 @@ impl AccountStore for MemoryStore {
                 removed: BTreeMap::new(),
                 requests: BTreeMap::new(),
                 tail: BTreeMap::new(),
+                sessions: BTreeMap::new(),
             };
             state.accounts.insert(user.clone(), account);
             Ok(true)
@@ -200,6 +202,7 @@ impl AccountStore for MemoryStore {
                 .get_mut(user)
                 .map(|account| {
                     account.credentials = credentials.clone();
+                    account.sessions.values_mut().for_each(|session| session.expires = SystemTime::UNIX_EPOCH);
                 })
                 .is_some())
         })
@@ -334,6 +337,37 @@ impl TailStore for MemoryStore {
 
     async fn last_id(&self) -> StoreResult<u64> {
         self.call(Access::Read, |state| Ok(state.last_id)).await
+    }
+}
+
+#[async_trait]
+impl SessionStore for MemoryStore {
+    async fn save_sessions(&self, sessions: &[SavedSession]) -> StoreResult<()> {
+        self.call(Access::Write, |state| {
+            for session in sessions {
+                if let Some(account) = state.accounts.get_mut(session.jid.bare_str()) {
+                    account.sessions.insert(session.jid.clone(), session.clone());
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn take_sessions(&self, users: &[BareJid]) -> StoreResult<Vec<SavedSession>> {
+        self.call(Access::Write, |state| {
+            let take = |user| Some(std::mem::take(&mut state.accounts.get_mut(user)?.sessions));
+            Ok(users.iter().filter_map(take).flat_map(BTreeMap::into_values).collect())
+        })
+        .await
+    }
+
+    async fn saved_accounts(&self) -> StoreResult<Vec<BareJid>> {
+        self.call(Access::Read, |state| {
+            let accounts = state.accounts.iter().filter(|(_, account)| !account.sessions.is_empty());
+            Ok(accounts.map(|(jid, _)| jid.clone()).collect())
+        })
+        .await
     }
 }
 

@@ -21,7 +21,12 @@ mod rows {
     crate::rows::rows!(sqlx::PgConnection, "BEGIN", "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
 }
 
+mod sessions {
+    crate::sessions::statements!(sqlx::PgConnection, "BEGIN");
+}
+
 crate::rows::store!(PostgresStore);
+crate::sessions::store!(PostgresStore);
 
 /// How long to wait before a call is tried again.
 const PAUSE: Duration = Duration::from_millis(100);

@@ -30,7 +30,12 @@ mod rows {
     crate::rows::rows!(sqlx::SqliteConnection, "BEGIN IMMEDIATE", "BEGIN");
 }
 
+mod sessions {
+    crate::sessions::statements!(sqlx::SqliteConnection, "BEGIN IMMEDIATE");
+}
+
 crate::rows::store!(SqliteStore);
+crate::sessions::store!(SqliteStore);
 
 /// How long to wait before the log is tried again.
 const PAUSE: Duration = Duration::from_millis(10);
