@@ -460,7 +460,7 @@ impl Server {
         let account = match self.accounts.loaded(to.bare_str()) {
             Some(account) => account,
             // Nobody is there to see it, and nothing is kept.
-            None if plain => return,
+            None if plain && !self.may_be_there(to.bare_str()) => return,
             None => match self.account(&to.bare()).await {
                 Ok(Some(account)) => account,
                 // As for an account that has not approved the sender: nobody learns which names exist (RFC 6121 §4.3.2).
@@ -516,7 +516,7 @@ impl Server {
         let account = match self.accounts.loaded(to.bare_str()) {
             Some(account) => Some(account),
             // Without a session there is nobody behind a full JID.
-            None if !to.is_bare() => None,
+            None if !to.is_bare() && !self.may_be_there(to.bare_str()) => None,
             None => match self.account(&to.bare()).await {
                 Ok(account) => account,
                 Err(error) => return self.bounce(&stanza, error.into(), session).await,

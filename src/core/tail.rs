@@ -47,6 +47,19 @@ pub(crate) enum Phase {
     Settled,
 }
 
+/// What has become of a message so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It is not on disk.
+    Unwritten,
+    /// It is on disk, and nobody has confirmed it.
+    Waits,
+    /// Somebody has confirmed it.
+    Settled,
+    /// It was refused.
+    Void,
+}
+
 pub(crate) struct Fate {
     pub(crate) phase: Phase,
     pub(crate) receipts: Receipts,
@@ -162,6 +175,38 @@ impl Kept {
             Phase::Written | Phase::Settled => {}
             Phase::Overtaken if self.archive.is_none() => {}
             _ => fate.receipts.push(receipt.clone()),
+        }
+    }
+
+    /// A message of an earlier run of the server that waits no more, for a session that is still to get it, or to
+    /// acknowledge it.
+    pub(crate) fn past(account: &Arc<Account>, entry: TailEntry, stanza: Arc<Stanza>, is_void: bool) -> Arc<Self> {
+        Arc::new(Self {
+            id: entry.id,
+            account: account.clone(),
+            stanza,
+            resource: entry.resource.map(String::into_boxed_str),
+            stamp: entry.stamp,
+            archive: None,
+            digest: None,
+            fate: Mutex::new(Fate {
+                phase: Phase::Settled,
+                receipts: Receipts::new(),
+                queued: Instant::now(),
+                tried: false,
+                void: is_void,
+            }),
+        })
+    }
+
+    /// Where it stands, for a session that is written down.
+    pub(crate) fn standing(&self) -> Standing {
+        let fate = self.fate.lock();
+        match fate.phase {
+            _ if fate.void => Standing::Void,
+            Phase::Queued | Phase::Writing => Standing::Unwritten,
+            Phase::Written => Standing::Waits,
+            Phase::Overtaken | Phase::Confirmed | Phase::Recording | Phase::Settled => Standing::Settled,
         }
     }
 

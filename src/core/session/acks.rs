@@ -19,6 +19,8 @@ const POISONED: u32 = 3;
 pub(super) struct Acks {
     pub(super) id: Box<str>,
     pub(super) resumable: Option<Duration>,
+    /// When a session without a connection ends.
+    pub(super) until: Option<tokio::time::Instant>,
     pub(super) unacked: ack::Outgoing<Outgoing>,
     pub(super) unacked_bytes: usize,
     pub(super) counting: bool,
@@ -91,6 +93,7 @@ impl Session {
         state.acks = Some(Box::new(Acks {
             id,
             resumable,
+            until: None,
             unacked: ack::Outgoing::new(0),
             unacked_bytes: 0,
             counting: false,
@@ -252,6 +255,7 @@ impl Session {
             let parked = if acks.unacked.stuck() >= POISONED { acks.unacked.park() } else { None };
             let again = acks.unacked.take_all();
             acks.unacked_bytes = 0;
+            acks.until = None;
             acks.asked = None;
             acks.answer_due = false;
             acks.answer_now = false;
@@ -264,6 +268,7 @@ impl Session {
             state.bytes = state.outbox.iter().map(Out::size).sum();
             state.phase = Phase::Attached;
             state.closing = None;
+            state.suspended = false;
             let connection = self.connection.fetch_add(1, Ordering::AcqRel) + 1;
             Ok((settled, Some(Resumed { connection, parked })))
         })?;
