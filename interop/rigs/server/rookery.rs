@@ -20,17 +20,21 @@ address_burst = "1 GiB"
 pub(super) fn write_conf(server: &Server) -> std::io::Result<()> {
     let ip = server.ip;
     let dir = server.dir.display();
+    let data = server.data();
+    let data = data.display();
     let [plain, starttls, direct] = server.ports;
     let store = match &server.cluster {
         Some(cluster) => format!("backend = \"postgres\"\nurl = \"{}\"", cluster.url()),
         None => "backend = \"sqlite\"".into(),
     };
     let limits = server.options.limits.as_deref().unwrap_or(LIMITS);
+    let resume = server.setup.resume.map(|seconds| format!("resume = \"{seconds} seconds\"")).unwrap_or_default();
+    let more = &server.setup.conf;
     let conf = format!(
         r#"
 [host."{DOMAIN}"]
 [server]
-data = "{dir}/data"
+data = "{data}"
 certs = "{dir}/certs"
 [log]
 level = "warn"
@@ -48,6 +52,8 @@ tls = "direct"
 {store}
 [limits]
 {limits}
+{resume}
+{more}
 "#
     );
     create(&server.dir.join("rookery.toml"), &conf)
