@@ -54,6 +54,7 @@ struct Message {
 
 #[derive(Debug, Clone)]
 struct Reception {
+    at: Duration,
     party: u32,
     session: u32,
     path: Path,
@@ -71,8 +72,10 @@ pub struct Counts {
     pub told: u64,
     /// Sent more than once.
     pub resent: u64,
-    /// Received a second time under the same stanza-id, as a crash allows.
+    /// Received a second time by a device.
     pub redelivered: u64,
+    /// Of these, under another stanza-id, as it was delivered, not acknowledged and not on disk when the server died.
+    pub phantoms: u64,
 }
 
 /// The journal with its index.
@@ -92,6 +95,7 @@ pub struct Ledger {
     archive_ids: HashSet<(u32, Box<str>)>,
     /// The newest message seen, by where it was seen.
     newest: HashMap<(Place, u32), u32>,
+    crashes: Vec<Duration>,
     recoveries: Vec<Duration>,
     receptions: usize,
     found: Vec<Violation>,
@@ -118,6 +122,7 @@ impl Ledger {
             archives: HashMap::new(),
             archive_ids: HashSet::new(),
             newest: HashMap::new(),
+            crashes: Vec::new(),
             recoveries: Vec::new(),
             receptions: 0,
             found: Vec::new(),
@@ -156,6 +161,11 @@ impl Ledger {
         self.note_at(self.start.elapsed(), party, what);
     }
 
+    /// The server died.
+    pub fn crashed(&mut self) {
+        self.crashes.push(self.start.elapsed());
+    }
+
     /// The server is there again: I5's clock starts anew.
     pub fn recovered(&mut self) {
         self.recoveries.push(self.start.elapsed());
@@ -173,7 +183,7 @@ impl Ledger {
                     self.receptions += 1;
                     let (path, session) = (*path, *session);
                     let again = message.received.iter().any(|old| old.party == party && old.session == session);
-                    message.received.push(Reception { party, session, path, stanza_id: stanza_id.clone() });
+                    message.received.push(Reception { at, party, session, path, stanza_id: stanza_id.clone() });
                     if !again {
                         self.in_order(Place::Session(party, session, path == Path::Archive), key);
                     }
@@ -216,7 +226,8 @@ impl Ledger {
         for (id, key) in items {
             let id: Box<str> = id.into();
             if !self.archive_ids.insert((account, id.clone())) {
-                let text = format!("two messages have the archive id {id} in the archive of {}", self.account_name(account));
+                let text =
+                    format!("two messages have the archive id {id} in the archive of {}", self.account_name(account));
                 self.found.push(Violation { rule: Rule::I2, text, keys: key.into_iter().collect() });
             }
             if let Some(key) = key {
@@ -275,9 +286,12 @@ impl Ledger {
             counts.acked += u64::from(message.acked.is_some());
             counts.told += u64::from(message.told.is_some());
             counts.resent += u64::from(message.sent.len() > 1);
-            for (at, one) in message.received.iter().enumerate() {
-                let before = message.received.iter().take(at);
-                counts.redelivered += u64::from(one.path != Path::Archive && before.clone().any(|other| other.party == one.party));
+            for (at, one) in message.received.iter().enumerate().filter(|(_, one)| one.path != Path::Archive) {
+                let mut before = message.received.iter().take(at).filter(|other| other.party == one.party);
+                if let Some(other) = before.next() {
+                    counts.redelivered += 1;
+                    counts.phantoms += u64::from(other.stanza_id != one.stanza_id);
+                }
             }
         }
         counts
@@ -296,7 +310,11 @@ impl Ledger {
 
     /// The lines about these messages, and what happened to the server meanwhile.
     pub fn lines_about(&self, keys: &[Key]) -> Vec<String> {
-        let about = |event: &&Event| event.what.key().is_none_or(|key| keys.contains(&key));
+        let conversations = keys.iter().map(|key| self.conversations[key.conversation as usize]);
+        let accounts: HashSet<u32> = conversations.flat_map(|one| [one.from, one.to]).collect();
+        let concerns =
+            |party: u32| self.parties.get(party as usize).is_none_or(|party| accounts.contains(&party.account));
+        let about = |event: &&Event| event.what.key().map_or_else(|| concerns(event.party), |key| keys.contains(&key));
         let of_them = |event: &Event| event.what.key().is_some();
         let events: Vec<&Event> = self.events.iter().filter(about).collect();
         let first = events.iter().position(|event| of_them(event)).unwrap_or(0).saturating_sub(1);

@@ -90,7 +90,12 @@ fn command(bin: &Path, name: &str) -> std::io::Result<Command> {
 
 fn spawn(bin: &Path, dir: &Path) -> std::io::Result<Child> {
     let mut server = command(bin, "postgres")?;
-    server.arg("-D").arg(dir.join("data")).arg("-k").arg(dir).args(["-c", "listen_addresses=", "-c", "max_connections=40"]);
+    server.arg("-D").arg(dir.join("data")).arg("-k").arg(dir).args([
+        "-c",
+        "listen_addresses=",
+        "-c",
+        "max_connections=40",
+    ]);
     server.current_dir(dir).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
 }
 

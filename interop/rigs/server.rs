@@ -114,7 +114,8 @@ impl Server {
         }
         let dir = std::env::temp_dir().join(format!("rigs-{}-{:x}", std::process::id(), Rng::seed() & 0xffff));
         fs::create_dir_all(&dir)?;
-        let mut server = Self { options: options.clone(), setup, dir, ip: ip.into(), ports, child: None, cluster: None };
+        let mut server =
+            Self { options: options.clone(), setup, dir, ip: ip.into(), ports, child: None, cluster: None };
         if options.address.is_some() {
             return Ok(server);
         }

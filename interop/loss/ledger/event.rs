@@ -72,9 +72,11 @@ impl What {
     /// The message it is about.
     pub fn key(&self) -> Option<Key> {
         match self {
-            Self::Sent(key) | Self::Acked(key) | Self::Told(key, _) | Self::Received { key, .. } | Self::Kept(key, _) => {
-                Some(*key)
-            }
+            Self::Sent(key)
+            | Self::Acked(key)
+            | Self::Told(key, _)
+            | Self::Received { key, .. }
+            | Self::Kept(key, _) => Some(*key),
             Self::Mark(_) => None,
         }
     }

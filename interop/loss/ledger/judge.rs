@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
-use super::{FATE, Key, Ledger, Message, Path};
+use super::{FATE, Key, Ledger, Message, Path, Reception};
 
 /// Which rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -71,7 +71,9 @@ impl Ledger {
     }
 
     fn judge_one(&self, key: Key, message: &Message, found: &mut Vec<Violation>) {
-        let mut say = |rule, text: String| found.push(Violation { rule, text: format!("{} {text}", self.id(key)), keys: vec![key] });
+        let mut say = |rule, text: String| {
+            found.push(Violation { rule, text: format!("{} {text}", self.id(key)), keys: vec![key] })
+        };
         let conversation = self.conversations[key.conversation as usize];
         let kept_by = |account| message.kept.iter().any(|(other, _)| *other == account);
         let reached = self.reached(key, message);
@@ -93,7 +95,10 @@ impl Ledger {
                 let missing = [conversation.from, conversation.to].into_iter().filter(|account| !kept_by(*account));
                 let missing: Vec<String> = missing.map(|account| self.account_name(account)).collect();
                 if !missing.is_empty() {
-                    say(Rule::I1, format!("was acknowledged, and is not in the archive of {}", missing.join(" and of ")));
+                    say(
+                        Rule::I1,
+                        format!("was acknowledged, and is not in the archive of {}", missing.join(" and of ")),
+                    );
                 }
             }
         }
@@ -101,17 +106,28 @@ impl Ledger {
         self.judge_fate(message, &mut say);
     }
 
+    /// What was received before the server died, of a message that it had not acknowledged by then, may have died with it:
+    /// sent again, it is a new message to the server. What was acknowledged after the last crash is judged from there on.
     fn judge_copies(&self, message: &Message, say: &mut impl FnMut(Rule, String)) {
+        let acked = message.acked.unwrap_or(Duration::MAX);
+        let crash = self.crashes.iter().rev().find(|at| **at < acked).copied();
+        let resent = message.sent.iter().any(|sent| crash.is_some_and(|crash| *sent > crash));
+        let begin = crash.filter(|_| resent).unwrap_or(Duration::ZERO);
+        let received: Vec<&Reception> = message.received.iter().filter(|one| one.at >= begin).collect();
         let account_of = |party: u32| self.parties[party as usize].account;
-        let accounts: BTreeSet<u32> = message.received.iter().map(|one| account_of(one.party)).chain(message.kept.iter().map(|(account, _)| *account)).collect();
+        let accounts: BTreeSet<u32> = received
+            .iter()
+            .map(|one| account_of(one.party))
+            .chain(message.kept.iter().map(|(account, _)| *account))
+            .collect();
         for account in accounts {
             let name = self.account_name(account);
             let copies = message.kept.iter().filter(|(other, _)| *other == account).count();
             if copies > 1 {
                 say(Rule::I2, format!("is {copies} times in the archive of {name}"));
             }
-            let received = message.received.iter().filter(|one| account_of(one.party) == account);
-            let ids: BTreeSet<&str> = (received.filter_map(|one| one.stanza_id.as_deref()))
+            let here = received.iter().filter(|one| account_of(one.party) == account);
+            let ids: BTreeSet<&str> = (here.filter_map(|one| one.stanza_id.as_deref()))
                 .chain(message.kept.iter().filter(|(other, _)| *other == account).map(|(_, id)| &**id))
                 .collect();
             if ids.len() > 1 {
@@ -119,13 +135,13 @@ impl Ledger {
                 say(Rule::I2, format!("has the stanza-ids {} at {name}", ids.join(" and ")));
             }
         }
-        for (at, one) in message.received.iter().enumerate() {
+        for (at, one) in received.iter().enumerate() {
             let name = || &self.parties[one.party as usize].name;
             // Who asks the archive is answered, whatever came before.
             if one.path == Path::Archive {
                 continue;
             }
-            let mut before = message.received.iter().take(at).filter(|other| other.party == one.party);
+            let mut before = received.iter().take(at).filter(|other| other.party == one.party);
             if before.clone().any(|other| other.session == one.session) {
                 say(Rule::I2, format!("came to {} twice on one session", name()));
             } else if one.stanza_id.is_none() && before.next().is_some() {

@@ -95,7 +95,10 @@ fn what_was_acknowledged_and_is_nowhere_is_lost() {
     assert_eq!(verdict[0].1, "l0007-0-0 was acknowledged, and is lost");
     assert_eq!(verdict[1].1, "l0007-0-0 was acknowledged, and is not in the archive of s and of r");
     let lines = story.ledger.lines_about(&[Story::key(0)]);
-    assert_eq!(lines, ["   1.000000 s/rig          sent     l0007-0-0", "   1.000000 s/rig          acked    l0007-0-0"]);
+    assert_eq!(
+        lines,
+        ["   1.000000 s/rig          sent     l0007-0-0", "   1.000000 s/rig          acked    l0007-0-0"]
+    );
 }
 
 #[test]
@@ -169,6 +172,31 @@ fn a_second_copy_needs_another_session_and_the_same_stanza_id() {
     let mut story = Story::good();
     story.came(PHONE, 1, 1, Path::Delayed, None);
     assert_eq!(story.verdict(), [(Rule::I2, "l0007-0-1 came to r/phone twice, without a stanza-id".into())]);
+}
+
+#[test]
+fn what_was_delivered_and_died_with_the_server_is_a_new_message_when_it_is_sent_again() {
+    let story = |acked_before: bool, resent: bool| {
+        let mut story = Story::new(true);
+        story.sent(0).live(0, 0);
+        if acked_before {
+            story.acked(0);
+        }
+        story.ledger.crashes.push(2 * AT);
+        if resent {
+            story.ledger.note_at(3 * AT, SENDER, What::Sent(Story::key(0)));
+        }
+        let what = What::Received { key: Story::key(0), path: Path::Live, session: 1, stanza_id: Some("new".into()) };
+        story.ledger.note_at(4 * AT, PHONE, what);
+        story.ledger.note_at(5 * AT, SENDER, What::Acked(Story::key(0)));
+        for (account, id) in [(0, "s0"), (1, "new")] {
+            story.ledger.note_archived(ARCHIVES[account], vec![(id.into(), Some(Story::key(0)))]);
+        }
+        (story.rules(), story.ledger.counts().phantoms)
+    };
+    assert_eq!(story(false, true), (vec![], 1));
+    assert_eq!(story(true, true), (vec![Rule::I2], 1));
+    assert_eq!(story(false, false), (vec![Rule::I2], 1));
 }
 
 #[test]
