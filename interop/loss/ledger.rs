@@ -1,13 +1,14 @@
 //! What happened to each message, as the clients saw it: written down in the order of time, judged against the rules.
 //!
-//! * **I1** What was acknowledged is in the archives of its sender and its recipient and reached a device of the recipient,
-//!   or its sender was told by an error; never both.
+//! * **I1** What was acknowledged is in the archives of its sender and its recipient, or its sender was told by an error;
+//!   never both.
+//! * **Delivery** It also came to a device of the recipient, live, as a copy or from the tail, without its asking the archive.
 //! * **I2** A message has one stanza-id in an account, is once in its archive, and comes to a device a second time only on
 //!   another session and under the same stanza-id.
 //! * **I3** A conversation keeps its order: in the archives, and on each session.
 //! * **I5** Each message has a fate, acknowledged or refused, within a minute after the server was there again.
 //!
-//! Where the subject has no archives, I1 asks for the device alone. (I4, memory, is not about messages.)
+//! Where the subject has no archives, what came to no device is lost. (I4, memory, is not about messages.)
 
 mod event;
 mod judge;

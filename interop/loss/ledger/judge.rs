@@ -11,6 +11,8 @@ use super::{FATE, Key, Ledger, Message, Path, Reception};
 pub enum Rule {
     /// Nothing acknowledged is lost.
     I1,
+    /// And all of it is delivered, without its recipient's asking the archive.
+    Delivery,
     /// Nothing is there twice.
     I2,
     /// Order.
@@ -21,12 +23,13 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::I1, Self::I2, Self::I3, Self::I5];
+    pub const ALL: [Self; 5] = [Self::I1, Self::Delivery, Self::I2, Self::I3, Self::I5];
 
     /// What it says.
     pub fn text(self) -> &'static str {
         match self {
-            Self::I1 => "each acknowledged message is kept and delivered, or its sender was told",
+            Self::I1 => "each acknowledged message is in both archives, or its sender was told",
+            Self::Delivery => "each acknowledged message comes to a device that does not ask the archive for it",
             Self::I2 => "one stanza-id per message, none twice",
             Self::I3 => "order per conversation",
             Self::I5 => "each message has a fate within 60 s",
@@ -89,7 +92,7 @@ impl Ledger {
             if !reached && !kept_by(conversation.to) {
                 say(Rule::I1, "was acknowledged, and is lost".into());
             } else if !reached {
-                say(Rule::I1, "was acknowledged and archived, and came to no device".into());
+                say(Rule::Delivery, "was acknowledged and archived, and came to no device".into());
             }
             if self.has_archive {
                 let missing = [conversation.from, conversation.to].into_iter().filter(|account| !kept_by(*account));

@@ -113,7 +113,7 @@ fn each_archive_is_asked_for() {
 fn an_archive_alone_is_no_delivery_and_a_delivery_alone_is_enough_without_archives() {
     let mut story = Story::new(true);
     story.sent(0).acked(0).kept(&[0]);
-    assert_eq!(story.rules(), [Rule::I1]);
+    assert_eq!(story.rules(), [Rule::Delivery]);
     let mut story = Story::new(false);
     story.sent(0).acked(0).live(0, 0);
     assert_eq!(story.verdict(), []);

@@ -13,8 +13,13 @@ const SETTLES: Duration = Duration::from_secs(3);
 
 pub(super) fn write_conf(server: &Server) -> std::io::Result<()> {
     let dir = &server.dir;
-    let certified = rcgen::generate_simple_self_signed([DOMAIN.to_owned()]).map_err(Error::other)?;
-    create(&dir.join("both.pem"), &(certified.signing_key.serialize_pem() + &certified.cert.pem()))?;
+    // It reckons in milliseconds until the certificate ends, and stumbles over those that never do.
+    let mut params = rcgen::CertificateParams::new([DOMAIN.to_owned()]).map_err(Error::other)?;
+    params.not_before = rcgen::date_time_ymd(2025, 1, 1);
+    params.not_after = rcgen::date_time_ymd(2045, 1, 1);
+    let key = rcgen::KeyPair::generate().map_err(Error::other)?;
+    let cert = params.self_signed(&key).map_err(Error::other)?;
+    create(&dir.join("both.pem"), &(key.serialize_pem() + &cert.pem()))?;
     let [plain, starttls, direct] = server.ports;
     let (ip, dir_name) = (server.ip, dir.display());
     let archive = if server.setup.archive {
