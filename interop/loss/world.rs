@@ -33,9 +33,6 @@ pub struct Options {
     /// Where the random moments come from; printed, so that a run can be played again
     #[arg(long)]
     pub seed: Option<u64>,
-    /// Prosody and ejabberd without archives, as they come
-    #[arg(long)]
-    pub no_archive: bool,
     /// Write the whole journal to this file
     #[arg(long, value_name = "FILE")]
     pub journal: Option<PathBuf>,
@@ -74,8 +71,6 @@ pub struct World {
 impl World {
     /// Starts the subject and makes its accounts.
     pub async fn new(options: &Options, setup: Setup, users: Vec<String>, seed: u64) -> Result<Arc<Self>, Failure> {
-        let mut setup = setup;
-        setup.archive = !options.no_archive;
         let mut server = Server::with(&options.server, setup)?;
         server.start()?;
         server.add_accounts(&users)?;

@@ -40,8 +40,6 @@ pub struct Setup {
     pub env: Vec<(String, String)>,
     /// Its data folder, in place of one beside its conf.
     pub data: Option<PathBuf>,
-    /// Accounts have archives (XEP-0313) and carbons (XEP-0280). Rookery has what its own defaults say.
-    pub archive: bool,
     /// For how many seconds a session may be resumed.
     pub resume: Option<u64>,
     /// Sections for the end of Rookery's conf.
@@ -55,6 +53,15 @@ pub enum Store {
     Sqlite,
     /// A PostgreSQL cluster that is made for the run
     Postgres,
+}
+
+/// What a commit of Rookery's is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Durability {
+    /// On disk
+    Full,
+    /// With the kernel
+    Relaxed,
 }
 
 /// The options about the server, the same for each rig.
@@ -78,6 +85,12 @@ pub struct Choice {
     /// Keep the temporary folder, with conf and logs, and say where it is
     #[arg(long)]
     pub keep: bool,
+    /// Accounts have archives (XEP-0313) and copies for other devices (XEP-0280)
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
+    pub archive: bool,
+    /// When Rookery's commits count as done
+    #[arg(long, value_enum, default_value = "full")]
+    pub durability: Durability,
     /// Lines for the section of limits in Rookery's conf, in place of the rig's own
     #[arg(long, value_name = "TOML")]
     pub limits: Option<String>,

@@ -22,7 +22,7 @@ pub(super) fn write_conf(server: &Server) -> std::io::Result<()> {
     create(&dir.join("both.pem"), &(key.serialize_pem() + &cert.pem()))?;
     let [plain, starttls, direct] = server.ports;
     let (ip, dir_name) = (server.ip, dir.display());
-    let archive = if server.setup.archive {
+    let archive = if server.options.archive {
         "  mod_carboncopy: {}\n  mod_mam:\n    default: always\n    assume_mam_usage: true\n"
     } else {
         ""

@@ -1,5 +1,5 @@
 //! Prosody as a subject: Debian's package, its defaults, no limits, stream management on. Its default conf has no archive: the
-//! messages of others are stored while a user is offline, and only then. A rig may ask for one.
+//! messages of others are stored while a user is offline, and only then. With `--archive false` it has none.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -19,7 +19,7 @@ pub(super) fn write_conf(server: &Server) -> std::io::Result<()> {
     let [plain, starttls, direct] = server.ports;
     let (ip, dir_name, data) = (server.ip, dir.display(), server.data());
     let data = data.display();
-    let archive = if server.setup.archive { r#", "mam", "carbons""# } else { "" };
+    let archive = if server.options.archive { r#", "mam", "carbons""# } else { "" };
     let resume = server.setup.resume.map(|seconds| format!("smacks_hibernation_time = {seconds}")).unwrap_or_default();
     let conf = format!(
         r#"

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{DOMAIN, PASSWORD, Server, create};
+use super::{DOMAIN, Durability, PASSWORD, Server, create};
 
 // The shaper is open wide, as the rivals' is: what is measured is what the work costs, not how it is spread.
 const LIMITS: &str = r#"
@@ -27,6 +27,11 @@ pub(super) fn write_conf(server: &Server) -> std::io::Result<()> {
         Some(cluster) => format!("backend = \"postgres\"\nurl = \"{}\"", cluster.url()),
         None => "backend = \"sqlite\"".into(),
     };
+    let durability = match server.options.durability {
+        Durability::Full => "full",
+        Durability::Relaxed => "relaxed",
+    };
+    let archive = if server.options.archive { "" } else { "[modules.archive]\nenabled = false" };
     let limits = server.options.limits.as_deref().unwrap_or(LIMITS);
     let resume = server.setup.resume.map(|seconds| format!("resume = \"{seconds} seconds\"")).unwrap_or_default();
     let more = &server.setup.conf;
@@ -50,9 +55,11 @@ address = "{ip}:{direct}"
 tls = "direct"
 [store]
 {store}
+durability = "{durability}"
 [limits]
 {limits}
 {resume}
+{archive}
 {more}
 "#
     );
