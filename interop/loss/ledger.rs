@@ -99,6 +99,7 @@ pub struct Ledger {
     crashes: Vec<Duration>,
     recoveries: Vec<Duration>,
     receptions: usize,
+    acked: u64,
     found: Vec<Violation>,
 }
 
@@ -126,6 +127,7 @@ impl Ledger {
             crashes: Vec::new(),
             recoveries: Vec::new(),
             receptions: 0,
+            acked: 0,
             found: Vec::new(),
         }
     }
@@ -178,7 +180,10 @@ impl Ledger {
             let message = self.messages.entry(key).or_default();
             match &what {
                 What::Sent(_) => message.sent.push(at),
-                What::Acked(_) => message.acked = message.acked.or(Some(at)),
+                What::Acked(_) => {
+                    self.acked += u64::from(message.acked.is_none());
+                    message.acked = message.acked.or(Some(at));
+                }
                 What::Told(..) => message.told = message.told.or(Some(at)),
                 What::Received { path, session, stanza_id, .. } => {
                     self.receptions += 1;
@@ -277,6 +282,11 @@ impl Ledger {
     /// How many messages were received in all, copies included; for those who wait for silence.
     pub fn receptions(&self) -> usize {
         self.receptions
+    }
+
+    /// How many messages are acknowledged.
+    pub fn acked(&self) -> u64 {
+        self.acked
     }
 
     /// Counts over the whole run.

@@ -6,4 +6,6 @@ pub mod device;
 pub mod ledger;
 pub mod report;
 pub mod t1;
+pub mod t2;
+pub mod trace;
 pub mod world;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use rookery_loss::t1;
+use rookery_loss::{t1, t2};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Proves that a server loses nothing it acknowledged, or shows what it lost.
@@ -18,6 +18,8 @@ struct Cli {
 enum Scenario {
     /// kill -9 under traffic, again and again
     T1(t1::Kill),
+    /// No acknowledgement before the disk has what it covers
+    T2(t2::Order),
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
@@ -27,6 +29,7 @@ async fn main() -> ExitCode {
     let work = async {
         match &scenario {
             Scenario::T1(options) => t1::run(options).await,
+            Scenario::T2(options) => t2::run(options).await,
         }
     };
     let mut terminate = signal(SignalKind::terminate()).expect("signals can be awaited");

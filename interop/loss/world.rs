@@ -226,10 +226,15 @@ impl World {
         if all { Ok(()) } else { Err(Failure::Protocol(format!("not online: {}", away.join(", ")))) }
     }
 
+    /// Waits until all senders have their acknowledgements.
+    pub async fn settle_senders(&self, devices: &[Device]) -> bool {
+        let waiting = |device: &Device| device.state.unacked.load(Ordering::SeqCst) > 0;
+        self.wait(PATIENCE, || !devices.iter().any(waiting)).await
+    }
+
     /// Waits until all senders have their acknowledgements, all recipients what was acknowledged, and nothing more comes.
     pub async fn settle(&self, devices: &[Device]) {
-        let waiting = |device: &Device| device.state.unacked.load(Ordering::SeqCst) > 0;
-        self.wait(PATIENCE, || !devices.iter().any(waiting)).await;
+        self.settle_senders(devices).await;
         // A subject that loses messages is not waited for longer than anything still comes.
         let mut newest = (self.ledger().receptions(), Instant::now());
         while newest.1.elapsed() < SILENCE && self.ledger().on_the_way() > 0 {

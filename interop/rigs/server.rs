@@ -42,6 +42,8 @@ pub struct Setup {
     pub data: Option<PathBuf>,
     /// For how many seconds a session may be resumed.
     pub resume: Option<u64>,
+    /// More lines for the limits in Rookery's conf.
+    pub limits: String,
     /// Sections for the end of Rookery's conf.
     pub conf: String,
 }

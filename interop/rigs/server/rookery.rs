@@ -34,7 +34,7 @@ pub(super) fn write_conf(server: &Server) -> std::io::Result<()> {
     let archive = if server.options.archive { "" } else { "[modules.archive]\nenabled = false" };
     let limits = server.options.limits.as_deref().unwrap_or(LIMITS);
     let resume = server.setup.resume.map(|seconds| format!("resume = \"{seconds} seconds\"")).unwrap_or_default();
-    let more = &server.setup.conf;
+    let (more_limits, more) = (&server.setup.limits, &server.setup.conf);
     let conf = format!(
         r#"
 [host."{DOMAIN}"]
@@ -59,6 +59,7 @@ durability = "{durability}"
 [limits]
 {limits}
 {resume}
+{more_limits}
 {archive}
 {more}
 "#
