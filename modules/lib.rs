@@ -2,8 +2,10 @@
 //!
 //! A module meets others only in `rookery-core`: a hook, a store, a slot. It reads no socket and writes no SQL.
 
+pub mod archive;
 pub mod blocking;
 pub mod caps;
+pub mod carbons;
 pub mod disco;
 pub mod last;
 pub mod offline;
@@ -22,7 +24,9 @@ use rookery_core::module::Entry;
 /// All modules, in the order in which they see a stanza inside a stage.
 pub const ALL: &[Entry] = &[
     Entry::of::<blocking::Blocking>(),
+    Entry::of::<carbons::Carbons>(),
     Entry::of::<stanza_id::StanzaId>(),
+    Entry::of::<archive::Archive>(),
     Entry::of::<offline::Offline>(),
     Entry::of::<stream_management::StreamManagement>(),
     Entry::of::<roster::Roster>(),

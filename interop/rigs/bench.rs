@@ -5,6 +5,7 @@
 mod chat;
 mod idle;
 mod login;
+mod price;
 
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use crate::server::{self, Server};
 use crate::{Verdict, process};
 
 /// `rigs bench`
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct Options {
     #[command(flatten)]
     server: server::Choice,
@@ -30,7 +31,7 @@ pub struct Options {
 }
 
 /// What is measured.
-#[derive(Debug, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 enum Scenario {
     /// Memory of sessions that are logged in, available, and silent
     Idle(idle::Options),
@@ -38,6 +39,8 @@ enum Scenario {
     Chat(chat::Options),
     /// CPU time of a login: connecting, TLS, SCRAM, binding
     Login(login::Options),
+    /// What it costs that messages are archived, and on disk before they are acknowledged: chat in three confs by turns
+    Price(price::Options),
     /// All of them with their defaults, and chat over TLS and with stream management
     All,
 }
@@ -63,7 +66,8 @@ pub async fn run(options: &Options) -> Verdict {
     let mut figures = Vec::new();
     match &options.scenario {
         Scenario::Idle(idle) => idle::measure(options, idle, &mut figures).await?,
-        Scenario::Chat(chat) => chat::measure(options, chat, &mut figures).await?,
+        Scenario::Chat(chat) => drop(chat::measure(options, chat, &mut figures).await?),
+        Scenario::Price(price) => price::measure(options, price, &mut figures).await?,
         Scenario::Login(login) => login::measure(options, login, &mut figures).await?,
         Scenario::All => {
             idle::measure(options, &idle::Options::default(), &mut figures).await?;

@@ -39,6 +39,15 @@ pub enum Store {
     Postgres,
 }
 
+/// What a commit of Rookery's is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Durability {
+    /// On disk
+    Full,
+    /// With the kernel
+    Relaxed,
+}
+
 /// The options about the server, the same for each rig.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Choice {
@@ -60,6 +69,12 @@ pub struct Choice {
     /// Keep the temporary folder, with conf and logs, and say where it is
     #[arg(long)]
     pub keep: bool,
+    /// Rookery keeps archives, as it does by default
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
+    pub archive: bool,
+    /// When Rookery's commits count as done
+    #[arg(long, value_enum, default_value = "full")]
+    pub durability: Durability,
     /// Lines for the section of limits in Rookery's conf, in place of the rig's own
     #[arg(long, value_name = "TOML")]
     pub limits: Option<String>,

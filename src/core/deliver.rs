@@ -126,6 +126,7 @@ impl Server {
                 return Ok(Passed::Done);
             }
         }
+        order.copies.send(None);
         if let Some(digest) = digest {
             tail.seen.insert(digest, id, stream);
         }
@@ -161,13 +162,22 @@ impl Server {
         let mut refused = None;
         if targets.is_empty() {
             match otherwise {
-                Otherwise::Ignore => return Ok(()),
+                Otherwise::Ignore => {
+                    self.copy_alone(host, account, &mut stanza);
+                    return Ok(());
+                }
                 Otherwise::Refuse => refused = Some(StanzaError::new(Condition::ServiceUnavailable)),
                 Otherwise::Keep => match self.pass_in_order(&order, &mut stanza, Stage::Undelivered) {
                     Ok(Passed::Done) if storable => {}
-                    Ok(Passed::Done) => return Ok(()),
+                    Ok(Passed::Done) => {
+                        self.copy_alone(host, account, &mut stanza);
+                        return Ok(());
+                    }
                     // Chat states and the like are worth nothing later, and an error for each would only be noise.
-                    Ok(Passed::On) if !storable && !stanza.has("body", ns::CLIENT) => return Ok(()),
+                    Ok(Passed::On) if !storable && !stanza.has("body", ns::CLIENT) => {
+                        self.copy_alone(host, account, &mut stanza);
+                        return Ok(());
+                    }
                     Ok(Passed::On) => refused = Some(StanzaError::new(Condition::ServiceUnavailable)),
                     Err(error) => refused = Some(error),
                 },
@@ -228,6 +238,7 @@ impl Server {
             // Those who are there have more than enough to read.
             return Err((Box::new(Arc::unwrap_or_clone(stanza)), StanzaError::new(Condition::ServiceUnavailable)));
         }
+        order.copies.send(kept.as_ref());
         Ok(())
     }
 
@@ -245,6 +256,9 @@ impl Server {
         let (targets, _) = targets(account, &Jid::from(account.jid.clone()), MessageType::Chat);
         let mut unread = left.unread;
         for out in left.outgoing {
+            if out.is_copy() && !session.is_reachable() {
+                continue;
+            }
             let Some(kept) = out.kept else {
                 parted.unkept.push(out.stanza);
                 continue;
@@ -360,6 +374,7 @@ impl Server {
     /// Gives a session a page of its tail, with what is not on disk yet in between.
     fn hand_over_page(self: &Arc<Self>, session: &Arc<Session>, after: u64, epoch: u64, page: Vec<TailEntry>) -> Page {
         let account = &session.account;
+        let mut receipts = Vec::new();
         let mut tail = account.tail.lock();
         match session.catching_up() {
             None => return Page::Last,
@@ -386,7 +401,7 @@ impl Server {
         let others = sessions.iter().filter(|other| !Arc::ptr_eq(other, session) && !other.is_detached());
         let with_others: HashSet<u64> = others.flat_map(|other| other.held()).collect();
         let own: HashSet<u64> = session.held().into_iter().collect();
-        let is_reachable = session.priority().is_some_and(|priority| priority >= 0);
+        let is_reachable = session.is_reachable();
         let mut room = true;
         for (id, kept) in waiting {
             let is_for_it = match kept.resource.as_deref() {
@@ -394,6 +409,9 @@ impl Server {
                 Some(resource) if account.session(resource).is_some() => false,
                 _ => is_reachable,
             };
+            if is_for_it && kept.is_waiting() && session.has_copy(id) {
+                receipts.push(kept.delivered(&mut tail));
+            }
             let is_wanted = is_for_it
                 && !own.contains(&id)
                 && if owed.contains(&id) { !kept.is_void() } else { kept.is_waiting() && !with_others.contains(&id) };

@@ -17,6 +17,7 @@ use rookery_xmpp::stanza::{IqType, Kind, Stanza};
 
 use crate::account::Account;
 use crate::config::{Conf, ConfigError, Section};
+use crate::copies::Copies;
 use crate::host::Host;
 use crate::server::Server;
 use crate::session::{Receipt, Session};
@@ -180,6 +181,7 @@ pub struct Cx<'a> {
     /// theirs as stanza-id.)
     pub id: Option<u64>,
     pub(crate) archive: &'a AtomicBool,
+    pub(crate) copies: &'a Copies,
 }
 
 impl Cx<'_> {

@@ -15,6 +15,7 @@ use rookery_xmpp::stanza::{IqType, Kind, PresenceType, Stanza};
 use tracing::{Instrument, error};
 
 use crate::account::Account;
+use crate::copies::Copies;
 use crate::host::Host;
 use crate::module::{Answer, Arrival, BoxFuture, Call, Cx, Flow, InterceptFn, Stage, Target, Way};
 use crate::panic::Panicked;
@@ -246,6 +247,8 @@ impl Server {
                     session.stop_counting();
                     // The client may be back under the same address.
                     self.route(reply).await;
+                } else {
+                    self.copy_error(session, reply);
                 }
             }
             None => self.route(reply).await,
@@ -264,8 +267,9 @@ impl Server {
     ) -> Result<Passed, StanzaError> {
         for stage in stages {
             for hook in host.table.interceptors(stanza.head.kind, way, *stage) {
-                let archive = AtomicBool::new(false);
-                let cx = Cx { server: self, host, account, session, targets: &[], id: None, archive: &archive };
+                let (archive, copies) = (AtomicBool::new(false), Copies::default());
+                let (archive, copies) = (&archive, &copies);
+                let cx = Cx { server: self, host, account, session, targets: &[], id: None, archive, copies };
                 let mut flow = call(hook, &cx, stanza);
                 while let Flow::Wait(future) = flow {
                     flow = self.panics.caught(future).await.unwrap_or_else(refuse_stanza);
@@ -311,11 +315,13 @@ pub(crate) struct InOrder<'a> {
     pub(crate) targets: &'a [Arc<Session>],
     pub(crate) id: Option<u64>,
     pub(crate) archive: AtomicBool,
+    pub(crate) copies: Copies,
 }
 
 impl<'a> InOrder<'a> {
     pub(crate) fn new(host: &'a Arc<Host>, account: &'a Arc<Account>, way: Way) -> Self {
-        Self { host, account, session: None, way, targets: &[], id: None, archive: AtomicBool::new(false) }
+        let (archive, copies) = (AtomicBool::new(false), Copies::default());
+        Self { host, account, session: None, way, targets: &[], id: None, archive, copies }
     }
 
     /// Whether a module wants it archived.
@@ -324,8 +330,8 @@ impl<'a> InOrder<'a> {
     }
 
     fn cx(&'a self, server: &'a Arc<Server>) -> Cx<'a> {
-        let Self { host, account, session, targets, id, archive, .. } = self;
-        Cx { server, host, account, session: *session, targets, id: *id, archive }
+        let Self { host, account, session, targets, id, archive, copies, .. } = self;
+        Cx { server, host, account, session: *session, targets, id: *id, archive, copies }
     }
 }
 

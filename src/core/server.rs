@@ -18,6 +18,7 @@ use rookery_xmpp::stanza::{Kind, PresenceType, Stanza};
 use tracing::{debug, error, info, warn};
 
 use crate::account::{Account, Accounts, Placed};
+use crate::archiving;
 use crate::caps::Caps;
 use crate::config::{Conf, ConfigError, Secret};
 use crate::deliver::may_be_kept;
@@ -172,6 +173,7 @@ impl Server {
         server.reload(conf, modules)?;
         *server.writing.lock() = Some(tokio::spawn(writer.run()));
         tokio::spawn(keep_house(Arc::downgrade(&server)));
+        tokio::spawn(archiving::keep_house(Arc::downgrade(&server)));
         Ok(server)
     }
 
@@ -483,8 +485,10 @@ impl Server {
     pub async fn give_up(self: &Arc<Self>, out: Outgoing) {
         let error = StanzaError::new(Condition::UndefinedCondition).with_kind(ErrorKind::Cancel);
         let error = error.with_text("The recipient's client could not process this.");
-        match out.kept {
-            Some(kept) => self.refuse_kept(&kept, error).await,
+        match &out.kept {
+            // The message itself has other ways.
+            Some(_) if out.is_copy() => {}
+            Some(kept) => self.refuse_kept(kept, error).await,
             None => self.bounce(&out.stanza, error, None).await,
         }
     }

@@ -1,11 +1,13 @@
 //! A session: one bound resource (RFC 6120 §7). What is on its way to its client is in `session/outbox.rs`, what
-//! acknowledges it in `session/acks.rs`, and its place in the account's tail in `session/tail.rs`.
+//! acknowledges it in `session/acks.rs`, its place in the account's tail in `session/tail.rs`, and copies of what is not for
+//! it in `session/copies.rs`.
 //!
 //! The connection is somebody else's (`rookery-net`): it drains the outbox when it is woken, says when bytes are
 //! written, and may go away and come back (XEP-0198 resumption) while the session lives on. Locks: an account's before a
 //! session's, and no [`Kept`] is settled while a session is locked.
 
 mod acks;
+mod copies;
 mod outbox;
 mod tail;
 
@@ -23,6 +25,7 @@ use tokio::sync::Notify;
 
 use self::acks::Acks;
 pub use self::acks::{Past, Receipt};
+use self::copies::Copied;
 use self::outbox::Out;
 pub use self::outbox::{Drained, Outgoing, Pushed};
 use crate::account::Account;
@@ -77,6 +80,7 @@ struct State {
     /// confirms them first.
     owed: BTreeMap<u64, Arc<Kept>>,
     owed_bytes: usize,
+    copied: Copied,
     /// Something was not sent that cannot be made good: the stream cannot go on as if nothing had happened.
     has_gap: bool,
     presence: Option<Arc<Stanza>>,
@@ -139,6 +143,7 @@ impl Session {
                 wanted: 0,
                 owed: BTreeMap::new(),
                 owed_bytes: 0,
+                copied: Copied::default(),
                 has_gap: false,
                 presence: None,
                 interested: false,

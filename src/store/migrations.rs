@@ -5,12 +5,18 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 
 /// The migrations of SQLite.
 pub(crate) fn sqlite() -> Migrator {
-    Migrator::with_migrations(vec![step(1, "start", include_str!("../../schemas/sqlite/0001_start.sql"))])
+    Migrator::with_migrations(vec![
+        step(1, "start", include_str!("../../schemas/sqlite/0001_start.sql")),
+        step(2, "archive", include_str!("../../schemas/sqlite/0002_archive.sql")),
+    ])
 }
 
 /// The migrations of PostgreSQL.
 pub(crate) fn postgres() -> Migrator {
-    Migrator::with_migrations(vec![step(1, "start", include_str!("../../schemas/postgres/0001_start.sql"))])
+    Migrator::with_migrations(vec![
+        step(1, "start", include_str!("../../schemas/postgres/0001_start.sql")),
+        step(2, "archive", include_str!("../../schemas/postgres/0002_archive.sql")),
+    ])
 }
 
 fn step(version: i64, name: &'static str, sql: &'static str) -> Migration {

@@ -90,6 +90,17 @@ impl Stanza {
         self
     }
 
+    /// The stanza with nothing inside but another one, forwarded (XEP-0297): innermost in `around`, each of which stands
+    /// in the one before it. The other's bytes stay bytes.
+    #[must_use]
+    pub fn around(self, around: &[Element], inner: &Self) -> Self {
+        let body = Body::around(around, inner.size(), |bytes| inner.write_standalone(bytes)).unwrap_or_else(|| {
+            let nested = around.iter().rev().fold(inner.to_element(), |inner, outer| outer.clone().child(inner));
+            Body::edited(vec![nested])
+        });
+        Self { body, ..self }
+    }
+
     /// The child elements, to be changed; the sender's bytes are given up.
     pub fn children_mut(&mut self) -> &mut Vec<Element> {
         self.body.elements_mut()

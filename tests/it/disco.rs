@@ -26,6 +26,9 @@ const SERVER: &[(&str, &str, Proof)] = &[
     ("urn:xmpp:blocking", "", Some(("get", "<blocklist xmlns='urn:xmpp:blocking'/>"))),
     ("urn:xmpp:blocking", "", Some(("set", "<block xmlns='urn:xmpp:blocking'><item jid='a@b'/></block>"))),
     ("urn:xmpp:blocking", "", Some(("set", "<unblock xmlns='urn:xmpp:blocking'/>"))),
+    ("urn:xmpp:carbons:2", "", Some(("set", "<enable xmlns='urn:xmpp:carbons:2'/>"))),
+    ("urn:xmpp:carbons:2", "", Some(("set", "<disable xmlns='urn:xmpp:carbons:2'/>"))),
+    ("urn:xmpp:carbons:rules:0", "", None),
     ("urn:xmpp:ping", "localhost", Some(("get", "<ping xmlns='urn:xmpp:ping'/>"))),
     ("urn:xmpp:time", "localhost", Some(("get", "<time xmlns='urn:xmpp:time'/>"))),
 ];

@@ -151,6 +151,9 @@ const TITLES: &[(u16, &str)] = &[
     (199, "XMPP Ping"),
     (202, "Entity Time"),
     (203, "Delayed Delivery"),
+    (280, "Message Carbons"),
+    (297, "Stanza Forwarding"),
+    (334, "Message Processing Hints"),
     (359, "Unique and Stable Stanza IDs"),
     (478, "Stream Limits Advertisement"),
 ];

@@ -6,6 +6,7 @@
 mod blocking;
 mod canary;
 mod caps;
+mod carbons;
 mod chaos;
 mod commands;
 mod contacts;
@@ -19,6 +20,7 @@ mod presence;
 mod questions;
 mod races;
 mod register;
+mod resend;
 mod rfc6121;
 mod roster;
 mod rules;

@@ -51,6 +51,13 @@ impl World {
         Self { server, store }
     }
 
+    /// The server has died, and starts again with what is in its database.
+    pub(crate) async fn started_again(self) -> Self {
+        let conf = Conf::parse("[host.localhost]\n", "test.toml").unwrap();
+        let server = Server::start(conf, self.store.clone(), rookery_modules::ALL).await.unwrap();
+        Self { server, store: self.store }
+    }
+
     /// Binds a resource without presence.
     pub(crate) async fn bind(&self, user: &str, resource: &str) -> Client {
         let stream = StreamInfo { id: self.server.next_stream(), peer: [127, 0, 0, 1].into(), secured: true };

@@ -51,12 +51,12 @@ struct Run {
     stop: AtomicBool,
 }
 
-/// Measures, all runs on one server.
+/// Measures, all runs on one server; gives how long messages took.
 pub(super) async fn measure(
     bench: &super::Options,
     options: &Options,
     figures: &mut Vec<Figure>,
-) -> Result<(), Box<dyn std::error::Error>> {
+) -> Result<Times, Box<dyn std::error::Error>> {
     let server = start(bench)?;
     let (senders, recipients) = (users("s", options.pairs), users("r", options.pairs));
     server.add_accounts(&senders)?;
@@ -84,12 +84,10 @@ pub(super) async fn measure(
         rates.push(delivered / before.3.elapsed().as_secs_f64());
     }
     run.stop.store(true, Ordering::Relaxed);
-    let mut latencies = Vec::new();
+    let mut times = Times::default();
     for task in tasks {
-        latencies.extend(tokio::time::timeout(Duration::from_secs(30), task).await???);
+        times.add(tokio::time::timeout(Duration::from_secs(30), task).await???);
     }
-    latencies.sort();
-    let latency = |part: f64| latencies.get((latencies.len() as f64 * part) as usize).copied().unwrap_or_default();
     let middle = |list: &mut Vec<f64>| {
         list.sort_by(f64::total_cmp);
         list[list.len() / 2]
@@ -107,13 +105,13 @@ pub(super) async fn measure(
         note: format!(
             "stanza {size} B, {:.0}/s, p50 {:.1?} p99 {:.1?}, ours {:.1} us",
             middle(&mut rates),
-            latency(0.5),
-            latency(0.99),
+            Times::quantile(&mut times.delivery, 0.5),
+            Times::quantile(&mut times.delivery, 0.99),
             middle(&mut ours)
         ),
     }
     .done(figures);
-    Ok(())
+    Ok(times)
 }
 
 /// Two connections, and what is on its way between them.
@@ -126,7 +124,7 @@ struct Pair {
     digits: usize,
     in_flight: usize,
     sm: bool,
-    unacked: Unacked<()>,
+    unacked: Unacked<Instant>,
     /// The recipient's count of handled stanzas, and the sender's.
     h: u32,
     sender_h: u32,
@@ -134,7 +132,28 @@ struct Pair {
     written: VecDeque<Instant>,
     next: u64,
     expected: u64,
-    latencies: Vec<Duration>,
+    times: Times,
+}
+
+/// How long messages took to their recipient, and acknowledgements to the sender: of some.
+#[derive(Debug, Default)]
+pub(super) struct Times {
+    pub(super) delivery: Vec<Duration>,
+    pub(super) ack: Vec<Duration>,
+}
+
+impl Times {
+    /// Those of another pair, too.
+    fn add(&mut self, mut other: Self) {
+        self.delivery.append(&mut other.delivery);
+        self.ack.append(&mut other.ack);
+    }
+
+    /// What so large a part of a list stays below; the list is sorted by that.
+    pub(super) fn quantile(list: &mut [Duration], part: f64) -> Duration {
+        list.sort();
+        list.get((list.len() as f64 * part) as usize).copied().unwrap_or_default()
+    }
 }
 
 const DIGITS: usize = 9;
@@ -165,14 +184,14 @@ impl Pair {
             written: VecDeque::new(),
             next: 0,
             expected: 0,
-            latencies: Vec::new(),
+            times: Times::default(),
         })
     }
 
     /// Chats until told to stop and all has arrived; how long messages took.
-    async fn chat(mut self) -> Result<Vec<Duration>, Failure> {
+    async fn chat(mut self) -> Result<Times, Failure> {
         // The presence, counted from `<enabled/>` on.
-        self.unacked.push(());
+        self.unacked.push(Instant::now());
         self.write(self.in_flight);
         loop {
             tokio::select! {
@@ -196,7 +215,7 @@ impl Pair {
                 if surplus.is_ok() && self.read_recipient()? > 0 {
                     return Err(Failure::Protocol("void: a message came that was not sent".into()));
                 }
-                return Ok(self.latencies);
+                return Ok(self.times);
             }
         }
     }
@@ -211,7 +230,7 @@ impl Pair {
             }
             self.sender.out().extend_from_slice(&self.template);
             self.written.push_back(now);
-            self.unacked.push(());
+            self.unacked.push(now);
             self.next += 1;
         }
         if self.sm && count > 0 {
@@ -237,7 +256,7 @@ impl Pair {
                     if let Some(written) = self.written.pop_front()
                         && self.expected.is_multiple_of(64)
                     {
-                        self.latencies.push(written.elapsed());
+                        self.times.delivery.push(written.elapsed());
                     }
                 }
                 b"r" => {
@@ -258,7 +277,9 @@ impl Pair {
             match xml::name(bytes) {
                 b"a" => {
                     let h = xml::attribute(bytes, "h").and_then(|h| h.parse().ok()).unwrap_or(0);
-                    self.unacked.acknowledge(h)?.for_each(drop);
+                    for written in self.unacked.acknowledge(h)?.step_by(64) {
+                        self.times.ack.push(written.elapsed());
+                    }
                 }
                 b"presence" | b"iq" => self.sender_h = self.sender_h.wrapping_add(1),
                 b"r" => {

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{DOMAIN, PASSWORD, Server, create};
+use super::{DOMAIN, Durability, PASSWORD, Server, create};
 
 // The shaper is open wide, as the rivals' is: what is measured is what the work costs, not how it is spread.
 const LIMITS: &str = r#"
@@ -25,6 +25,11 @@ pub(super) fn write_conf(server: &Server) -> std::io::Result<()> {
         Some(cluster) => format!("backend = \"postgres\"\nurl = \"{}\"", cluster.url()),
         None => "backend = \"sqlite\"".into(),
     };
+    let durability = match server.options.durability {
+        Durability::Full => "full",
+        Durability::Relaxed => "relaxed",
+    };
+    let archive = server.options.archive;
     let limits = server.options.limits.as_deref().unwrap_or(LIMITS);
     let conf = format!(
         r#"
@@ -46,8 +51,11 @@ address = "{ip}:{direct}"
 tls = "direct"
 [store]
 {store}
+durability = "{durability}"
 [limits]
 {limits}
+[modules.archive]
+enabled = {archive}
 "#
     );
     create(&server.dir.join("rookery.toml"), &conf)

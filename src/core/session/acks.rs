@@ -159,11 +159,11 @@ impl Session {
     pub fn acknowledged(&self, h: u32) -> Result<(), ack::HandledTooHigh> {
         let room = self.settle(|state| {
             let mut settled = Vec::new();
-            let Some(acks) = state.acks.as_mut() else { return Ok((settled, false)) };
+            let State { acks: Some(acks), copied, .. } = state else { return Ok((settled, false)) };
             acks.asked = None;
             for out in acks.unacked.ack(h)? {
                 acks.unacked_bytes = acks.unacked_bytes.saturating_sub(out.size());
-                settled.extend(out.kept);
+                settled.extend(copied.confirm(out, self.is_reachable()));
             }
             Ok((settled, state.catching_up.is_some() || state.wants_answer()))
         })?;
@@ -227,10 +227,13 @@ impl Session {
     /// says that it has ended, or has to, since not all that it lacks can be sent.
     pub(crate) fn resume(&self, h: u32, answer: impl FnOnce(u32) -> Bytes) -> Result<Option<Resumed>, ack::BadResume> {
         let resumed = self.settle(|state| {
-            let State { acks: Some(acks), phase: Phase::Attached | Phase::Detached, has_gap: false, .. } = state else {
+            let State { acks: Some(acks), phase: Phase::Attached | Phase::Detached, has_gap: false, copied, .. } =
+                state
+            else {
                 return Ok((Vec::new(), None));
             };
-            let settled: Vec<_> = acks.unacked.resume(h)?.filter_map(|out| out.kept).collect();
+            let settled: Vec<_> =
+                acks.unacked.resume(h)?.filter_map(|out| copied.confirm(out, self.is_reachable())).collect();
             let parked = if acks.unacked.stuck() >= POISONED { acks.unacked.park() } else { None };
             let again = acks.unacked.take_all();
             acks.unacked_bytes = 0;

@@ -241,7 +241,7 @@ impl Session {
                             acks.unacked_bytes += out.size();
                             acks.unacked.push(out);
                         }
-                        _ => state.in_flight.extend(out.kept),
+                        _ => state.in_flight.extend(state.copied.confirm(out, self.is_reachable())),
                     }
                 }
             }

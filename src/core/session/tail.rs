@@ -54,19 +54,23 @@ impl Session {
         let mut state = self.state.lock();
         state.catching_up = None;
         state.wanted = 0;
+        state.copied.clear();
         drop(state);
         self.wake.notify_one();
     }
 
-    /// The ids of all messages that it holds, sent or waiting.
+    /// The ids of all messages that it holds, sent or waiting, as themselves or, where that will do, as copies.
     pub(crate) fn held(&self) -> Vec<u64> {
+        let is_reachable = self.is_reachable();
         let state = self.state.lock();
-        let unacked = state.acks.iter().flat_map(|acks| acks.unacked.iter()).filter_map(|out| out.kept.as_ref());
+        let unacked = state.acks.iter().flat_map(|acks| acks.unacked.iter());
         let waiting = state.outbox.iter().filter_map(|out| match out {
-            Out::Stanza(out) => out.kept.as_ref(),
+            Out::Stanza(out) => Some(out),
             _ => None,
         });
-        unacked.chain(&state.in_flight).chain(waiting).map(|kept| kept.id).collect()
+        let held =
+            unacked.chain(waiting).filter(|out| is_reachable || !out.is_copy()).filter_map(|out| out.kept.as_ref());
+        held.chain(&state.in_flight).map(|kept| kept.id).collect()
     }
 
     /// The same, and those that it will get in their turn.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rookery_core::roster::{RosterItem, Subscription};
-use rookery_core::store::{AccountStore, RosterChange, Store, TailChange, TailSize};
+use rookery_core::store::{AccountStore, Record, RosterChange, Store, TailChange, TailSize};
 use rookery_xmpp::sasl::Credentials;
 
 use super::{append, entry, ids, jid, keys, other_keys, remove};
@@ -108,7 +108,8 @@ pub(crate) async fn an_account_takes_all_it_owns_with_it(store: &Arc<dyn Store>)
             RosterChange::Request(jid("e@y.example"), b"<presence/>".to_vec()),
         ];
         store.change_roster(&user, &changes).await.unwrap();
-        store.commit(&[append(name, 1), append(name, 2)]).await.unwrap();
+        let id = if name == ALICE { 1 } else { 3 };
+        store.commit(&[append(name, id), append(name, id + 1)]).await.unwrap();
         let value = ("k".to_owned(), Some(b"v".to_vec()));
         store.set_values(&user, "m", &[value]).await.unwrap();
     }
@@ -227,15 +228,15 @@ pub(crate) async fn a_tail_is_read_by_id_between_bounds(store: &Arc<dyn Store>) 
 pub(crate) async fn a_batch_is_applied_in_its_order(store: &Arc<dyn Store>) {
     people(store).await;
     store.commit(&[]).await.unwrap();
-    let changes = [append(ALICE, 1), append(ALICE, 2), append(BOB, 1), remove(ALICE, 1)];
+    let changes = [append(ALICE, 1), append(ALICE, 2), append(BOB, 3), remove(ALICE, 1)];
     store.commit(&changes).await.unwrap();
     assert_eq!(ids(&**store, ALICE).await, [2]);
-    assert_eq!(ids(&**store, BOB).await, [1]);
-    // The same id in another tail, and one that is not there, are left alone.
+    assert_eq!(ids(&**store, BOB).await, [3]);
+    // An id of another tail, and one that is not there, are left alone.
     let changes = [remove(ALICE, 2), append(ALICE, 2), remove(BOB, 2), remove(ALICE, 77)];
     store.commit(&changes).await.unwrap();
     assert_eq!(ids(&**store, ALICE).await, [2]);
-    assert_eq!(ids(&**store, BOB).await, [1]);
+    assert_eq!(ids(&**store, BOB).await, [3]);
 }
 
 pub(crate) async fn an_append_for_a_deleted_account_is_passed_over(store: &Arc<dyn Store>) {
@@ -322,7 +323,8 @@ pub(crate) async fn d5_quotes_and_statements_are_text_like_any_other(store: &Arc
         let mut message = entry(ALICE, 1);
         message.resource = Some(text.to_owned());
         message.stanza = text.to_owned().into();
-        store.commit(&[TailChange::Append(message.clone())]).await.unwrap();
+        let record = Record { entry: message.clone(), waits: true, archived: None, digest: None };
+        store.commit(&[TailChange::Append(record)]).await.unwrap();
         assert_eq!(store.tail(&jid(ALICE), 0, 9, 9).await.unwrap(), [message]);
     }
     assert!(store.account_exists(&jid(BOB)).await.unwrap());
@@ -336,10 +338,10 @@ pub(crate) async fn commits_and_reads_go_on_side_by_side(store: &Arc<dyn Store>)
             let store = Arc::clone(store);
             tokio::spawn(async move {
                 for step in 0..8 {
-                    let id = 1 + task * 100 + step;
-                    store.commit(&[append(ALICE, id), append(BOB, id)]).await.unwrap();
+                    let id = 2 + task * 100 + step * 2;
+                    store.commit(&[append(ALICE, id), append(BOB, id + 1)]).await.unwrap();
                     assert!(ids(&*store, ALICE).await.contains(&id));
-                    store.commit(&[remove(BOB, id)]).await.unwrap();
+                    store.commit(&[remove(BOB, id + 1)]).await.unwrap();
                 }
             })
         })
@@ -349,7 +351,7 @@ pub(crate) async fn commits_and_reads_go_on_side_by_side(store: &Arc<dyn Store>)
     }
     assert_eq!(ids(&**store, ALICE).await.len(), 128);
     assert!(ids(&**store, BOB).await.is_empty());
-    assert_eq!(store.last_id().await.unwrap(), 1508);
+    assert_eq!(store.last_id().await.unwrap(), 1517);
 }
 
 pub(crate) async fn random_batches_come_to_what_they_come_to_in_memory(store: &Arc<dyn Store>) {
@@ -372,8 +374,10 @@ pub(crate) async fn random_batches_come_to_what_they_come_to_in_memory(store: &A
     for _ in 0..40 {
         let mut changes = Vec::new();
         for _ in 0..random(200) {
-            let name = &names[usize::try_from(random(5)).unwrap()];
-            let id = 1 + random(150);
+            let of = random(5);
+            let name = &names[usize::try_from(of).unwrap()];
+            // An id is one account's for ever.
+            let id = 1 + random(150) * 5 + of;
             used.insert(id);
             changes.push(match random(2) {
                 0 => append(name, id),
