@@ -2,6 +2,7 @@
 //!
 //! A module meets others only in `rookery-core`: a hook, a store, a slot. It reads no socket and writes no SQL.
 
+pub mod archive;
 pub mod blocking;
 pub mod caps;
 pub mod carbons;
@@ -26,6 +27,7 @@ pub const ALL: &[Entry] = &[
     Entry::of::<blocking::Blocking>(),
     Entry::of::<carbons::Carbons>(),
     Entry::of::<stanza_id::StanzaId>(),
+    Entry::of::<archive::Archive>(),
     Entry::of::<offline::Offline>(),
     Entry::of::<flexible_offline::FlexibleOffline>(),
     Entry::of::<stream_management::StreamManagement>(),

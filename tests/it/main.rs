@@ -21,6 +21,7 @@ mod presence;
 mod questions;
 mod races;
 mod register;
+mod resend;
 mod rfc6121;
 mod roster;
 mod rules;

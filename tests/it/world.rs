@@ -35,6 +35,11 @@ impl World {
         Self::with_conf("[host.localhost]\n", accounts).await
     }
 
+    /// The same that keeps messages until they are delivered and no longer.
+    pub(crate) async fn without_archive(accounts: &[&str]) -> Self {
+        Self::with_conf("[host.localhost]\n[modules.archive]\nenabled = false\n", accounts).await
+    }
+
     pub(crate) async fn with_conf(conf: &str, accounts: &[&str]) -> Self {
         Self::with_modules(conf, accounts, rookery_modules::ALL).await
     }
@@ -49,6 +54,13 @@ impl World {
         let database: Arc<dyn Store> = store.clone();
         let server = Server::start(conf, database, modules).await.unwrap();
         Self { server, store }
+    }
+
+    /// The server has died, and starts again with what is in its database.
+    pub(crate) async fn started_again(self) -> Self {
+        let conf = Conf::parse("[host.localhost]\n", "test.toml").unwrap();
+        let server = Server::start(conf, self.store.clone(), rookery_modules::ALL).await.unwrap();
+        Self { server, store: self.store }
     }
 
     /// Binds a resource without presence.
