@@ -112,6 +112,8 @@ pub async fn serve_from(
     let control = tokio::spawn(control.serve(commands, stopped()));
     let network = tokio::spawn(ports.run(clients.clone(), stopped(), GRACE));
     on_ready(&ready);
+    let sessions = server.clone();
+    tokio::spawn(async move { sessions.bring_all_back().await });
 
     tokio::pin!(shutdown);
     loop {

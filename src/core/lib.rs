@@ -19,6 +19,7 @@ pub mod ids;
 pub mod module;
 pub mod panic;
 mod request;
+mod restart;
 pub mod retention;
 pub mod roster;
 mod router;

@@ -259,6 +259,13 @@ pub(crate) type FeatureFn = Box<dyn Fn(&Offer<'_>) -> Option<Element> + Send + S
 pub(crate) type ComponentFn = Box<dyn Fn(&Arc<Server>, Arrival) -> BoxFuture<()> + Send + Sync>;
 pub(crate) type LoadFn =
     Box<dyn Fn(Arc<Server>, Arc<Account>) -> BoxFuture<Result<(), crate::store::StoreError>> + Send + Sync>;
+/// Writes down what a module keeps in a session.
+pub type SaveHook<M> = fn(&Arc<M>, &Arc<Server>, &Arc<Session>) -> Option<Element>;
+/// Puts it into the session that has come back.
+pub type RestoreHook<M> = fn(&Arc<M>, &Arc<Server>, &Arc<Session>, &Element);
+
+pub(crate) type SaveFn = Box<dyn Fn(&Arc<Server>, &Arc<Session>) -> Option<Element> + Send + Sync>;
+pub(crate) type RestoreFn = Box<dyn Fn(&Arc<Server>, &Arc<Session>, &Element) + Send + Sync>;
 pub(crate) type TickFn = Box<dyn Fn(&Arc<Server>) + Send + Sync>;
 pub(crate) type IdentityFn = Box<dyn Fn() -> Vec<Element> + Send + Sync>;
 pub(crate) type PreAuthFn = Box<dyn Fn(PreAuthCall) -> BoxFuture<IqResult> + Send + Sync>;
@@ -438,6 +445,19 @@ impl<M: Module> Hooks<'_, M> {
         self
     }
 
+    /// Takes what the module keeps in a session over a restart of the server: `save` says it as an element, or that there is
+    /// nothing, `restore` puts it into the session that has come back. Nobody sees the session meanwhile; neither may wait.
+    /// What is in no such element, and not the server's own, is gone.
+    pub fn session_state(&mut self, save: SaveHook<M>, restore: RestoreHook<M>) -> &mut Self {
+        let (saving, restoring) = (self.module.clone(), self.module.clone());
+        self.table.session_states.push((
+            M::NAME,
+            Box::new(move |server, session| save(&saving, server, session)),
+            Box::new(move |server, session, state| restore(&restoring, server, session, state)),
+        ));
+        self
+    }
+
     /// Reads what the module keeps of an account, when the account is loaded and before anything else sees it.
     pub fn load<F, Fut>(&mut self, f: F) -> &mut Self
     where
@@ -512,6 +532,7 @@ pub struct Table {
     pub(crate) stream_features: Vec<(When, FeatureFn)>,
     pub(crate) nonzas: Vec<(&'static str, &'static str, NonzaFn)>,
     pub(crate) sessions: Vec<(SessionEvent, SessionFn)>,
+    pub(crate) session_states: Vec<(&'static str, SaveFn, RestoreFn)>,
     pub(crate) loads: Vec<LoadFn>,
     pub(crate) ticks: Vec<(Duration, TickFn)>,
 }
@@ -530,6 +551,7 @@ impl Default for Table {
             stream_features: Vec::new(),
             nonzas: Vec::new(),
             sessions: Vec::new(),
+            session_states: Vec::new(),
             loads: Vec::new(),
             ticks: Vec::new(),
         }

@@ -242,6 +242,10 @@ impl Writer {
                     fate.phase = Phase::Settled;
                     self.remove(kept.clone());
                 }
+                Phase::Recording if fate.void => {
+                    fate.phase = Phase::Settled;
+                    self.remove(kept.clone());
+                }
                 Phase::Recording => {
                     fate.phase = Phase::Settled;
                     tail.forget(&kept);
@@ -265,7 +269,7 @@ impl Writer {
             fate.tried = true;
             match fate.phase {
                 Phase::Overtaken if kept.is_archived() && !fate.void => fate.phase = Phase::Confirmed,
-                Phase::Overtaken => {
+                Phase::Overtaken | Phase::Recording if fate.void || fate.phase == Phase::Overtaken => {
                     // The failed transaction may have come through all the same: it has to leave the tail.
                     fate.phase = Phase::Settled;
                     let receipts = std::mem::take(&mut fate.receipts);
@@ -310,6 +314,7 @@ impl Writer {
             let error = StanzaError::from(error.clone());
             tokio::spawn(async move {
                 for (kept, receipts) in late {
+                    receipts.iter().for_each(|receipt| receipt.withdraw());
                     let session = receipts.last().map(|receipt| Receipt::session(receipt));
                     server.bounce(&kept.stanza, error.clone(), session).await;
                     drop(receipts);

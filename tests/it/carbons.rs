@@ -96,7 +96,7 @@ async fn both_sides_of_a_conversation_reach_all_that_have_asked() {
 
 #[tokio::test(start_paused = true)]
 async fn the_copy_is_the_message_to_the_byte_with_the_id_that_the_account_has_for_it() {
-    let world = World::new(&[ROMEO, JULIET]).await;
+    let world = World::without_archive(&[ROMEO, JULIET]).await;
     let (orchard, garden) = (world.login(ROMEO, "orchard").await, world.carbons(ROMEO, "garden").await);
     orchard.read();
     let juliet = world.login(JULIET, "balcony").await;

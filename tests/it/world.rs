@@ -35,6 +35,11 @@ impl World {
         Self::with_conf("[host.localhost]\n", accounts).await
     }
 
+    /// The same that keeps messages until they are delivered and no longer.
+    pub(crate) async fn without_archive(accounts: &[&str]) -> Self {
+        Self::with_conf("[host.localhost]\n[modules.archive]\nenabled = false\n", accounts).await
+    }
+
     pub(crate) async fn with_conf(conf: &str, accounts: &[&str]) -> Self {
         Self::with_modules(conf, accounts, rookery_modules::ALL).await
     }

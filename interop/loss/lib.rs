@@ -1,0 +1,11 @@
+//! The proof that nothing acknowledged is lost: clients that keep a journal, a checker that judges it, and scenarios in which
+//! servers lose messages. See `README.md` in this folder. Built on the rigs' client, which shares no code with Rookery.
+
+pub mod archive;
+pub mod device;
+pub mod ledger;
+pub mod report;
+pub mod t1;
+pub mod t2;
+pub mod trace;
+pub mod world;

@@ -1,0 +1,53 @@
+//! `loss t1|...`: see `README.md`.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use rookery_loss::{t1, t2};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Proves that a server loses nothing it acknowledged, or shows what it lost.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    scenario: Scenario,
+}
+
+#[derive(Subcommand)]
+enum Scenario {
+    /// kill -9 under traffic, again and again
+    T1(t1::Kill),
+    /// No acknowledgement before the disk has what it covers
+    T2(t2::Order),
+}
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() -> ExitCode {
+    rookery_rigs::server::raise_descriptors();
+    let scenario = Cli::parse().scenario;
+    let work = async {
+        match &scenario {
+            Scenario::T1(options) => t1::run(options).await,
+            Scenario::T2(options) => t2::run(options).await,
+        }
+    };
+    let mut terminate = signal(SignalKind::terminate()).expect("signals can be awaited");
+    // Whoever is interrupted leaves no server behind either.
+    let outcome = tokio::select! {
+        outcome = work => outcome.map_err(|error| error.to_string()),
+        _ = tokio::signal::ctrl_c() => Err("interrupted".into()),
+        _ = terminate.recv() => Err("terminated".into()),
+    };
+    match outcome {
+        Ok(report) => {
+            println!("{} checks passed, {} failed", report.passed, report.failed);
+            if report.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(error) => {
+            println!("FAIL  {error}");
+            println!("0 checks passed, 1 failed");
+            ExitCode::FAILURE
+        }
+    }
+}
