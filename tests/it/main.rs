@@ -19,6 +19,7 @@ mod presence;
 mod questions;
 mod races;
 mod register;
+mod restart;
 mod rfc6121;
 mod roster;
 mod rules;
