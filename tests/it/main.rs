@@ -22,6 +22,7 @@ mod questions;
 mod races;
 mod register;
 mod resend;
+mod restart;
 mod rfc6121;
 mod roster;
 mod rules;
