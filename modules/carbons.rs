@@ -75,6 +75,7 @@ impl Module for Carbons {
             .message(Way::Outgoing, Stage::Copy, Self::sent)
             .message(Way::Incoming, Stage::Copy, Self::received)
             .presence(Way::Outgoing, Stage::Copy, Self::moved)
+            .presence(Way::Incoming, Stage::Copy, Self::removed)
             .session(SessionEvent::Unavailable, Self::left);
     }
 }
@@ -194,6 +195,19 @@ impl Carbons {
                 session.update(self.rooms, |rooms| rooms.remove(to.bare_str()));
             }
             _ => {}
+        }
+        Flow::Next
+    }
+
+    /// A room does not let a client in (XEP-0045 §7.2), or out goes the occupant that it is there (§7.14, §8.2).
+    fn removed(self: &Arc<Self>, cx: &Cx<'_>, presence: &mut Stanza) -> Flow {
+        let Stanza { head, .. } = presence;
+        if let (Some(from), Some(resource)) = (&head.from, head.to.as_ref().and_then(|to| to.resourcepart()))
+            && matches!(head.kind, Kind::Presence(PresenceType::Error | PresenceType::Unavailable))
+            && let Some(session) = cx.account.session(resource)
+            && self.occupant(&session, from.bare_str()).is_some_and(|occupant| occupant == *from)
+        {
+            session.update(self.rooms, |rooms| rooms.remove(from.bare_str()));
         }
         Flow::Next
     }

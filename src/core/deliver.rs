@@ -25,7 +25,7 @@ use crate::store::TailEntry;
 use crate::tail::{Keep, Kept, Receipts, Writer};
 
 /// Entries of a tail that are read at once.
-const PAGE: usize = 100;
+pub(crate) const PAGE: usize = 100;
 
 /// What becomes of a message that no session can take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -262,6 +262,7 @@ impl Server {
         let Some(host) = self.host(account.jid.domainpart()) else { return Some(parted) };
         let held: HashSet<u64> = account.sessions().iter().flat_map(|other| other.held_or_owed()).collect();
         let (targets, _) = targets(account, &Jid::from(account.jid.clone()), MessageType::Chat);
+        let readers = || targets.iter().filter(|target| !target.collects_mail());
         let mut unread = left.unread;
         for out in left.outgoing {
             if out.is_copy() && !session.is_reachable() {
@@ -293,12 +294,12 @@ impl Server {
             }
             // What lies in the tail before it comes before it.
             if let Some(after) = unread.take_if(|after| *after < kept.id) {
-                targets.iter().for_each(|target| target.read_on_from(after));
+                readers().for_each(|target| target.read_on_from(after));
             }
             hand_to(&targets, &Arc::new(delayed(&kept)), Some(&kept));
         }
         if let Some(after) = unread {
-            targets.iter().for_each(|target| target.read_on_from(after));
+            readers().for_each(|target| target.read_on_from(after));
         }
         Some(parted)
     }
@@ -595,7 +596,7 @@ pub(crate) fn may_be_kept(kind: MessageType, stanza: &Stanza) -> bool {
 }
 
 /// A kept message as it is sent later: with the time at which the server took it (XEP-0203).
-fn delayed(kept: &Kept) -> Stanza {
+pub(crate) fn delayed(kept: &Kept) -> Stanza {
     let mut stanza = Stanza::clone(&kept.stanza);
     let stamp = datetime::format(kept.stamp);
     stanza.append(Element::new("delay", ns::DELAY).attr("from", kept.account.jid.domainpart()).attr("stamp", stamp));

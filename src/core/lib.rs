@@ -16,6 +16,7 @@ mod copies;
 mod deliver;
 pub mod host;
 pub mod ids;
+pub mod mailbox;
 pub mod module;
 pub mod panic;
 mod request;

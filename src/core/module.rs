@@ -268,6 +268,8 @@ pub(crate) type SaveFn = Box<dyn Fn(&Arc<Server>, &Arc<Session>) -> Option<Eleme
 pub(crate) type RestoreFn = Box<dyn Fn(&Arc<Server>, &Arc<Session>, &Element) + Send + Sync>;
 pub(crate) type TickFn = Box<dyn Fn(&Arc<Server>) + Send + Sync>;
 pub(crate) type IdentityFn = Box<dyn Fn() -> Vec<Element> + Send + Sync>;
+/// Answers a disco request about a node.
+pub type NodeFn = Box<dyn Fn(Call) -> BoxFuture<IqResult> + Send + Sync>;
 pub(crate) type PreAuthFn = Box<dyn Fn(PreAuthCall) -> BoxFuture<IqResult> + Send + Sync>;
 
 /// What a stream is like when features are offered.
@@ -345,6 +347,22 @@ impl<M: Module> Hooks<'_, M> {
     pub fn disco_extra(&mut self, f: fn(&M) -> Vec<Element>) -> &mut Self {
         let module = self.module.clone();
         self.table.extras.push(Box::new(move || f(&module)));
+        self
+    }
+
+    /// Answers disco requests to an account about a node of its: disco#info with `info`, disco#items with `items`. Only
+    /// those who may know of the account ask; what else they may know is to be judged.
+    pub fn account_node<F, G, Fut, Gut>(&mut self, node: &'static str, info: F, items: G) -> &mut Self
+    where
+        F: Fn(Arc<M>, Call) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = IqResult> + Send + 'static,
+        G: Fn(Arc<M>, Call) -> Gut + Send + Sync + 'static,
+        Gut: Future<Output = IqResult> + Send + 'static,
+    {
+        let (module, same) = (self.module.clone(), self.module.clone());
+        let info: NodeFn = Box::new(move |call| Box::pin(info(module.clone(), call)));
+        let items: NodeFn = Box::new(move |call| Box::pin(items(same.clone(), call)));
+        self.table.account_nodes.push((node, info, items));
         self
     }
 
@@ -525,6 +543,7 @@ pub struct Table {
     /// The modules that are on, with their XEPs.
     pub modules: Vec<(&'static str, &'static [Xep])>,
     extras: Vec<IdentityFn>,
+    account_nodes: Vec<(&'static str, NodeFn, NodeFn)>,
     pub(crate) iq: Vec<IqDoor>,
     pub(crate) pre_auth: Vec<(&'static str, PreAuthFn)>,
     interceptors: Vec<Vec<InterceptFn>>,
@@ -544,6 +563,7 @@ impl Default for Table {
             account_features: Vec::new(),
             modules: Vec::new(),
             extras: Vec::new(),
+            account_nodes: Vec::new(),
             iq: Vec::new(),
             pre_auth: Vec::new(),
             interceptors: std::iter::repeat_with(Vec::new).take(FAMILIES * WAYS * STAGES).collect(),
@@ -578,6 +598,11 @@ impl Table {
             .iter()
             .find(|door| door.name == name && door.ns == ns && door.at == at && door.kind == kind)
             .map(|door| &door.call)
+    }
+
+    /// Who answers disco#info, and who disco#items, about a node of an account.
+    pub fn account_node(&self, node: &str) -> Option<(&NodeFn, &NodeFn)> {
+        self.account_nodes.iter().find(|(name, ..)| *name == node).map(|(_, info, items)| (info, items))
     }
 
     /// Whether some module answers requests in this namespace.

@@ -108,6 +108,7 @@ pub struct Session {
     connection: AtomicU64,
     limits: SessionLimits,
     reading: AtomicBool,
+    collects_mail: AtomicBool,
     wake: Notify,
     settled: Notify,
     roomy: Notify,
@@ -134,6 +135,7 @@ impl Session {
             connection: AtomicU64::new(1),
             limits,
             reading: AtomicBool::new(false),
+            collects_mail: AtomicBool::new(false),
             wake: Notify::new(),
             settled: Notify::new(),
             roomy: Notify::new(),
@@ -187,16 +189,27 @@ impl Session {
     pub fn set_presence(&self, presence: Option<(Arc<Stanza>, i8)>) -> bool {
         let priority = presence.as_ref().map_or(UNAVAILABLE, |(_, priority)| i16::from(*priority));
         let tail = self.account.tail.lock();
+        let is_collected = self.account.sessions().iter().any(|session| session.collects_mail());
         let mut state = self.state.lock();
         if state.phase == Phase::Closed && presence.is_some() {
             return false;
         }
-        if priority >= 0 && self.priority.load(Ordering::Acquire) < 0 && tail.size.messages > 0 {
+        if priority >= 0 && self.priority.load(Ordering::Acquire) < 0 && tail.size.messages > 0 && !is_collected {
             state.read_on_from(0);
         }
         state.presence = presence.map(|(stanza, _)| stanza);
         self.priority.store(priority, Ordering::Release);
         true
+    }
+
+    /// Its client collects what waits for the account (see `mailbox.rs`): as long as the session lives, no session is sent
+    /// that because it has become available.
+    pub fn collect_mail(&self) {
+        self.collects_mail.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn collects_mail(&self) -> bool {
+        self.collects_mail.load(Ordering::Acquire)
     }
 
     /// It has asked for the roster and gets roster pushes (RFC 6121 §2.2).

@@ -533,6 +533,19 @@ async fn private_messages_of_rooms_go_to_those_who_share_the_nickname() {
     got();
     orchard.send(&private("chat", "")).await;
     assert_eq!(got()[1..], [everybody, everybody, everybody]);
+    // A room that does not let a client in is no room of the client's, and one that throws it out is no more.
+    for kind in ["error", "unavailable"] {
+        garden.send(&JOIN.replace("TO", "ro")).await;
+        square.send(&JOIN.replace("TO", "ro")).await;
+        for (from, to) in [("ga", "garden"), ("ro", "orchard"), ("ro", "square")] {
+            world.route(&format!("<presence type='{kind}' from='room@rooms.example/{from}' to='{ROMEO}/{to}'/>")).await;
+        }
+        got();
+        garden.send(&private("chat", "")).await;
+        assert_eq!(got(), ["received error", "error", everybody, "received error"]);
+        square.send(&private("chat", "")).await;
+        assert_eq!(got(), [everybody, everybody, everybody, "error"], "it is in no room that is known");
+    }
     // What the room sends is not copied, marked or not; its invitations are.
     let room = |from: &str, to: &str, inside: &str| {
         format!("<message type='chat' from='room@rooms.example{from}' to='{ROMEO}{to}'>{inside}</message>")

@@ -12,11 +12,15 @@ const ITEMS: &str = "<query xmlns='http://jabber.org/protocol/disco#items'/>";
 /// A request that shows that a feature is there; none where nothing can be asked for.
 type Proof = Option<(&'static str, &'static str)>;
 
+const OFFLINE: &str = "http://jabber.org/protocol/offline";
+
 /// What the server has, and whether it answers itself ("localhost") or the account for its user ("").
 const SERVER: &[(&str, &str, Proof)] = &[
     ("http://jabber.org/protocol/caps", "", None),
     ("http://jabber.org/protocol/disco#info", "localhost", Some(("get", INFO))),
     ("http://jabber.org/protocol/disco#items", "localhost", Some(("get", ITEMS))),
+    (OFFLINE, "", Some(("get", "<offline xmlns='http://jabber.org/protocol/offline'><fetch/></offline>"))),
+    (OFFLINE, "", Some(("set", "<offline xmlns='http://jabber.org/protocol/offline'><purge/></offline>"))),
     ("jabber:iq:last", "localhost", Some(("get", "<query xmlns='jabber:iq:last'/>"))),
     ("jabber:iq:register", "localhost", Some(("get", "<query xmlns='jabber:iq:register'/>"))),
     ("jabber:iq:register", "", Some(("get", "<query xmlns='jabber:iq:register'/>"))),

@@ -138,6 +138,7 @@ fn there_is_one_xml_parser() {
 /// What the extensions are called.
 const TITLES: &[(u16, &str)] = &[
     (12, "Last Activity"),
+    (13, "Flexible Offline Message Retrieval"),
     (30, "Service Discovery"),
     (59, "Result Set Management"),
     (77, "In-Band Registration"),

@@ -15,6 +15,7 @@ mod contacts;
 mod delivery;
 mod disco;
 mod documents;
+mod flexible_offline;
 mod floods;
 mod layout;
 mod outside;
