@@ -3,6 +3,8 @@
 // A test that panics has failed, which is what it is for.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+mod archive;
+mod archive_keeping;
 mod blocking;
 mod canary;
 mod caps;
