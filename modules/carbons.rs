@@ -76,7 +76,8 @@ impl Module for Carbons {
             .message(Way::Incoming, Stage::Copy, Self::received)
             .presence(Way::Outgoing, Stage::Copy, Self::moved)
             .presence(Way::Incoming, Stage::Copy, Self::removed)
-            .session(SessionEvent::Unavailable, Self::left);
+            .session(SessionEvent::Unavailable, Self::left)
+            .session_state(Self::save, Self::restore);
     }
 }
 
@@ -100,6 +101,22 @@ impl Carbons {
             }
             _ => Err(StanzaError::new(Condition::ServiceUnavailable)),
         }
+    }
+
+    fn save(self: &Arc<Self>, _: &Arc<Server>, session: &Arc<Session>) -> Option<Element> {
+        let enabled = session.get(self.enabled).unwrap_or_default();
+        let rooms = session.get(self.rooms).unwrap_or_default();
+        let room = |(_, occupant): (_, &Jid)| Element::new("room", ns::CARBONS).attr("occupant", occupant.as_str());
+        (enabled || !rooms.is_empty()).then(|| {
+            let state = Element::new(if enabled { "enable" } else { "disable" }, ns::CARBONS);
+            state.children(rooms.iter().map(room))
+        })
+    }
+
+    fn restore(self: &Arc<Self>, _: &Arc<Server>, session: &Arc<Session>, state: &Element) {
+        session.set(self.enabled, state.is("enable", ns::CARBONS));
+        let occupants = state.elements().filter_map(|room| Jid::new(room.get("occupant")?).ok());
+        session.set(self.rooms, occupants.map(|occupant| (occupant.bare(), occupant)).collect::<HashMap<_, _>>());
     }
 
     // ---- copies ---------------------------------------------------------------------------------------------------
