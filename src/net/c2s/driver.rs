@@ -17,7 +17,7 @@ use rookery_core::session::{Drained, Session};
 use rookery_xmpp::element::Element;
 use rookery_xmpp::error::{StreamCondition, StreamError};
 use rookery_xmpp::jid::BareJid;
-use rookery_xmpp::stanza::Stanza;
+use rookery_xmpp::stanza::{Kind, Stanza};
 use rookery_xmpp::stream::{Ending, Event, Stream, TlsInfo};
 use tokio::time::Sleep;
 use tracing::{Instrument, debug, debug_span, error, info};
@@ -293,8 +293,12 @@ impl Driver {
     async fn accept(&mut self, stanza: Stanza) -> Result<(), Gone> {
         let Some(Attached { session, number, .. }) = &self.attached else { return Ok(()) };
         let Ok(receipt) = session.receive(*number) else { return self.past() };
+        let is_message = matches!(stanza.head.kind, Kind::Message(_));
         if let Err(error) = Box::pin(self.common.server.accept(session, stanza, receipt)).await {
             self.stream.close(now(), Some(error));
+        }
+        if is_message && let Some(time) = self.common.server.pressure() {
+            self.paused = self.paused.max(Some(now() + time));
         }
         Ok(())
     }
