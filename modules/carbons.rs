@@ -202,14 +202,15 @@ impl Carbons {
         let (Some(session), Some(to)) = (cx.session, &presence.head.to) else { return Flow::Next };
         match presence.head.kind {
             Kind::Presence(PresenceType::Available) if rules::names_occupant(to) => {
-                let joins = presence.has("x", ns::MUC);
-                session.update(self.rooms, |rooms| {
-                    if rooms.contains_key(to.bare_str()) || joins && rooms.len() < MOST_ROOMS {
-                        rooms.insert(to.bare(), to.clone());
-                    }
-                });
+                if presence.has("x", ns::MUC) || self.occupant(session, to.bare_str()).is_some() {
+                    session.update(self.rooms, |rooms| {
+                        if rooms.len() < MOST_ROOMS || rooms.contains_key(to.bare_str()) {
+                            rooms.insert(to.bare(), to.clone());
+                        }
+                    });
+                }
             }
-            Kind::Presence(PresenceType::Unavailable) => {
+            Kind::Presence(PresenceType::Unavailable) if self.occupant(session, to.bare_str()).is_some() => {
                 session.update(self.rooms, |rooms| rooms.remove(to.bare_str()));
             }
             _ => {}
@@ -237,7 +238,7 @@ impl Carbons {
 
     /// The occupant that a session is in a room.
     fn occupant(&self, session: &Session, room: &str) -> Option<Jid> {
-        session.update(self.rooms, |rooms| rooms.get(room).cloned()).flatten()
+        session.with(self.rooms, |rooms| rooms.get(room).cloned()).flatten()
     }
 }
 
