@@ -97,7 +97,7 @@ impl Session {
         let pushed = match out.kept {
             // A session that is closing may be resumed all the same: it then reads on from here.
             Some(kept)
-                if state.closing.is_some()
+                if state.closing.is_some() && !state.outlives_stream()
                     || state.catching_up.is_some()
                     || state.is_full(&self.limits, out.stanza.size() + OVERHEAD) =>
             {

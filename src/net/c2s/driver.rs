@@ -9,7 +9,7 @@ use std::mem;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rookery_core::host::Host;
 use rookery_core::module::Nonza;
@@ -430,7 +430,7 @@ impl Driver {
         if self.paused.is_some_and(|until| until <= now) {
             self.paused = None;
         }
-        let stall = self.stalled.map(|(since, _)| since + self.settings.write_stall);
+        let stall = self.stalled.map(|(since, _)| since + self.stall());
         let due = [self.stream.poll_timeout(), self.paused, stall, asked].into_iter().flatten().min();
         self.arm(due);
 
@@ -471,7 +471,7 @@ impl Driver {
         self.stalled = match self.stalled {
             _ if transport.is_flushed() => None,
             Some((since, written)) if written == transport.written() => {
-                if now >= since + self.settings.write_stall {
+                if now >= since + self.stall() {
                     return Err(Gone::TimedOut("the client does not read"));
                 }
                 Some((since, written))
@@ -479,6 +479,11 @@ impl Driver {
             _ => Some((now, transport.written())),
         };
         Ok(())
+    }
+
+    /// For how long a peer may take nothing.
+    fn stall(&self) -> Duration {
+        if self.connection.ending.has_begun() { LAST_MOMENT } else { self.settings.write_stall }
     }
 
     /// Makes sure of a wake-up at `due`. A timer that is set too early is let be: it is cheaper to wake up once
