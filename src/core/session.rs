@@ -227,6 +227,11 @@ impl Session {
         self.state.lock().slots.get(slot).cloned()
     }
 
+    /// Reads what a module keeps in the session. The session is locked meanwhile.
+    pub fn with<T: std::any::Any + Send, R>(&self, slot: Slot<T>, f: impl FnOnce(&T) -> R) -> Option<R> {
+        self.state.lock().slots.get(slot).map(f)
+    }
+
     /// Puts what a module keeps into the session.
     pub fn set<T: std::any::Any + Send>(&self, slot: Slot<T>, value: T) {
         self.state.lock().slots.set(slot, value);

@@ -439,6 +439,38 @@ async fn copies_on_their_way_keep_the_message_from_no_other_resource() {
     assert_eq!(cellar.bodies(), NOTHING);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_session_that_outlives_the_server_gets_copies_still_and_knows_what_it_has() {
+    let world = World::new(&[ROMEO, JULIET]).await;
+    let juliet = world.login(JULIET, "balcony").await;
+    let garden = world.bind(ROMEO, "garden").await;
+    garden.send("<enable xmlns='urn:xmpp:sm:3' resume='true'/>").await;
+    garden.enable().await;
+    garden.send("<presence to='room@rooms.example/ro'><x xmlns='http://jabber.org/protocol/muc'/></presence>").await;
+    juliet.send(&chat(ROMEO, "one")).await;
+    assert_eq!(bodies(&garden.read()), ["one"]);
+    garden.send("<a xmlns='urn:xmpp:sm:3' h='3'/>").await;
+    juliet.send(&chat(ROMEO, "two")).await;
+    assert_eq!(left(&world, ROMEO).await, 2);
+    garden.cut().await;
+    world.server.finish().await;
+    let world = world.again().await;
+    let juliet = world.login(JULIET, "balcony").await;
+    let orchard = world.bind(ROMEO, "orchard").await;
+    let garden = Client::over(&world, orchard.session.account.session("garden").unwrap());
+    orchard.send(&chat("juliet@localhost/balcony", "three")).await;
+    orchard.send(&chat("room@rooms.example/ju", "psst")).await;
+    juliet.send(&chat("romeo@localhost/orchard", "four")).await;
+    assert_eq!(garden.got(), ["received two", "sent three", "sent psst", "received error", "received four"]);
+    garden.send("<presence/>").await;
+    world.settle().await;
+    assert_eq!(garden.bodies(), NOTHING);
+    orchard.enable().await;
+    orchard.read();
+    garden.send(&chat("room@rooms.example/ju", "psst")).await;
+    assert_eq!(orchard.got(), ["received error"], "it is not in the room");
+}
+
 // ---- errors -----------------------------------------------------------------------------------------------------------
 
 #[tokio::test(start_paused = true)]

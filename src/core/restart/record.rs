@@ -52,7 +52,9 @@ impl Record {
             .attr("stuck", rest.unacked.stuck().to_string())
             .attr_opt("secured", rest.stream.secured.then_some("true"))
             .attr_opt("interested", rest.interested.then_some("true"))
-            .attr_opt("after", rest.catching_up.map(|after| after.to_string()));
+            .attr_opt("after", rest.catching_up.map(|after| after.to_string()))
+            .attr_opt("collects", rest.collects_mail.then_some("true"))
+            .attr_opt("copied", Some(words(&rest.copied)).filter(|copied| !copied.is_empty()));
         out.element(&session);
         for (name, state) in &self.modules {
             out.element(&Element::new("module", "").attr("name", name.as_str()).child(state.clone()));
@@ -110,6 +112,8 @@ impl Record {
             outbox: Vec::new(),
             owed: Vec::new(),
             catching_up: number("after"),
+            copied: session.get("copied").unwrap_or_default().split(' ').filter_map(|id| id.parse().ok()).collect(),
+            collects_mail: session.get("collects").is_some(),
         };
         let (mut modules, mut unacked) = (Vec::new(), Vec::new());
         while !reader.bytes.is_empty() {
@@ -127,6 +131,10 @@ impl Record {
         rest.unacked = ack::Outgoing::restore(history, acked, stuck, unacked);
         Some(Self { rest, modules })
     }
+}
+
+fn words(ids: &[u64]) -> String {
+    ids.iter().map(u64::to_string).collect::<Vec<_>>().join(" ")
 }
 
 struct Writer(Vec<u8>);

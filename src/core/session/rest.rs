@@ -44,6 +44,10 @@ pub(crate) struct Rest {
     pub(crate) owed: Vec<Arc<Kept>>,
     /// From where on it reads its tail.
     pub(crate) catching_up: Option<u64>,
+    /// Of which messages in the tail its client has copies.
+    pub(crate) copied: Vec<u64>,
+    /// Its client collects what waits.
+    pub(crate) collects_mail: bool,
 }
 
 impl Session {
@@ -78,6 +82,8 @@ impl Session {
             outbox: outbox.collect(),
             owed: std::mem::take(&mut state.owed).into_values().collect(),
             catching_up: state.catching_up.take(),
+            copied: state.copied.ids().collect(),
+            collects_mail: self.collects_mail(),
         };
         state.phase = Phase::Closed;
         state.bytes = 0;
@@ -93,6 +99,9 @@ impl Session {
     /// The session that this was, without a connection.
     pub(crate) fn rise(jid: FullJid, account: Arc<Account>, limits: SessionLimits, rest: Rest) -> Arc<Self> {
         let session = Self::new(jid, account, rest.stream, limits);
+        if rest.collects_mail {
+            session.collect_mail();
+        }
         {
             let mut state = session.state.lock();
             state.phase = Phase::Detached;
@@ -115,6 +124,7 @@ impl Session {
             state.owed_bytes = rest.owed.iter().map(|kept| kept.stanza.size() + OVERHEAD).sum();
             state.owed = rest.owed.into_iter().map(|kept| (kept.id, kept)).collect::<BTreeMap<_, _>>();
             state.catching_up = rest.catching_up;
+            state.copied = rest.copied.into_iter().collect();
             state.interested = rest.interested;
             if let Some((presence, priority)) = rest.presence {
                 state.presence = Some(presence);
