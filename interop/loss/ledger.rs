@@ -15,7 +15,7 @@ mod judge;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 pub use event::{Event, Key, Path, What};
@@ -40,6 +40,8 @@ pub struct Conversation {
     pub from: u32,
     /// The account written to.
     pub to: u32,
+    /// Its messages are for archives and offline storage; else they say that nobody may store them (XEP-0334).
+    pub stored: bool,
 }
 
 /// What is known of a message.
@@ -77,6 +79,19 @@ pub struct Counts {
     pub redelivered: u64,
     /// Of these, under another stanza-id, as it was delivered, not acknowledged and not on disk when the server died.
     pub phantoms: u64,
+}
+
+/// What became of the messages of some conversations.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Fates {
+    /// Acknowledged and not refused.
+    pub accepted: u64,
+    /// Refused.
+    pub refused: u64,
+    /// Came to a device of their recipient.
+    pub reached: u64,
+    /// The longest time from sending to refusal.
+    pub longest: Duration,
 }
 
 /// The journal with its index.
@@ -140,7 +155,13 @@ impl Ledger {
 
     /// A new conversation.
     pub fn open(&mut self, from: u32, to: u32) -> u32 {
-        self.conversations.push(Conversation { from, to });
+        self.conversations.push(Conversation { from, to, stored: true });
+        self.conversations.len() as u32 - 1
+    }
+
+    /// A new conversation of which nothing may be stored.
+    pub fn open_unstored(&mut self, from: u32, to: u32) -> u32 {
+        self.conversations.push(Conversation { from, to, stored: false });
         self.conversations.len() as u32 - 1
     }
 
@@ -287,6 +308,34 @@ impl Ledger {
     /// How many messages are acknowledged.
     pub fn acked(&self) -> u64 {
         self.acked
+    }
+
+    /// Of these conversations: how many messages are acknowledged and were not refused, how many were refused, how many came.
+    pub fn fates(&self, conversations: &[u32]) -> Fates {
+        let mut fates = Fates::default();
+        for (key, message) in self.messages.iter().filter(|(key, _)| conversations.contains(&key.conversation)) {
+            fates.accepted += u64::from(message.acked.is_some() && message.told.is_none());
+            fates.reached += u64::from(self.reached(*key, message));
+            if let (Some(told), Some(sent)) = (message.told, message.sent.first()) {
+                fates.refused += 1;
+                fates.longest = fates.longest.max(told.saturating_sub(*sent));
+            }
+        }
+        fates
+    }
+
+    /// The conditions by which messages of these conversations were refused.
+    pub fn refusals(&self, conversations: &[u32]) -> BTreeSet<String> {
+        let told = self.events.iter().filter_map(|event| match &event.what {
+            What::Told(key, condition) if conversations.contains(&key.conversation) => Some(condition.to_string()),
+            _ => None,
+        });
+        told.collect()
+    }
+
+    /// The ids that an account's archive gave, oldest first.
+    pub fn archive_ids(&self, account: u32) -> Vec<String> {
+        self.archives.get(&account).into_iter().flatten().map(|(id, _)| id.to_string()).collect()
     }
 
     /// Counts over the whole run.

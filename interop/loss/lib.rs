@@ -4,8 +4,11 @@
 pub mod archive;
 pub mod device;
 pub mod ledger;
+pub mod outage;
 pub mod report;
 pub mod t1;
 pub mod t2;
+pub mod t7;
+pub mod t8;
 pub mod trace;
 pub mod world;

@@ -109,15 +109,16 @@ impl World {
 
     /// A message, as it goes over the wire.
     pub fn message(&self, key: Key, filling: usize) -> Vec<u8> {
-        let (id, to) = {
+        let (id, conversation) = {
             let ledger = self.ledger();
-            (ledger.id(key), ledger.conversation(key.conversation).to)
+            (ledger.id(key), ledger.conversation(key.conversation))
         };
-        let to = &self.users[to as usize];
+        let to = &self.users[conversation.to as usize];
+        let hint = if conversation.stored { "" } else { "<no-store xmlns='urn:xmpp:hints'/>" };
         let filling = "x".repeat(filling);
         format!(
             "<message to='{to}@{DOMAIN}' type='chat' id='{id}'><body>Text of {id}. {filling}</body>\
-             <origin-id xmlns='urn:xmpp:sid:0' id='{id}'/></message>"
+             <origin-id xmlns='urn:xmpp:sid:0' id='{id}'/>{hint}</message>"
         )
         .into_bytes()
     }
@@ -214,6 +215,13 @@ impl World {
             sleep(Duration::from_millis(5)).await;
         }
         true
+    }
+
+    /// Lets those who talk do so for a while.
+    pub async fn talk(&self, time: Duration) {
+        self.talking.send_replace(true);
+        sleep(time).await;
+        self.talking.send_replace(false);
     }
 
     /// Waits until these are online.
