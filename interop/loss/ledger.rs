@@ -109,6 +109,8 @@ pub struct Ledger {
     /// Each account's archive as read so far: archive id, and which message it is if it is one of ours.
     archives: HashMap<u32, Vec<(Box<str>, Option<Key>)>>,
     archive_ids: HashSet<(u32, Box<str>)>,
+    /// Which message has a stanza-id, by account.
+    given: HashMap<(u32, Box<str>), Key>,
     /// The newest message seen, by where it was seen.
     newest: HashMap<(Place, u32), u32>,
     crashes: Vec<Duration>,
@@ -138,6 +140,7 @@ impl Ledger {
             touched: HashSet::new(),
             archives: HashMap::new(),
             archive_ids: HashSet::new(),
+            given: HashMap::new(),
             newest: HashMap::new(),
             crashes: Vec::new(),
             recoveries: Vec::new(),
@@ -224,6 +227,15 @@ impl Ledger {
                     }
                 }
                 What::Mark(_) => {}
+            }
+        }
+        if let (Some(key), Some(id)) = (what.key(), what.stanza_id()) {
+            let account = self.parties[party as usize].account;
+            let other = *self.given.entry((account, id.into())).or_insert(key);
+            if other != key {
+                let (one, two, name) = (self.id(other), self.id(key), self.account_name(account));
+                let text = format!("{one} and {two} have one stanza-id, {id}, at {name}");
+                self.found.push(Violation { rule: Rule::I2, text, keys: vec![other, key] });
             }
         }
         self.events.push(Event { at, party, what });
@@ -336,6 +348,16 @@ impl Ledger {
     /// The ids that an account's archive gave, oldest first.
     pub fn archive_ids(&self, account: u32) -> Vec<String> {
         self.archives.get(&account).into_iter().flatten().map(|(id, _)| id.to_string()).collect()
+    }
+
+    /// The stanza-ids of what came to an account as new, in the order in which it came.
+    pub fn stanza_ids(&self, account: u32) -> Vec<String> {
+        let of_it = |party: u32| self.parties.get(party as usize).is_some_and(|party| party.account == account);
+        let ids = self.events.iter().filter_map(|event| match &event.what {
+            What::Received { path: Path::Live, stanza_id: Some(id), .. } if of_it(event.party) => Some(id.to_string()),
+            _ => None,
+        });
+        ids.collect()
     }
 
     /// Counts over the whole run.

@@ -53,8 +53,10 @@ type Counted = HashMap<u16, Vec<Option<Key>>>;
 #[derive(Debug)]
 pub struct World {
     server: Mutex<Server>,
-    /// Where to connect.
+    /// Where to connect: a listener without TLS.
     pub target: Target,
+    /// Where else: one that begins with it.
+    pub elsewhere: Target,
     /// Accounts, by number.
     pub users: Vec<String>,
     /// The server has carbons.
@@ -75,12 +77,14 @@ impl World {
         server.start()?;
         server.add_accounts(&users)?;
         let target = server.target(Transport::Plain);
+        let elsewhere = server.target(Transport::Direct);
         let (has_archive, has_carbons) = traits(&target, &users[0]).await?;
         let mut ledger = Ledger::new(seed as u16, has_archive);
         let auditors = (0..users.len()).map(|at| ledger.join(&format!("{}/archive", users[at]), at as u32)).collect();
         Ok(Arc::new(Self {
             server: Mutex::new(server),
             target,
+            elsewhere,
             users,
             has_carbons,
             talking: watch::Sender::new(false),
