@@ -200,17 +200,17 @@ impl Carbons {
     /// A client joins a room (XEP-0045 §7.2.1), takes another nickname there (§7.6), or leaves it (§7.14).
     fn moved(self: &Arc<Self>, cx: &Cx<'_>, presence: &mut Stanza) -> Flow {
         let (Some(session), Some(to)) = (cx.session, &presence.head.to) else { return Flow::Next };
+        let is_there = || self.occupant(session, to.bare_str()).is_some();
+        let joins = presence.has("x", ns::MUC);
         match presence.head.kind {
-            Kind::Presence(PresenceType::Available) if rules::names_occupant(to) => {
-                if presence.has("x", ns::MUC) || self.occupant(session, to.bare_str()).is_some() {
-                    session.update(self.rooms, |rooms| {
-                        if rooms.len() < MOST_ROOMS || rooms.contains_key(to.bare_str()) {
-                            rooms.insert(to.bare(), to.clone());
-                        }
-                    });
-                }
+            Kind::Presence(PresenceType::Available) if rules::names_occupant(to) && (is_there() || joins) => {
+                session.update(self.rooms, |rooms| {
+                    if rooms.len() < MOST_ROOMS || rooms.contains_key(to.bare_str()) {
+                        rooms.insert(to.bare(), to.clone());
+                    }
+                });
             }
-            Kind::Presence(PresenceType::Unavailable) if self.occupant(session, to.bare_str()).is_some() => {
+            Kind::Presence(PresenceType::Unavailable) if is_there() => {
                 session.update(self.rooms, |rooms| rooms.remove(to.bare_str()));
             }
             _ => {}
