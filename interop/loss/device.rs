@@ -42,6 +42,10 @@ pub struct Spec {
     pub receive_buffer: Option<u32>,
     /// One resumption in so many is tried by two connections at the same time; 0: none.
     pub twice: u64,
+    /// It comes back through another listener than it left, half of the times.
+    pub roams: bool,
+    /// For how long at most a socket stays open whose network went away in silence.
+    pub silence: Duration,
 }
 
 impl Spec {
@@ -61,6 +65,8 @@ impl Spec {
             filling: 0,
             receive_buffer: None,
             twice: 0,
+            roams: false,
+            silence: Duration::from_secs(15),
         }
     }
 

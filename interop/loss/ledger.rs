@@ -15,7 +15,7 @@ mod judge;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 pub use event::{Event, Key, Path, What};
@@ -40,6 +40,8 @@ pub struct Conversation {
     pub from: u32,
     /// The account written to.
     pub to: u32,
+    /// Its messages are for archives and offline storage; else they say that nobody may store them (XEP-0334).
+    pub stored: bool,
 }
 
 /// What is known of a message.
@@ -79,6 +81,19 @@ pub struct Counts {
     pub phantoms: u64,
 }
 
+/// What became of the messages of some conversations.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Fates {
+    /// Acknowledged and not refused.
+    pub accepted: u64,
+    /// Refused.
+    pub refused: u64,
+    /// Came to a device of their recipient.
+    pub reached: u64,
+    /// The longest time from sending to refusal.
+    pub longest: Duration,
+}
+
 /// The journal with its index.
 #[derive(Debug)]
 pub struct Ledger {
@@ -94,6 +109,8 @@ pub struct Ledger {
     /// Each account's archive as read so far: archive id, and which message it is if it is one of ours.
     archives: HashMap<u32, Vec<(Box<str>, Option<Key>)>>,
     archive_ids: HashSet<(u32, Box<str>)>,
+    /// Which message has a stanza-id, by account.
+    given: HashMap<(u32, Box<str>), Key>,
     /// The newest message seen, by where it was seen.
     newest: HashMap<(Place, u32), u32>,
     crashes: Vec<Duration>,
@@ -123,6 +140,7 @@ impl Ledger {
             touched: HashSet::new(),
             archives: HashMap::new(),
             archive_ids: HashSet::new(),
+            given: HashMap::new(),
             newest: HashMap::new(),
             crashes: Vec::new(),
             recoveries: Vec::new(),
@@ -140,7 +158,13 @@ impl Ledger {
 
     /// A new conversation.
     pub fn open(&mut self, from: u32, to: u32) -> u32 {
-        self.conversations.push(Conversation { from, to });
+        self.conversations.push(Conversation { from, to, stored: true });
+        self.conversations.len() as u32 - 1
+    }
+
+    /// A new conversation of which nothing may be stored.
+    pub fn open_unstored(&mut self, from: u32, to: u32) -> u32 {
+        self.conversations.push(Conversation { from, to, stored: false });
         self.conversations.len() as u32 - 1
     }
 
@@ -203,6 +227,15 @@ impl Ledger {
                     }
                 }
                 What::Mark(_) => {}
+            }
+        }
+        if let (Some(key), Some(id)) = (what.key(), what.stanza_id()) {
+            let account = self.parties[party as usize].account;
+            let other = *self.given.entry((account, id.into())).or_insert(key);
+            if other != key {
+                let (one, two, name) = (self.id(other), self.id(key), self.account_name(account));
+                let text = format!("{one} and {two} have one stanza-id, {id}, at {name}");
+                self.found.push(Violation { rule: Rule::I2, text, keys: vec![other, key] });
             }
         }
         self.events.push(Event { at, party, what });
@@ -287,6 +320,44 @@ impl Ledger {
     /// How many messages are acknowledged.
     pub fn acked(&self) -> u64 {
         self.acked
+    }
+
+    /// Of these conversations: how many messages are acknowledged and were not refused, how many were refused, how many came.
+    pub fn fates(&self, conversations: &[u32]) -> Fates {
+        let mut fates = Fates::default();
+        for (key, message) in self.messages.iter().filter(|(key, _)| conversations.contains(&key.conversation)) {
+            fates.accepted += u64::from(message.acked.is_some() && message.told.is_none());
+            fates.reached += u64::from(self.reached(*key, message));
+            if let (Some(told), Some(sent)) = (message.told, message.sent.first()) {
+                fates.refused += 1;
+                fates.longest = fates.longest.max(told.saturating_sub(*sent));
+            }
+        }
+        fates
+    }
+
+    /// The conditions by which messages of these conversations were refused.
+    pub fn refusals(&self, conversations: &[u32]) -> BTreeSet<String> {
+        let told = self.events.iter().filter_map(|event| match &event.what {
+            What::Told(key, condition) if conversations.contains(&key.conversation) => Some(condition.to_string()),
+            _ => None,
+        });
+        told.collect()
+    }
+
+    /// The ids that an account's archive gave, oldest first.
+    pub fn archive_ids(&self, account: u32) -> Vec<String> {
+        self.archives.get(&account).into_iter().flatten().map(|(id, _)| id.to_string()).collect()
+    }
+
+    /// The stanza-ids of what came to an account as new, in the order in which it came.
+    pub fn stanza_ids(&self, account: u32) -> Vec<String> {
+        let of_it = |party: u32| self.parties.get(party as usize).is_some_and(|party| party.account == account);
+        let ids = self.events.iter().filter_map(|event| match &event.what {
+            What::Received { path: Path::Live, stanza_id: Some(id), .. } if of_it(event.party) => Some(id.to_string()),
+            _ => None,
+        });
+        ids.collect()
     }
 
     /// Counts over the whole run.

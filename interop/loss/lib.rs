@@ -4,8 +4,17 @@
 pub mod archive;
 pub mod device;
 pub mod ledger;
+pub mod outage;
+pub mod people;
 pub mod report;
 pub mod t1;
+pub mod t11;
 pub mod t2;
+pub mod t4;
+pub mod t5;
+pub mod t6;
+pub mod t7;
+pub mod t8;
+pub mod t9;
 pub mod trace;
 pub mod world;

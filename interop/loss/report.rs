@@ -2,6 +2,10 @@
 
 use std::fmt::Display;
 
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::device::Device;
 use crate::ledger::{Rule, Violation};
 use crate::world::{Options, World};
 
@@ -88,6 +92,36 @@ impl Report {
                 Err(error) => self.say(format!("no journal: {error}")),
             }
         }
+    }
+
+    /// What the devices complain of. An ended stream is no complaint where the server was told to end.
+    pub fn protocol(&mut self, devices: &[Device], ends: bool) {
+        let complaints = devices.iter().flat_map(|device| device.state.complaints.lock().expect("no panic").clone());
+        let complaints: Vec<String> = complaints.filter(|text| !(ends && text.contains("system-shutdown"))).collect();
+        self.check(complaints.is_empty(), "the server kept to the protocol", complaints.join("; "));
+    }
+
+    /// No connection was closed by the server.
+    pub fn connections(&mut self, devices: &[Device]) {
+        let dropped: u64 = devices.iter().map(|device| device.state.dropped.load(Ordering::SeqCst)).sum();
+        self.check(dropped == 0, "no connection was lost", format!("{dropped} were"));
+    }
+
+    /// Pings were answered all the while.
+    pub fn pings(&mut self, pings: &[Option<Duration>], p95: Duration) {
+        let mut took: Vec<Duration> = pings.iter().flatten().copied().collect();
+        took.sort();
+        let at = |part: usize| took.get(took.len() * part / 100).or(took.last()).copied().unwrap_or_default();
+        let missing = pings.len() - took.len();
+        let fit = missing == 0 && !took.is_empty() && at(95) <= p95 && at(100) <= Duration::from_secs(1);
+        let text = format!(
+            "{} pings, {missing} unanswered, p50 {:.1?}, p95 {:.1?}, longest {:.1?}",
+            pings.len(),
+            at(50),
+            at(95),
+            at(100)
+        );
+        self.check(fit, format!("pings are answered: p95 within {p95:?}, all within 1 s"), text);
     }
 
     /// Adds another's counts.

@@ -98,11 +98,7 @@ pub async fn run(options: &Kill) -> Result<Report, Failure> {
     if world.ledger().has_archive {
         report.say(format!("{items} items in the archives, read again as a whole at the end"));
     }
-    let complaints: Vec<String> = devices
-        .iter()
-        .flat_map(|device| device.state.complaints.lock().expect("no panic while locked").clone())
-        .collect();
-    report.check(complaints.is_empty(), "the server kept to the protocol", complaints.join("; "));
+    report.protocol(&devices, false);
     restarts.sort();
     gaps.sort();
     let (median, longest) = (restarts[restarts.len() / 2], restarts[restarts.len() - 1]);

@@ -93,7 +93,7 @@ pub async fn run(options: &Order) -> Result<Report, Failure> {
         let mut server = world.server();
         let cluster = server.cluster().expect("made for the run");
         for setting in ["fsync", "synchronous_commit"] {
-            let value = cluster.run(&format!("SHOW {setting}"))?;
+            let value = cluster.client().run(&format!("SHOW {setting}"))?;
             report.check(value == "on", format!("PostgreSQL's {setting} is on"), value);
         }
     }

@@ -53,8 +53,10 @@ type Counted = HashMap<u16, Vec<Option<Key>>>;
 #[derive(Debug)]
 pub struct World {
     server: Mutex<Server>,
-    /// Where to connect.
+    /// Where to connect: a listener without TLS.
     pub target: Target,
+    /// Where else: one that begins with it.
+    pub elsewhere: Target,
     /// Accounts, by number.
     pub users: Vec<String>,
     /// The server has carbons.
@@ -75,12 +77,14 @@ impl World {
         server.start()?;
         server.add_accounts(&users)?;
         let target = server.target(Transport::Plain);
+        let elsewhere = server.target(Transport::Direct);
         let (has_archive, has_carbons) = traits(&target, &users[0]).await?;
         let mut ledger = Ledger::new(seed as u16, has_archive);
         let auditors = (0..users.len()).map(|at| ledger.join(&format!("{}/archive", users[at]), at as u32)).collect();
         Ok(Arc::new(Self {
             server: Mutex::new(server),
             target,
+            elsewhere,
             users,
             has_carbons,
             talking: watch::Sender::new(false),
@@ -109,15 +113,16 @@ impl World {
 
     /// A message, as it goes over the wire.
     pub fn message(&self, key: Key, filling: usize) -> Vec<u8> {
-        let (id, to) = {
+        let (id, conversation) = {
             let ledger = self.ledger();
-            (ledger.id(key), ledger.conversation(key.conversation).to)
+            (ledger.id(key), ledger.conversation(key.conversation))
         };
-        let to = &self.users[to as usize];
+        let to = &self.users[conversation.to as usize];
+        let hint = if conversation.stored { "" } else { "<no-store xmlns='urn:xmpp:hints'/>" };
         let filling = "x".repeat(filling);
         format!(
             "<message to='{to}@{DOMAIN}' type='chat' id='{id}'><body>Text of {id}. {filling}</body>\
-             <origin-id xmlns='urn:xmpp:sid:0' id='{id}'/></message>"
+             <origin-id xmlns='urn:xmpp:sid:0' id='{id}'/>{hint}</message>"
         )
         .into_bytes()
     }
@@ -214,6 +219,13 @@ impl World {
             sleep(Duration::from_millis(5)).await;
         }
         true
+    }
+
+    /// Lets those who talk do so for a while.
+    pub async fn talk(&self, time: Duration) {
+        self.talking.send_replace(true);
+        sleep(time).await;
+        self.talking.send_replace(false);
     }
 
     /// Waits until these are online.

@@ -32,9 +32,9 @@ impl Cluster {
         format!("postgres://rookery@localhost/rookery?host={}", self.dir.display())
     }
 
-    /// Runs a statement in Rookery's database.
-    pub fn run(&self, statement: &str) -> std::io::Result<String> {
-        self.psql("rookery", statement)
+    /// Who runs statements in it.
+    pub fn client(&self) -> Client {
+        Client(self.dir.clone())
     }
 
     /// Sends a signal to all of its processes.
@@ -53,7 +53,7 @@ impl Cluster {
 
     fn wait_for(&self, database: &str, statement: &str) -> std::io::Result<()> {
         let deadline = Instant::now() + Duration::from_secs(30);
-        while let Err(error) = self.psql(database, statement) {
+        while let Err(error) = self.client().psql(database, statement) {
             if Instant::now() > deadline {
                 return Err(std::io::Error::other(format!("PostgreSQL does not start: {error}")));
             }
@@ -61,10 +61,21 @@ impl Cluster {
         }
         Ok(())
     }
+}
+
+/// Runs statements in a cluster.
+#[derive(Debug, Clone)]
+pub struct Client(PathBuf);
+
+impl Client {
+    /// In Rookery's database; what `psql` says.
+    pub fn run(&self, statement: &str) -> std::io::Result<String> {
+        self.psql("rookery", statement)
+    }
 
     fn psql(&self, database: &str, statement: &str) -> std::io::Result<String> {
         let mut psql = Command::new(binaries()?.join("psql"));
-        psql.args(["-qAt", "-U", "rookery", "-c", statement, database, "-h"]).arg(&self.dir).stdin(Stdio::null());
+        psql.args(["-qAt", "-U", "rookery", "-c", statement, database, "-h"]).arg(&self.0).stdin(Stdio::null());
         let output = psql.output()?;
         if output.status.success() {
             return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());

@@ -36,6 +36,8 @@ pub enum Subject {
 /// What a rig asks of its subject beyond the options of the command line.
 #[derive(Debug, Clone, Default)]
 pub struct Setup {
+    /// Rookery's binary, in place of the one that ROOKERY_BIN names.
+    pub program: Option<PathBuf>,
     /// Variables of its environment.
     pub env: Vec<(String, String)>,
     /// Its data folder, in place of one beside its conf.
@@ -153,7 +155,7 @@ impl Server {
             return Ok(Duration::ZERO);
         }
         let mut command = match self.options.server {
-            Subject::Rookery => rookery::command(&self.dir),
+            Subject::Rookery => rookery::command(self),
             Subject::Prosody => prosody::command(&self.dir),
             Subject::Ejabberd => ejabberd::command(self),
         };
@@ -251,6 +253,11 @@ impl Server {
             (Subject::Rookery, Store::Sqlite) => format!("{version} on SQLite"),
             _ => version,
         }
+    }
+
+    /// From the next start on it is this program.
+    pub fn run_from(&mut self, program: PathBuf) {
+        self.setup.program = Some(program);
     }
 
     /// Its data folder.

@@ -447,7 +447,7 @@ async fn preferences_survive_a_restart_and_go_with_the_account() {
     assert!(romeo.iq("set", "", prefs).await.contains(prefs));
     romeo.send(&chat(ROMEO, "a note")).await;
     pass(Duration::from_secs(1)).await;
-    let world = world.started_again().await;
+    let world = world.start_again().await;
     let romeo = world.login(ROMEO, "orchard").await;
     let get = "<prefs xmlns='urn:xmpp:mam:2'/>";
     assert!(romeo.iq("get", "", get).await.contains(prefs));

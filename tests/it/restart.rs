@@ -579,3 +579,20 @@ async fn rows_that_cannot_be_read_now_are_read_later() {
     world.store.fail(None);
     assert_eq!(resumed(&world.resume(JULIET, &id, 0).await.unwrap()).0, 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_wanted_copies_gets_them_after_a_restart() {
+    let world = World::new(&["romeo@localhost", "juliet@localhost"]).await;
+    let phone = world.login_resumable("romeo@localhost", "phone").await;
+    phone.send("<iq type='set' id='c'><enable xmlns='urn:xmpp:carbons:2'/></iq>").await;
+    phone.read();
+    let id = phone.session.resumption_id().unwrap();
+    let world = world.restart().await;
+    let juliet = world.login("juliet@localhost", "balcony").await;
+    let desk = world.login("romeo@localhost", "desk").await;
+    juliet.send("<message type='chat' to='romeo@localhost/desk'><body>hark</body></message>").await;
+    assert_eq!(desk.bodies(), ["hark"]);
+    let phone = world.resume("romeo@localhost", &id, 1).await.unwrap();
+    let got = phone.read();
+    assert!(got.contains("<received xmlns='urn:xmpp:carbons:2'>") && got.contains("hark"), "{got}");
+}

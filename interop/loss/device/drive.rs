@@ -234,23 +234,29 @@ impl Drive {
     }
 
     async fn cut(&mut self, cut: Cut) {
+        if self.connection.is_none() {
+            return;
+        }
+        // Whoever is cut off is often in the middle of something.
+        let talks = *self.world.talking.borrow() && !self.spec.talks.is_empty() && self.said < self.spec.ration;
+        if talks && self.spec.managed {
+            (0..self.rng.below(4)).for_each(|_| self.say());
+        }
+        let torn = if cut == Cut::Torn && talks { self.tear() } else { Vec::new() };
         let Some(mut connection) = self.connection.take() else { return };
         self.world.ledger().note(self.party, What::Mark(format!("is cut off: {cut:?}").into()));
+        connection.queue(&torn);
         let _ = timeout(MOMENT, connection.flush()).await;
         self.pings.clear();
         match cut {
             Cut::Reset => connection.reset(),
-            Cut::End => drop(connection),
+            Cut::End | Cut::Torn => drop(connection),
             Cut::Silence => {
-                let silence = self.rng.between(Duration::ZERO, Duration::from_secs(15));
+                let silence = self.rng.between(Duration::ZERO, self.spec.silence);
                 tokio::spawn(async move {
                     tokio::time::sleep(silence).await;
                     drop(connection);
                 });
-            }
-            Cut::Torn => {
-                connection.queue(b"<message type='chat' to='nobody@localhost'><body>tor");
-                let _ = timeout(MOMENT, connection.flush()).await;
             }
         }
     }
@@ -258,6 +264,10 @@ impl Drive {
     /// Connects until the session goes on or a new one has begun.
     async fn come_back(&mut self) -> Result<(), Failure> {
         let user = self.world.users[self.spec.account as usize].clone();
+        if self.spec.roams {
+            let elsewhere = if self.rng.one_in(2) { &self.world.elsewhere } else { &self.world.target };
+            self.target = Target { receive_buffer: self.spec.receive_buffer, ..elsewhere.clone() };
+        }
         let Some(id) = self.id.clone().filter(|_| self.spec.resumes) else {
             self.connection = Some(Connection::log_in(&self.target, &user, PASSWORD).await?);
             return self.establish().await;
@@ -347,13 +357,25 @@ impl Drive {
         }
     }
 
-    fn say(&mut self) {
+    /// The first part of a message whose rest never comes on this connection.
+    fn tear(&mut self) -> Vec<u8> {
+        let (key, bytes) = self.next_message();
+        let part = bytes[..self.rng.below(bytes.len() as u64) as usize].to_vec();
+        self.unacked.push(Stanza { bytes, key: Some(key) });
+        part
+    }
+
+    fn next_message(&mut self) -> (Key, Vec<u8>) {
         let turn = self.said as usize % self.spec.talks.len();
         let key = Key { conversation: self.spec.talks[turn], seq: self.next_seq[turn] };
         self.next_seq[turn] += 1;
         self.said += 1;
-        let bytes = self.world.message(key, self.spec.filling);
         self.note_sent(Some(key));
+        (key, self.world.message(key, self.spec.filling))
+    }
+
+    fn say(&mut self) {
+        let (key, bytes) = self.next_message();
         self.stanza(Stanza { bytes, key: Some(key) });
         self.request();
     }

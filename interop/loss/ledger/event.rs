@@ -102,6 +102,15 @@ impl Event {
 }
 
 impl What {
+    /// The id that an account gave to the message.
+    pub(super) fn stanza_id(&self) -> Option<&str> {
+        match self {
+            Self::Received { stanza_id, .. } => stanza_id.as_deref(),
+            Self::Kept(_, id) => Some(id),
+            _ => None,
+        }
+    }
+
     fn verb(&self) -> &'static str {
         match self {
             Self::Sent(_) => "sent    ",

@@ -94,7 +94,7 @@ impl Ledger {
             } else if !reached {
                 say(Rule::Delivery, "was acknowledged and archived, and came to no device".into());
             }
-            if self.has_archive {
+            if self.has_archive && conversation.stored {
                 let missing = [conversation.from, conversation.to].into_iter().filter(|account| !kept_by(*account));
                 let missing: Vec<String> = missing.map(|account| self.account_name(account)).collect();
                 if !missing.is_empty() {

@@ -236,6 +236,14 @@ fn an_archive_holds_a_message_once() {
 }
 
 #[test]
+fn a_stanza_id_is_given_once() {
+    let mut story = Story::good();
+    story.sent(3).acked(3).came(PHONE, 0, 3, Path::Live, Some("r1"));
+    let expected = "l0007-0-1 and l0007-0-3 have one stanza-id, r1, at r";
+    assert!(story.verdict().contains(&(Rule::I2, expected.into())));
+}
+
+#[test]
 fn an_archive_read_as_a_whole_is_what_it_was() {
     let item = |seq: u32| (format!("r{seq}"), Some(Story::key(seq)));
     let mut story = Story::good();

@@ -67,9 +67,9 @@ durability = "{durability}"
     create(&server.dir.join("rookery.toml"), &conf)
 }
 
-pub(super) fn command(dir: &Path) -> Command {
-    let mut command = Command::new(binary());
-    command.arg("serve").arg("--config").arg(dir.join("rookery.toml"));
+pub(super) fn command(server: &Server) -> Command {
+    let mut command = Command::new(server.setup.program.clone().unwrap_or_else(binary));
+    command.arg("serve").arg("--config").arg(server.dir.join("rookery.toml"));
     command
 }
 

@@ -1,5 +1,5 @@
 //! Sessions that outlive the server, over true sockets (XEP-0198 §5): streams close, and others go on with the sessions.
-#![allow(clippy::expect_used, clippy::panic, reason = "tests")]
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 mod common;
 
