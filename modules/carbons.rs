@@ -92,23 +92,6 @@ impl Carbons {
         self.set(&call, false)
     }
 
-    fn save(self: &Arc<Self>, _: &Arc<Server>, session: &Arc<Session>) -> Option<Element> {
-        let enabled = session.get(self.enabled).filter(|enabled| *enabled);
-        let rooms = session.get(self.rooms).unwrap_or_default();
-        if enabled.is_none() && rooms.is_empty() {
-            return None;
-        }
-        let occupant = |occupant: &Jid| Element::new("occupant", "").attr("jid", occupant.as_str());
-        let state = Element::new("carbons", "").attr_opt("enabled", enabled.map(|_| "true"));
-        Some(state.children(rooms.values().map(occupant)))
-    }
-
-    fn restore(self: &Arc<Self>, _: &Arc<Server>, session: &Arc<Session>, state: &Element) {
-        session.set(self.enabled, state.get("enabled").is_some());
-        let rooms = state.elements().filter_map(|occupant| Jid::new(occupant.get("jid")?).ok());
-        session.set(self.rooms, rooms.map(|occupant| (occupant.bare(), occupant)).collect());
-    }
-
     /// Whoever is not the account itself learns nothing of it, not even that it exists (security.md C8).
     fn set(&self, call: &Call, enabled: bool) -> IqResult {
         match &call.session {
