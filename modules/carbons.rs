@@ -92,6 +92,23 @@ impl Carbons {
         self.set(&call, false)
     }
 
+    fn save(self: &Arc<Self>, _: &Arc<Server>, session: &Arc<Session>) -> Option<Element> {
+        let enabled = session.get(self.enabled).filter(|enabled| *enabled);
+        let rooms = session.get(self.rooms).unwrap_or_default();
+        if enabled.is_none() && rooms.is_empty() {
+            return None;
+        }
+        let occupant = |occupant: &Jid| Element::new("occupant", "").attr("jid", occupant.as_str());
+        let state = Element::new("carbons", "").attr_opt("enabled", enabled.map(|_| "true"));
+        Some(state.children(rooms.values().map(occupant)))
+    }
+
+    fn restore(self: &Arc<Self>, _: &Arc<Server>, session: &Arc<Session>, state: &Element) {
+        session.set(self.enabled, state.get("enabled").is_some());
+        let rooms = state.elements().filter_map(|occupant| Jid::new(occupant.get("jid")?).ok());
+        session.set(self.rooms, rooms.map(|occupant| (occupant.bare(), occupant)).collect());
+    }
+
     /// Whoever is not the account itself learns nothing of it, not even that it exists (security.md C8).
     fn set(&self, call: &Call, enabled: bool) -> IqResult {
         match &call.session {
@@ -183,17 +200,17 @@ impl Carbons {
     /// A client joins a room (XEP-0045 §7.2.1), takes another nickname there (§7.6), or leaves it (§7.14).
     fn moved(self: &Arc<Self>, cx: &Cx<'_>, presence: &mut Stanza) -> Flow {
         let (Some(session), Some(to)) = (cx.session, &presence.head.to) else { return Flow::Next };
-        let is_there = || self.occupant(session, to.bare_str()).is_some();
-        let joins = presence.has("x", ns::MUC);
         match presence.head.kind {
-            Kind::Presence(PresenceType::Available) if rules::names_occupant(to) && (is_there() || joins) => {
-                session.update(self.rooms, |rooms| {
-                    if rooms.len() < MOST_ROOMS || rooms.contains_key(to.bare_str()) {
-                        rooms.insert(to.bare(), to.clone());
-                    }
-                });
+            Kind::Presence(PresenceType::Available) if rules::names_occupant(to) => {
+                if presence.has("x", ns::MUC) || self.occupant(session, to.bare_str()).is_some() {
+                    session.update(self.rooms, |rooms| {
+                        if rooms.len() < MOST_ROOMS || rooms.contains_key(to.bare_str()) {
+                            rooms.insert(to.bare(), to.clone());
+                        }
+                    });
+                }
             }
-            Kind::Presence(PresenceType::Unavailable) if is_there() => {
+            Kind::Presence(PresenceType::Unavailable) if self.occupant(session, to.bare_str()).is_some() => {
                 session.update(self.rooms, |rooms| rooms.remove(to.bare_str()));
             }
             _ => {}
