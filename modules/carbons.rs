@@ -75,7 +75,9 @@ impl Module for Carbons {
             .message(Way::Outgoing, Stage::Copy, Self::sent)
             .message(Way::Incoming, Stage::Copy, Self::received)
             .presence(Way::Outgoing, Stage::Copy, Self::moved)
-            .session(SessionEvent::Unavailable, Self::left);
+            .presence(Way::Incoming, Stage::Copy, Self::removed)
+            .session(SessionEvent::Unavailable, Self::left)
+            .session_state(Self::save, Self::restore);
     }
 }
 
@@ -88,6 +90,23 @@ impl Carbons {
 
     async fn disable(self: Arc<Self>, call: Call) -> IqResult {
         self.set(&call, false)
+    }
+
+    fn save(self: &Arc<Self>, _: &Arc<Server>, session: &Arc<Session>) -> Option<Element> {
+        let enabled = session.get(self.enabled).filter(|enabled| *enabled);
+        let rooms = session.get(self.rooms).unwrap_or_default();
+        if enabled.is_none() && rooms.is_empty() {
+            return None;
+        }
+        let occupant = |occupant: &Jid| Element::new("occupant", "").attr("jid", occupant.as_str());
+        let state = Element::new("carbons", "").attr_opt("enabled", enabled.map(|_| "true"));
+        Some(state.children(rooms.values().map(occupant)))
+    }
+
+    fn restore(self: &Arc<Self>, _: &Arc<Server>, session: &Arc<Session>, state: &Element) {
+        session.set(self.enabled, state.get("enabled").is_some());
+        let rooms = state.elements().filter_map(|occupant| Jid::new(occupant.get("jid")?).ok());
+        session.set(self.rooms, rooms.map(|occupant| (occupant.bare(), occupant)).collect());
     }
 
     /// Whoever is not the account itself learns nothing of it, not even that it exists (security.md C8).
@@ -183,17 +202,31 @@ impl Carbons {
         let (Some(session), Some(to)) = (cx.session, &presence.head.to) else { return Flow::Next };
         match presence.head.kind {
             Kind::Presence(PresenceType::Available) if rules::names_occupant(to) => {
-                let joins = presence.has("x", ns::MUC);
-                session.update(self.rooms, |rooms| {
-                    if rooms.contains_key(to.bare_str()) || joins && rooms.len() < MOST_ROOMS {
-                        rooms.insert(to.bare(), to.clone());
-                    }
-                });
+                if presence.has("x", ns::MUC) || self.occupant(session, to.bare_str()).is_some() {
+                    session.update(self.rooms, |rooms| {
+                        if rooms.len() < MOST_ROOMS || rooms.contains_key(to.bare_str()) {
+                            rooms.insert(to.bare(), to.clone());
+                        }
+                    });
+                }
             }
-            Kind::Presence(PresenceType::Unavailable) => {
+            Kind::Presence(PresenceType::Unavailable) if self.occupant(session, to.bare_str()).is_some() => {
                 session.update(self.rooms, |rooms| rooms.remove(to.bare_str()));
             }
             _ => {}
+        }
+        Flow::Next
+    }
+
+    /// A room does not let a client in (XEP-0045 §7.2), or out goes the occupant that it is there (§7.14, §8.2).
+    fn removed(self: &Arc<Self>, cx: &Cx<'_>, presence: &mut Stanza) -> Flow {
+        let Stanza { head, .. } = presence;
+        if let (Some(from), Some(resource)) = (&head.from, head.to.as_ref().and_then(|to| to.resourcepart()))
+            && matches!(head.kind, Kind::Presence(PresenceType::Error | PresenceType::Unavailable))
+            && let Some(session) = cx.account.session(resource)
+            && self.occupant(&session, from.bare_str()).is_some_and(|occupant| occupant == *from)
+        {
+            session.update(self.rooms, |rooms| rooms.remove(from.bare_str()));
         }
         Flow::Next
     }
@@ -205,7 +238,7 @@ impl Carbons {
 
     /// The occupant that a session is in a room.
     fn occupant(&self, session: &Session, room: &str) -> Option<Jid> {
-        session.update(self.rooms, |rooms| rooms.get(room).cloned()).flatten()
+        session.with(self.rooms, |rooms| rooms.get(room).cloned()).flatten()
     }
 }
 

@@ -7,6 +7,7 @@ pub mod blocking;
 pub mod caps;
 pub mod carbons;
 pub mod disco;
+pub mod flexible_offline;
 pub mod last;
 pub mod offline;
 pub mod ping;
@@ -28,6 +29,7 @@ pub const ALL: &[Entry] = &[
     Entry::of::<stanza_id::StanzaId>(),
     Entry::of::<archive::Archive>(),
     Entry::of::<offline::Offline>(),
+    Entry::of::<flexible_offline::FlexibleOffline>(),
     Entry::of::<stream_management::StreamManagement>(),
     Entry::of::<roster::Roster>(),
     Entry::of::<caps::Caps>(),

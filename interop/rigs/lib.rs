@@ -4,6 +4,7 @@
 
 pub mod bench;
 pub mod client;
+pub mod comeback;
 pub mod kill;
 pub mod limits;
 pub mod postgres;

@@ -1,6 +1,7 @@
 //! The servers the rigs judge: each with a conf of its own in a temporary folder, on a loopback address of its own, started,
 //! killed, restarted and removed again. Or one that runs already.
 
+mod ejabberd;
 mod prosody;
 mod rookery;
 
@@ -28,6 +29,25 @@ pub enum Subject {
     Rookery,
     /// Prosody, as installed
     Prosody,
+    /// ejabberd, as installed
+    Ejabberd,
+}
+
+/// What a rig asks of its subject beyond the options of the command line.
+#[derive(Debug, Clone, Default)]
+pub struct Setup {
+    /// Rookery's binary, in place of the one that ROOKERY_BIN names.
+    pub program: Option<PathBuf>,
+    /// Variables of its environment.
+    pub env: Vec<(String, String)>,
+    /// Its data folder, in place of one beside its conf.
+    pub data: Option<PathBuf>,
+    /// For how many seconds a session may be resumed.
+    pub resume: Option<u64>,
+    /// More lines for the limits in Rookery's conf.
+    pub limits: String,
+    /// Sections for the end of Rookery's conf.
+    pub conf: String,
 }
 
 /// Where Rookery keeps its data.
@@ -69,7 +89,7 @@ pub struct Choice {
     /// Keep the temporary folder, with conf and logs, and say where it is
     #[arg(long)]
     pub keep: bool,
-    /// Rookery keeps archives, as it does by default
+    /// Accounts have archives (XEP-0313) and copies for other devices (XEP-0280)
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
     pub archive: bool,
     /// When Rookery's commits count as done
@@ -84,6 +104,7 @@ pub struct Choice {
 #[derive(Debug)]
 pub struct Server {
     options: Choice,
+    setup: Setup,
     dir: PathBuf,
     ip: IpAddr,
     ports: [u16; 3],
@@ -94,6 +115,11 @@ pub struct Server {
 impl Server {
     /// Writes its conf; starts nothing but a database.
     pub fn new(options: &Choice) -> std::io::Result<Self> {
+        Self::with(options, Setup::default())
+    }
+
+    /// The same, with wishes.
+    pub fn with(options: &Choice, setup: Setup) -> std::io::Result<Self> {
         let mut rng = Rng::new(Rng::seed());
         let mut octet = |low: u64, high: u64| (low + rng.below(high - low)) as u8;
         let ip = Ipv4Addr::new(127, octet(64, 255), octet(0, 255), octet(1, 255));
@@ -105,7 +131,8 @@ impl Server {
         }
         let dir = std::env::temp_dir().join(format!("rigs-{}-{:x}", std::process::id(), Rng::seed() & 0xffff));
         fs::create_dir_all(&dir)?;
-        let mut server = Self { options: options.clone(), dir, ip: ip.into(), ports, child: None, cluster: None };
+        let mut server =
+            Self { options: options.clone(), setup, dir, ip: ip.into(), ports, child: None, cluster: None };
         if options.address.is_some() {
             return Ok(server);
         }
@@ -117,6 +144,7 @@ impl Server {
                 rookery::write_conf(&server)?;
             }
             Subject::Prosody => prosody::write_conf(&server)?,
+            Subject::Ejabberd => ejabberd::write_conf(&server)?,
         }
         Ok(server)
     }
@@ -127,11 +155,13 @@ impl Server {
             return Ok(Duration::ZERO);
         }
         let mut command = match self.options.server {
-            Subject::Rookery => rookery::command(&self.dir),
+            Subject::Rookery => rookery::command(self),
             Subject::Prosody => prosody::command(&self.dir),
+            Subject::Ejabberd => ejabberd::command(self),
         };
         let log = File::options().create(true).append(true).open(self.dir.join("log"))?;
         command.current_dir(&self.dir).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        command.envs(self.setup.env.iter().map(|(name, value)| (name, value)));
         let start = Instant::now();
         let mut child = command.spawn().map_err(|error| std::io::Error::other(format!("{command:?}: {error}")))?;
         while !self.greets() {
@@ -163,7 +193,7 @@ impl Server {
     /// SIGTERM, and waits for the end.
     pub fn stop(&mut self) {
         if let Some(mut child) = self.child.take() {
-            let _ = Command::new("kill").arg(child.id().to_string()).status();
+            signal(child.id(), "TERM");
             let deadline = Instant::now() + Duration::from_secs(15);
             while Instant::now() < deadline {
                 if matches!(child.try_wait(), Ok(Some(_))) {
@@ -200,8 +230,9 @@ impl Server {
     /// Makes accounts with [`PASSWORD`]; the server runs.
     pub fn add_accounts(&self, users: &[String]) -> std::io::Result<()> {
         match (&self.options.address, &self.options.data, self.options.server) {
-            (None, _, Subject::Rookery) => rookery::add_accounts(&self.dir.join("data"), users),
-            (None, _, Subject::Prosody) => prosody::add_accounts(&self.dir, users),
+            (None, _, Subject::Rookery) => rookery::add_accounts(&self.data(), users),
+            (None, _, Subject::Prosody) => prosody::add_accounts(&self.data(), users),
+            (None, _, Subject::Ejabberd) => ejabberd::add_accounts(self.target(Transport::Plain).address, users),
             (Some(_), Some(data), _) => rookery::add_accounts(data, users),
             (Some(_), None, _) => Ok(()),
         }
@@ -215,12 +246,38 @@ impl Server {
         let version = match self.options.server {
             Subject::Rookery => rookery::version(),
             Subject::Prosody => prosody::version(),
+            Subject::Ejabberd => ejabberd::version(),
         };
         match (self.options.server, self.options.store) {
             (Subject::Rookery, Store::Postgres) => format!("{version} on PostgreSQL"),
             (Subject::Rookery, Store::Sqlite) => format!("{version} on SQLite"),
             _ => version,
         }
+    }
+
+    /// From the next start on it is this program.
+    pub fn run_from(&mut self, program: PathBuf) {
+        self.setup.program = Some(program);
+    }
+
+    /// Its data folder.
+    pub fn data(&self) -> PathBuf {
+        self.setup.data.clone().unwrap_or_else(|| self.dir.join("data"))
+    }
+
+    /// The folder of its conf and logs, which goes with it.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Which one it is.
+    pub fn subject(&self) -> Subject {
+        self.options.server
+    }
+
+    /// The PostgreSQL cluster that was made for it, if one was.
+    pub fn cluster(&mut self) -> Option<&mut Cluster> {
+        self.cluster.as_mut()
     }
 
     /// The last lines it logged.
@@ -256,6 +313,11 @@ impl Drop for Server {
             let _ = fs::remove_dir_all(&self.dir);
         }
     }
+}
+
+/// Sends a process a signal, by its name without SIG.
+pub fn signal(pid: u32, name: &str) {
+    let _ = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status();
 }
 
 /// Names of accounts: `prefix0`, `prefix1` ...

@@ -33,6 +33,7 @@ use rookery_core::turns::{Pace, Queue};
 use rookery_xmpp::element::Element;
 use rookery_xmpp::error::{Condition, ErrorKind, StanzaError};
 use rookery_xmpp::jid::{BareJid, Jid};
+use rookery_xmpp::limits::Limits;
 use rookery_xmpp::ns;
 use rookery_xmpp::stanza::{IqType, Stanza};
 use serde::Deserialize;
@@ -54,7 +55,8 @@ const BURST: u32 = 50;
 /// Keeps archives and answers for them.
 pub struct Archive {
     domain: BareJid,
-    default: Policy,
+    /// Those of users who have said nothing.
+    default: Arc<Preferences>,
     addresses: usize,
     keep: Keep,
     offer: Offer,
@@ -110,7 +112,7 @@ impl Module for Archive {
         }
         Ok(Self {
             domain: setup.domain.clone(),
-            default: config.default,
+            default: Arc::new(Preferences::new(config.default)),
             addresses: config.addresses.len(),
             keep: config.keep,
             offer: Offer { page: config.page.len(), most: config.page_most.len(), search: config.search },
@@ -183,7 +185,7 @@ impl Archive {
     // ---- preferences ----------------------------------------------------------------------------------------------
 
     fn preferences_of(&self, account: &Account) -> Arc<Preferences> {
-        account.get(self.preferences).unwrap_or_else(|| Arc::new(Preferences::new(self.default)))
+        account.get(self.preferences).unwrap_or_else(|| self.default.clone())
     }
 
     async fn preferences(self: Arc<Self>, call: Call) -> IqResult {
@@ -300,7 +302,8 @@ fn own(call: &Call) -> Result<(Arc<Account>, Arc<Session>), StanzaError> {
     account.zip(call.session.clone()).ok_or_else(|| StanzaError::new(Condition::ServiceUnavailable))
 }
 
+/// Reads stored preferences. What was accepted once is within bounds, whatever the conf says today.
 fn read(value: &[u8]) -> Option<Preferences> {
-    let prefs: Element = std::str::from_utf8(value).ok()?.parse().ok()?;
-    Preferences::read(&prefs).ok()
+    let limits = Limits { element_bytes: u32::MAX, elements: u32::MAX, ..Limits::s2s() };
+    Preferences::read(&Element::parse(value, limits).ok()?).ok()
 }

@@ -121,6 +121,7 @@ fn lighten(page: &mut ArchivePage, is_backward: bool, bytes: &mut usize) -> bool
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::pin::pin;
     use std::task::{Context, Poll, Waker};
     use std::time::UNIX_EPOCH;
@@ -177,13 +178,13 @@ mod tests {
             max,
             count: true,
         };
-        let mut asked = 0;
+        let asked = Cell::new(0);
         let reading = read(&query, |query| {
-            asked += 1;
+            asked.set(asked.get() + 1);
             std::future::ready(Ok::<_, ()>(stored(sizes, &query)))
         });
         match pin!(reading).poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(whole) => (whole.unwrap(), asked),
+            Poll::Ready(whole) => (whole.unwrap(), asked.get()),
             Poll::Pending => panic!("it waits"),
         }
     }

@@ -40,7 +40,7 @@ impl Preferences {
     /// Whether messages with this address are archived. What is said of a full JID goes before what is said of its bare
     /// one, and `never` before `always` (§2.3).
     pub(super) fn archives(&self, target: &Jid, is_in_roster: impl FnOnce() -> bool) -> bool {
-        for jid in [target, target.bare().as_ref()] {
+        for jid in [target.as_str(), target.bare_str()] {
             if self.never.contains(jid) {
                 return false;
             }

@@ -178,6 +178,8 @@ pub(super) fn form(search: bool) -> Element {
 mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
+    use proptest::prelude::*;
+
     use super::*;
 
     const OFFER: Offer = Offer { page: 50, most: 250, search: true };
@@ -327,6 +329,24 @@ mod tests {
         let range = set("<before>9</before><after>7</after>").unwrap().archive;
         assert_eq!((range.page, range.after_id), (Page::Before(9), Some(7)));
         assert!(query("", "<flip-page/>").unwrap().flip);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_said_is_read_or_refused(
+            field in 0..FIELDS.len(),
+            values in proptest::collection::vec("\\PC{0,30}|[0-9]{0,22}", 0..4),
+            place in "before|after|index|max|\\PC{1,5}",
+            text in "\\PC{0,30}|[0-9]{0,22}",
+        ) {
+            let field = Field::new(FieldType::TextSingle, FIELDS[field]).values(values);
+            let form = Form::new(FormType::Submit).field(field).to_element();
+            let set = Element::new("set", ns::RSM).child(Element::new(place, ns::RSM).text(text));
+            let query = Element::new("query", ns::MAM).child(form).child(set);
+            if let Ok(query) = Query::read(&query, OFFER) {
+                prop_assert!(query.archive.max <= OFFER.most && query.archive.ids.len() <= OFFER.most);
+            }
+        }
     }
 
     #[test]

@@ -25,7 +25,7 @@ use crate::store::TailEntry;
 use crate::tail::{Keep, Kept, Receipts, Writer};
 
 /// Entries of a tail that are read at once.
-const PAGE: usize = 100;
+pub(crate) const PAGE: usize = 100;
 
 /// What becomes of a message that no session can take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,7 +85,12 @@ impl Server {
             Ok(Passed::Done) => return,
             Err(error) => return self.bounce(&stanza, error, session).await,
         }
-        if let Err((stanza, error)) = self.hand_out(host, &account, &to, kind, stanza, (waiting, session)) {
+        if let Err((stanza, error)) = self.hand_out(host, &account, &to, kind, stanza, (waiting.clone(), session)) {
+            if error.kind == ErrorKind::Wait
+                && let Some(receipt) = &waiting
+            {
+                receipt.withdraw();
+            }
             self.bounce(&stanza, error, session).await;
         }
     }
@@ -132,7 +137,10 @@ impl Server {
         }
         if order.is_archived() {
             let stanza = Arc::new(stanza.clone());
-            tail.record(account, Keep { id, stanza, archived: true, digest, waiting: waiting.clone() });
+            let record = tail.record(account, Keep { id, stanza, archived: true, digest, waiting: waiting.clone() });
+            if let Some(receipt) = waiting {
+                receipt.stands_for(&record);
+            }
         }
         Ok(Passed::On)
     }
@@ -254,6 +262,7 @@ impl Server {
         let Some(host) = self.host(account.jid.domainpart()) else { return Some(parted) };
         let held: HashSet<u64> = account.sessions().iter().flat_map(|other| other.held_or_owed()).collect();
         let (targets, _) = targets(account, &Jid::from(account.jid.clone()), MessageType::Chat);
+        let readers = || targets.iter().filter(|target| !target.collects_mail());
         let mut unread = left.unread;
         for out in left.outgoing {
             if out.is_copy() && !session.is_reachable() {
@@ -285,12 +294,12 @@ impl Server {
             }
             // What lies in the tail before it comes before it.
             if let Some(after) = unread.take_if(|after| *after < kept.id) {
-                targets.iter().for_each(|target| target.read_on_from(after));
+                readers().for_each(|target| target.read_on_from(after));
             }
             hand_to(&targets, &Arc::new(delayed(&kept)), Some(&kept));
         }
         if let Some(after) = unread {
-            targets.iter().for_each(|target| target.read_on_from(after));
+            readers().for_each(|target| target.read_on_from(after));
         }
         Some(parted)
     }
@@ -452,7 +461,7 @@ impl Server {
         let account = match self.accounts.loaded(to.bare_str()) {
             Some(account) => account,
             // Nobody is there to see it, and nothing is kept.
-            None if plain => return,
+            None if plain && !self.may_be_there(to.bare_str()) => return,
             None => match self.account(&to.bare()).await {
                 Ok(Some(account)) => account,
                 // As for an account that has not approved the sender: nobody learns which names exist (RFC 6121 §4.3.2).
@@ -508,7 +517,7 @@ impl Server {
         let account = match self.accounts.loaded(to.bare_str()) {
             Some(account) => Some(account),
             // Without a session there is nobody behind a full JID.
-            None if !to.is_bare() => None,
+            None if !to.is_bare() && !self.may_be_there(to.bare_str()) => None,
             None => match self.account(&to.bare()).await {
                 Ok(account) => account,
                 Err(error) => return self.bounce(&stanza, error.into(), session).await,
@@ -587,7 +596,7 @@ pub(crate) fn may_be_kept(kind: MessageType, stanza: &Stanza) -> bool {
 }
 
 /// A kept message as it is sent later: with the time at which the server took it (XEP-0203).
-fn delayed(kept: &Kept) -> Stanza {
+pub(crate) fn delayed(kept: &Kept) -> Stanza {
     let mut stanza = Stanza::clone(&kept.stanza);
     let stamp = datetime::format(kept.stamp);
     stanza.append(Element::new("delay", ns::DELAY).attr("from", kept.account.jid.domainpart()).attr("stamp", stamp));

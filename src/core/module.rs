@@ -259,8 +259,17 @@ pub(crate) type FeatureFn = Box<dyn Fn(&Offer<'_>) -> Option<Element> + Send + S
 pub(crate) type ComponentFn = Box<dyn Fn(&Arc<Server>, Arrival) -> BoxFuture<()> + Send + Sync>;
 pub(crate) type LoadFn =
     Box<dyn Fn(Arc<Server>, Arc<Account>) -> BoxFuture<Result<(), crate::store::StoreError>> + Send + Sync>;
+/// Writes down what a module keeps in a session.
+pub type SaveHook<M> = fn(&Arc<M>, &Arc<Server>, &Arc<Session>) -> Option<Element>;
+/// Puts it into the session that has come back.
+pub type RestoreHook<M> = fn(&Arc<M>, &Arc<Server>, &Arc<Session>, &Element);
+
+pub(crate) type SaveFn = Box<dyn Fn(&Arc<Server>, &Arc<Session>) -> Option<Element> + Send + Sync>;
+pub(crate) type RestoreFn = Box<dyn Fn(&Arc<Server>, &Arc<Session>, &Element) + Send + Sync>;
 pub(crate) type TickFn = Box<dyn Fn(&Arc<Server>) + Send + Sync>;
 pub(crate) type IdentityFn = Box<dyn Fn() -> Vec<Element> + Send + Sync>;
+/// Answers a disco request about a node.
+pub type NodeFn = Box<dyn Fn(Call) -> BoxFuture<IqResult> + Send + Sync>;
 pub(crate) type PreAuthFn = Box<dyn Fn(PreAuthCall) -> BoxFuture<IqResult> + Send + Sync>;
 
 /// What a stream is like when features are offered.
@@ -338,6 +347,22 @@ impl<M: Module> Hooks<'_, M> {
     pub fn disco_extra(&mut self, f: fn(&M) -> Vec<Element>) -> &mut Self {
         let module = self.module.clone();
         self.table.extras.push(Box::new(move || f(&module)));
+        self
+    }
+
+    /// Answers disco requests to an account about a node of its: disco#info with `info`, disco#items with `items`. Only
+    /// those who may know of the account ask; what else they may know is to be judged.
+    pub fn account_node<F, G, Fut, Gut>(&mut self, node: &'static str, info: F, items: G) -> &mut Self
+    where
+        F: Fn(Arc<M>, Call) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = IqResult> + Send + 'static,
+        G: Fn(Arc<M>, Call) -> Gut + Send + Sync + 'static,
+        Gut: Future<Output = IqResult> + Send + 'static,
+    {
+        let (module, same) = (self.module.clone(), self.module.clone());
+        let info: NodeFn = Box::new(move |call| Box::pin(info(module.clone(), call)));
+        let items: NodeFn = Box::new(move |call| Box::pin(items(same.clone(), call)));
+        self.table.account_nodes.push((node, info, items));
         self
     }
 
@@ -438,6 +463,19 @@ impl<M: Module> Hooks<'_, M> {
         self
     }
 
+    /// Takes what the module keeps in a session over a restart of the server: `save` says it as an element, or that there is
+    /// nothing, `restore` puts it into the session that has come back. Nobody sees the session meanwhile; neither may wait.
+    /// What is in no such element, and not the server's own, is gone.
+    pub fn session_state(&mut self, save: SaveHook<M>, restore: RestoreHook<M>) -> &mut Self {
+        let (saving, restoring) = (self.module.clone(), self.module.clone());
+        self.table.session_states.push((
+            M::NAME,
+            Box::new(move |server, session| save(&saving, server, session)),
+            Box::new(move |server, session, state| restore(&restoring, server, session, state)),
+        ));
+        self
+    }
+
     /// Reads what the module keeps of an account, when the account is loaded and before anything else sees it.
     pub fn load<F, Fut>(&mut self, f: F) -> &mut Self
     where
@@ -505,6 +543,7 @@ pub struct Table {
     /// The modules that are on, with their XEPs.
     pub modules: Vec<(&'static str, &'static [Xep])>,
     extras: Vec<IdentityFn>,
+    account_nodes: Vec<(&'static str, NodeFn, NodeFn)>,
     pub(crate) iq: Vec<IqDoor>,
     pub(crate) pre_auth: Vec<(&'static str, PreAuthFn)>,
     interceptors: Vec<Vec<InterceptFn>>,
@@ -512,6 +551,7 @@ pub struct Table {
     pub(crate) stream_features: Vec<(When, FeatureFn)>,
     pub(crate) nonzas: Vec<(&'static str, &'static str, NonzaFn)>,
     pub(crate) sessions: Vec<(SessionEvent, SessionFn)>,
+    pub(crate) session_states: Vec<(&'static str, SaveFn, RestoreFn)>,
     pub(crate) loads: Vec<LoadFn>,
     pub(crate) ticks: Vec<(Duration, TickFn)>,
 }
@@ -523,6 +563,7 @@ impl Default for Table {
             account_features: Vec::new(),
             modules: Vec::new(),
             extras: Vec::new(),
+            account_nodes: Vec::new(),
             iq: Vec::new(),
             pre_auth: Vec::new(),
             interceptors: std::iter::repeat_with(Vec::new).take(FAMILIES * WAYS * STAGES).collect(),
@@ -530,6 +571,7 @@ impl Default for Table {
             stream_features: Vec::new(),
             nonzas: Vec::new(),
             sessions: Vec::new(),
+            session_states: Vec::new(),
             loads: Vec::new(),
             ticks: Vec::new(),
         }
@@ -556,6 +598,11 @@ impl Table {
             .iter()
             .find(|door| door.name == name && door.ns == ns && door.at == at && door.kind == kind)
             .map(|door| &door.call)
+    }
+
+    /// Who answers disco#info, and who disco#items, about a node of an account.
+    pub fn account_node(&self, node: &str) -> Option<(&NodeFn, &NodeFn)> {
+        self.account_nodes.iter().find(|(name, ..)| *name == node).map(|(_, info, items)| (info, items))
     }
 
     /// Whether some module answers requests in this namespace.

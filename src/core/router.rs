@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use rookery_xmpp::error::{Condition, StanzaError, StreamCondition, StreamError};
 use rookery_xmpp::ns;
@@ -105,6 +106,11 @@ impl Server {
             self.bounce(&stanza, error, Some(session)).await;
         }
         Ok(())
+    }
+
+    /// How long a client that has sent a message should not be read: messages come faster than they can be stored.
+    pub fn pressure(&self) -> Option<Duration> {
+        self.writer.pressure()
     }
 
     /// Sends a stanza on its way that a module, a component or another server made. Its `from` is trusted.

@@ -9,6 +9,7 @@
 mod acks;
 mod copies;
 mod outbox;
+mod rest;
 mod tail;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -18,16 +19,18 @@ use std::sync::atomic::{AtomicBool, AtomicI16, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rookery_xmpp::error::StreamError;
+use rookery_xmpp::error::{StreamCondition, StreamError};
 use rookery_xmpp::jid::FullJid;
 use rookery_xmpp::stanza::Stanza;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use self::acks::Acks;
 pub use self::acks::{Past, Receipt};
 use self::copies::Copied;
 use self::outbox::Out;
 pub use self::outbox::{Drained, Outgoing, Pushed};
+pub(crate) use self::rest::Rest;
 use crate::account::Account;
 use crate::request::Request;
 use crate::slots::{Slot, Slots};
@@ -86,6 +89,8 @@ struct State {
     presence: Option<Arc<Stanza>>,
     interested: bool,
     closing: Option<StreamError>,
+    /// The server ends: what it is sent from here on, its client gets from the next one, if it can be resumed.
+    suspended: bool,
     /// What the server has asked the client and got no answer to.
     requests: Vec<Request>,
     slots: Slots,
@@ -103,6 +108,7 @@ pub struct Session {
     connection: AtomicU64,
     limits: SessionLimits,
     reading: AtomicBool,
+    collects_mail: AtomicBool,
     wake: Notify,
     settled: Notify,
     roomy: Notify,
@@ -129,6 +135,7 @@ impl Session {
             connection: AtomicU64::new(1),
             limits,
             reading: AtomicBool::new(false),
+            collects_mail: AtomicBool::new(false),
             wake: Notify::new(),
             settled: Notify::new(),
             roomy: Notify::new(),
@@ -148,6 +155,7 @@ impl Session {
                 presence: None,
                 interested: false,
                 closing: None,
+                suspended: false,
                 requests: Vec::new(),
                 slots: Slots::default(),
             }),
@@ -181,16 +189,27 @@ impl Session {
     pub fn set_presence(&self, presence: Option<(Arc<Stanza>, i8)>) -> bool {
         let priority = presence.as_ref().map_or(UNAVAILABLE, |(_, priority)| i16::from(*priority));
         let tail = self.account.tail.lock();
+        let is_collected = self.account.sessions().iter().any(|session| session.collects_mail());
         let mut state = self.state.lock();
         if state.phase == Phase::Closed && presence.is_some() {
             return false;
         }
-        if priority >= 0 && self.priority.load(Ordering::Acquire) < 0 && tail.size.messages > 0 {
+        if priority >= 0 && self.priority.load(Ordering::Acquire) < 0 && tail.size.messages > 0 && !is_collected {
             state.read_on_from(0);
         }
         state.presence = presence.map(|(stanza, _)| stanza);
         self.priority.store(priority, Ordering::Release);
         true
+    }
+
+    /// Its client collects what waits for the account (see `mailbox.rs`): as long as the session lives, no session is sent
+    /// that because it has become available.
+    pub fn collect_mail(&self) {
+        self.collects_mail.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn collects_mail(&self) -> bool {
+        self.collects_mail.load(Ordering::Acquire)
     }
 
     /// It has asked for the roster and gets roster pushes (RFC 6121 §2.2).
@@ -206,6 +225,11 @@ impl Session {
     /// A copy of what a module keeps in the session.
     pub fn get<T: std::any::Any + Send + Clone>(&self, slot: Slot<T>) -> Option<T> {
         self.state.lock().slots.get(slot).cloned()
+    }
+
+    /// Reads what a module keeps in the session. The session is locked meanwhile.
+    pub fn with<T: std::any::Any + Send, R>(&self, slot: Slot<T>, f: impl FnOnce(&T) -> R) -> Option<R> {
+        self.state.lock().slots.get(slot).map(f)
     }
 
     /// Puts what a module keeps into the session.
@@ -230,6 +254,17 @@ impl Session {
     /// Asks the connection to write what waits and then close the stream with this error.
     pub fn close(&self, error: StreamError) {
         self.state.lock().closing.get_or_insert(error);
+        self.wake.notify_one();
+    }
+
+    /// The same because the server ends, and will be back: a session that can be resumed does not end by that.
+    pub fn suspend(&self) {
+        let mut state = self.state.lock();
+        state.suspended = true;
+        if state.phase == Phase::Attached {
+            state.closing.get_or_insert_with(|| StreamCondition::SystemShutdown.into());
+        }
+        drop(state);
         self.wake.notify_one();
     }
 
@@ -284,14 +319,23 @@ impl Session {
         if self.connection.load(Ordering::Acquire) != connection || state.phase == Phase::Closed {
             return Detached::Past;
         }
-        let has_gap = state.has_gap;
-        match state.acks.as_ref().and_then(|acks| acks.resumable.filter(|_| acks.counting && !has_gap)) {
-            Some(resumable) => {
-                state.phase = Phase::Detached;
-                Detached::Waits(resumable)
+        state.detach().map_or(Detached::Ends, Detached::Waits)
+    }
+
+    /// Nobody waits for the session's connection any more. `false` when the session cannot go on without one.
+    pub(crate) fn cut(&self) -> bool {
+        let mut state = self.state.lock();
+        let lives_on = match state.phase {
+            Phase::Attached => {
+                self.connection.fetch_add(1, Ordering::AcqRel);
+                state.detach().is_some()
             }
-            None => Detached::Ends,
-        }
+            Phase::Detached => state.resumable().is_some(),
+            Phase::Closed => true,
+        };
+        drop(state);
+        self.wake.notify_one();
+        lives_on
     }
 
     /// Ends the session: nothing is taken any more. To be called with the account's tail locked, so that no message is
@@ -334,6 +378,24 @@ impl Session {
 
     pub(crate) fn wake(&self) {
         self.wake.notify_one();
+    }
+}
+
+impl State {
+    /// It lives on without a connection for this long; `None` when it cannot be resumed.
+    fn detach(&mut self) -> Option<Duration> {
+        let time = self.resumable()?;
+        self.phase = Phase::Detached;
+        if let Some(acks) = &mut self.acks {
+            acks.until = Some(Instant::now() + time);
+        }
+        Some(time)
+    }
+
+    /// For how long it may wait for its client.
+    fn resumable(&self) -> Option<Duration> {
+        let acks = self.acks.as_ref().filter(|acks| acks.counting && !self.has_gap)?;
+        acks.resumable
     }
 }
 

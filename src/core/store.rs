@@ -4,6 +4,7 @@
 //! Callers hand over typed addresses and opaque bytes; nothing here knows SQL.
 
 mod archive;
+mod sessions;
 mod tail;
 
 use std::time::SystemTime;
@@ -16,6 +17,7 @@ use rookery_xmpp::sasl::Credentials;
 pub use self::archive::{
     ArchiveEnds, ArchivePage, ArchivePlace, ArchiveQuery, ArchiveStore, ArchivedMessage, Conversation, Page,
 };
+pub use self::sessions::{SavedSession, SessionStore};
 pub use self::tail::{Archived, Record, Seen, TailChange, TailEntry, TailSize, TailStore};
 use crate::roster::RosterItem;
 
@@ -67,9 +69,9 @@ pub trait AccountStore: Send + Sync {
     async fn account_exists(&self, user: &BareJid) -> StoreResult<bool>;
     /// Makes an account; `false` when it is there already (nothing is changed then).
     async fn create_account(&self, user: &BareJid, credentials: &Credentials) -> StoreResult<bool>;
-    /// Replaces the keys; `false` when there is no such account.
+    /// Replaces the keys, and has the account's saved sessions expire; `false` when there is no such account.
     async fn set_credentials(&self, user: &BareJid, credentials: &Credentials) -> StoreResult<bool>;
-    /// Removes an account and all that it owns (roster, requests, tail, values); `false` when there was none. Its archive
+    /// Removes an account and all that it owns (roster, requests, tail, saved sessions, values); `false` when there was none. Its archive
     /// cannot be reached from then on, and goes bit by bit by [`Self::purge_deleted`].
     async fn delete_account(&self, user: &BareJid) -> StoreResult<bool>;
     /// Removes up to `limit` messages of accounts that have been deleted. `true` when more are left.
@@ -130,7 +132,7 @@ pub trait KeyValueStore: Send + Sync {
 
 /// The whole database.
 #[async_trait]
-pub trait Store: AccountStore + RosterStore + TailStore + ArchiveStore + KeyValueStore {
+pub trait Store: AccountStore + RosterStore + TailStore + ArchiveStore + SessionStore + KeyValueStore {
     /// Ends open work and closes the connections.
     async fn close(&self);
 }

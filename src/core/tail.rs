@@ -47,6 +47,19 @@ pub(crate) enum Phase {
     Settled,
 }
 
+/// What has become of a message so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It is not on disk.
+    Unwritten,
+    /// It is on disk, and nobody has confirmed it.
+    Waits,
+    /// Somebody has confirmed it.
+    Settled,
+    /// It was refused.
+    Void,
+}
+
 pub(crate) struct Fate {
     pub(crate) phase: Phase,
     pub(crate) receipts: Receipts,
@@ -109,6 +122,32 @@ impl Kept {
         Some(std::mem::take(&mut fate.receipts))
     }
 
+    /// What its sender's account has recorded of a message that was refused since it could not be stored: as if it had
+    /// never been sent. No tail is locked by the caller.
+    pub(crate) fn withdraw(self: &Arc<Self>) {
+        let mut tail = self.account.tail.lock();
+        let mut fate = self.fate.lock();
+        fate.void = true;
+        match fate.phase {
+            Phase::Confirmed if !fate.tried => {
+                fate.phase = Phase::Settled;
+                tail.forget(self);
+            }
+            Phase::Confirmed | Phase::Settled => {
+                fate.phase = Phase::Settled;
+                tail.live.insert(self.id, self.clone());
+                self.account.writer.remove(self.clone());
+            }
+            // Its commit is not over; the writer sees that it is void.
+            _ => {}
+        }
+        tail.seen.forget(self.id);
+        let receipts = std::mem::take(&mut fate.receipts);
+        drop(fate);
+        drop(tail);
+        drop(receipts);
+    }
+
     /// It waits for no resource any more.
     fn settle(self: &Arc<Self>, fate: &mut Fate, tail: &mut Tail) {
         fate.phase = match fate.phase {
@@ -136,6 +175,38 @@ impl Kept {
             Phase::Written | Phase::Settled => {}
             Phase::Overtaken if self.archive.is_none() => {}
             _ => fate.receipts.push(receipt.clone()),
+        }
+    }
+
+    /// A message of an earlier run of the server that waits no more, for a session that is still to get it, or to
+    /// acknowledge it.
+    pub(crate) fn past(account: &Arc<Account>, entry: TailEntry, stanza: Arc<Stanza>, is_void: bool) -> Arc<Self> {
+        Arc::new(Self {
+            id: entry.id,
+            account: account.clone(),
+            stanza,
+            resource: entry.resource.map(String::into_boxed_str),
+            stamp: entry.stamp,
+            archive: None,
+            digest: None,
+            fate: Mutex::new(Fate {
+                phase: Phase::Settled,
+                receipts: Receipts::new(),
+                queued: Instant::now(),
+                tried: false,
+                void: is_void,
+            }),
+        })
+    }
+
+    /// Where it stands, for a session that is written down.
+    pub(crate) fn standing(&self) -> Standing {
+        let fate = self.fate.lock();
+        match fate.phase {
+            _ if fate.void => Standing::Void,
+            Phase::Queued | Phase::Writing => Standing::Unwritten,
+            Phase::Written => Standing::Waits,
+            Phase::Overtaken | Phase::Confirmed | Phase::Recording | Phase::Settled => Standing::Settled,
         }
     }
 
@@ -264,8 +335,8 @@ impl Tail {
     }
 
     /// Takes a message that the account's user sends, for the archive.
-    pub(crate) fn record(&mut self, account: &Arc<Account>, keep: Keep) {
-        self.enlist(keep.by(account, Side::Sender, None));
+    pub(crate) fn record(&mut self, account: &Arc<Account>, keep: Keep) -> Arc<Kept> {
+        self.enlist(keep.by(account, Side::Sender, None))
     }
 
     /// Whether the account has this message already; then whoever sent it again waits until the first one is safe.

@@ -24,10 +24,16 @@ const WINDOW: Duration = Duration::from_millis(3);
 const LAZY_WINDOW: Duration = Duration::from_millis(50);
 /// A message that the database has not taken for so long is refused, if nobody else has it, and new ones are.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// A commit that takes longer is not just slow.
+const STALLED: Duration = Duration::from_secs(1);
 /// Changes in one transaction.
 const BATCH: usize = 2000;
 /// So many bytes of stanzas wait for the database at most; beyond them new messages are refused.
 const BACKLOG: u64 = 64 * 1024 * 1024;
+/// With more bytes waiting than this, senders are slowed down.
+const PRESSURE: u64 = 1024 * 1024;
+/// A sender is made to wait so long at most before it is read again: its pings come that late.
+const SLOWEST: Duration = Duration::from_millis(100);
 
 #[derive(Default)]
 struct Queue {
@@ -48,6 +54,8 @@ pub struct Writer {
     stalled: Mutex<Option<Instant>>,
     /// Bytes of stanzas that are queued or being written.
     backlog: AtomicU64,
+    /// How many bytes of stanzas a second the database has taken lately.
+    pace: AtomicU64,
     /// How many of those that were ever appended are dealt with.
     done: watch::Sender<u64>,
     server: OnceLock<Weak<Server>>,
@@ -63,6 +71,7 @@ impl Writer {
             closing: AtomicBool::new(false),
             stalled: Mutex::new(None),
             backlog: AtomicU64::new(0),
+            pace: AtomicU64::new(0),
             done: watch::Sender::new(0),
             server: OnceLock::new(),
         })
@@ -85,6 +94,17 @@ impl Writer {
             || self.stalled.lock().is_some_and(|since| since.elapsed() >= PATIENCE)
     }
 
+    /// How long a client that has sent a message should not be read, since messages come faster than the database takes
+    /// them. A database that takes none at all is nothing to wait for.
+    pub(crate) fn pressure(&self) -> Option<Duration> {
+        let excess = self.backlog.load(Ordering::Relaxed).checked_sub(PRESSURE)?;
+        let pace = self.pace.load(Ordering::Relaxed);
+        if pace == 0 || self.is_failing() || self.stalled.lock().is_some_and(|since| since.elapsed() >= STALLED) {
+            return None;
+        }
+        Some(Duration::from_secs_f64(excess as f64 / pace as f64).min(SLOWEST))
+    }
+
     /// What a sender is told whose message cannot be stored.
     pub(crate) fn refusal() -> StanzaError {
         let text = "The server cannot store messages at the moment; please try again later.";
@@ -97,6 +117,16 @@ impl Writer {
         let appended = self.queue.lock().appended;
         let mut done = self.done.subscribe();
         let reached = done.wait_for(|done| *done >= appended);
+        match tokio::time::timeout(PATIENCE, reached).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Self::refusal()),
+        }
+    }
+
+    /// Waits until `is_done`, which is asked whenever a batch is on disk. The error says that the database takes nothing.
+    pub(crate) async fn wait_until(&self, mut is_done: impl FnMut() -> bool) -> Result<(), StanzaError> {
+        let mut done = self.done.subscribe();
+        let reached = done.wait_for(|_| is_done());
         match tokio::time::timeout(PATIENCE, reached).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(Self::refusal()),
@@ -202,8 +232,10 @@ impl Writer {
             return Ok(());
         }
         self.stalled.lock().get_or_insert_with(Instant::now);
+        let begin = Instant::now();
         match self.store.commit(&batch.changes).await {
             Ok(()) => {
+                self.keep_pace(&batch, begin.elapsed());
                 self.failing.store(false, Ordering::Release);
                 *self.stalled.lock() = None;
                 self.dealt_with(&batch, true);
@@ -217,6 +249,18 @@ impl Writer {
                 Err(())
             }
         }
+    }
+
+    /// The pace of the last batches; a small one says little.
+    fn keep_pace(&self, batch: &Batch, took: Duration) {
+        if batch.writing.len() < BATCH / 8 {
+            return;
+        }
+        let bytes: u64 = batch.writing.iter().map(|kept| kept.size()).sum();
+        let now = (bytes as f64 / took.as_secs_f64().max(1e-6)) as u64;
+        let before = self.pace.load(Ordering::Relaxed);
+        let pace = if before == 0 { now } else { before / 4 * 3 + now / 4 };
+        self.pace.store(pace.max(1), Ordering::Relaxed);
     }
 
     fn dealt_with(&self, batch: &Batch, written: bool) {
@@ -242,6 +286,10 @@ impl Writer {
                     fate.phase = Phase::Settled;
                     self.remove(kept.clone());
                 }
+                Phase::Recording if fate.void => {
+                    fate.phase = Phase::Settled;
+                    self.remove(kept.clone());
+                }
                 Phase::Recording => {
                     fate.phase = Phase::Settled;
                     tail.forget(&kept);
@@ -253,6 +301,7 @@ impl Writer {
             drop(tail);
             drop(receipts);
         }
+        self.done.send_modify(|_| ());
     }
 
     fn not_written(&self, appends: Vec<Arc<Kept>>, removals: Vec<Arc<Kept>>, error: &StoreError) {
@@ -265,7 +314,7 @@ impl Writer {
             fate.tried = true;
             match fate.phase {
                 Phase::Overtaken if kept.is_archived() && !fate.void => fate.phase = Phase::Confirmed,
-                Phase::Overtaken => {
+                Phase::Overtaken | Phase::Recording if fate.void || fate.phase == Phase::Overtaken => {
                     // The failed transaction may have come through all the same: it has to leave the tail.
                     fate.phase = Phase::Settled;
                     let receipts = std::mem::take(&mut fate.receipts);
@@ -310,6 +359,7 @@ impl Writer {
             let error = StanzaError::from(error.clone());
             tokio::spawn(async move {
                 for (kept, receipts) in late {
+                    receipts.iter().for_each(|receipt| receipt.withdraw());
                     let session = receipts.last().map(|receipt| Receipt::session(receipt));
                     server.bounce(&kept.stanza, error.clone(), session).await;
                     drop(receipts);

@@ -18,6 +18,7 @@ mod migrations;
 mod open;
 mod postgres;
 mod rows;
+mod sessions;
 mod span;
 mod sqlite;
 mod words;

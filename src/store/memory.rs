@@ -12,10 +12,10 @@ use parking_lot::Mutex;
 use rookery_core::roster::RosterItem;
 use rookery_core::store::{
     AccountInfo, AccountStore, ArchiveEnds, ArchivePage, ArchiveQuery, ArchiveStore, Conversation, KeyValueStore,
-    RosterChange, RosterStore, Seen, Store, StoreError, StoreResult, StoredRoster, TailChange, TailEntry, TailSize,
-    TailStore,
+    RosterChange, RosterStore, SavedSession, Seen, SessionStore, Store, StoreError, StoreResult, StoredRoster,
+    TailChange, TailEntry, TailSize, TailStore,
 };
-use rookery_xmpp::jid::BareJid;
+use rookery_xmpp::jid::{BareJid, FullJid};
 use rookery_xmpp::sasl::Credentials;
 use tokio::sync::watch;
 
@@ -53,6 +53,7 @@ struct Account {
     removed: BTreeMap<BareJid, u64>,
     requests: BTreeMap<BareJid, Vec<u8>>,
     messages: Messages,
+    sessions: BTreeMap<FullJid, SavedSession>,
 }
 
 /// What a call does to the data.
@@ -208,6 +209,7 @@ impl AccountStore for MemoryStore {
                 removed: BTreeMap::new(),
                 requests: BTreeMap::new(),
                 messages: Messages::default(),
+                sessions: BTreeMap::new(),
             };
             state.accounts.insert(user.clone(), account);
             Ok(true)
@@ -222,6 +224,7 @@ impl AccountStore for MemoryStore {
                 .get_mut(user)
                 .map(|account| {
                     account.credentials = credentials.clone();
+                    account.sessions.values_mut().for_each(|session| session.expires = SystemTime::UNIX_EPOCH);
                 })
                 .is_some())
         })
@@ -437,6 +440,37 @@ impl ArchiveStore for MemoryStore {
                 }
             }
             Ok(waiting.len() > limit)
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl SessionStore for MemoryStore {
+    async fn save_sessions(&self, sessions: &[SavedSession]) -> StoreResult<()> {
+        self.call(Access::Write, |state| {
+            for session in sessions {
+                if let Some(account) = state.accounts.get_mut(session.jid.bare_str()) {
+                    account.sessions.insert(session.jid.clone(), session.clone());
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn take_sessions(&self, users: &[BareJid]) -> StoreResult<Vec<SavedSession>> {
+        self.call(Access::Write, |state| {
+            let take = |user| Some(std::mem::take(&mut state.accounts.get_mut(user)?.sessions));
+            Ok(users.iter().filter_map(take).flat_map(BTreeMap::into_values).collect())
+        })
+        .await
+    }
+
+    async fn saved_accounts(&self) -> StoreResult<Vec<BareJid>> {
+        self.call(Access::Read, |state| {
+            let accounts = state.accounts.iter().filter(|(_, account)| !account.sessions.is_empty());
+            Ok(accounts.map(|(jid, _)| jid.clone()).collect())
         })
         .await
     }

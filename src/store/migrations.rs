@@ -8,6 +8,7 @@ pub(crate) fn sqlite() -> Migrator {
     Migrator::with_migrations(vec![
         step(1, "start", include_str!("../../schemas/sqlite/0001_start.sql")),
         step(2, "archive", include_str!("../../schemas/sqlite/0002_archive.sql")),
+        step(3, "sessions", include_str!("../../schemas/sqlite/0003_sessions.sql")),
     ])
 }
 
@@ -16,6 +17,7 @@ pub(crate) fn postgres() -> Migrator {
     Migrator::with_migrations(vec![
         step(1, "start", include_str!("../../schemas/postgres/0001_start.sql")),
         step(2, "archive", include_str!("../../schemas/postgres/0002_archive.sql")),
+        step(3, "sessions", include_str!("../../schemas/postgres/0003_sessions.sql")),
     ])
 }
 

@@ -40,7 +40,12 @@ mod archive {
     );
 }
 
+mod sessions {
+    crate::sessions::statements!(sqlx::PgConnection, "BEGIN");
+}
+
 crate::rows::store!(PostgresStore);
+crate::sessions::store!(PostgresStore);
 
 /// How long to wait before a call is tried again.
 const PAUSE: Duration = Duration::from_millis(100);

@@ -79,6 +79,12 @@ macro_rules! rows {
         }
 
         pub(crate) async fn set_credentials(on: &mut $connection, user: &BareJid, keys: &Credentials) -> Outcome<bool> {
+            let mut tx = on.begin_with($begin).await?;
+            // Whoever comes by the old password is not to find a session that began with it.
+            query("UPDATE sessions SET expires = 0 WHERE account = (SELECT number FROM accounts WHERE jid = $1)")
+                .bind(user.as_str())
+                .execute(&mut *tx)
+                .await?;
             let done = query(
                 "UPDATE accounts SET sha256_salt = $2, sha256_iterations = $3, \
                  sha256_stored_key = $4, sha256_server_key = $5, sha1_salt = $6, \
@@ -93,15 +99,16 @@ macro_rules! rows {
             .bind(i64::from(keys.sha1.iterations))
             .bind(keys.sha1.stored_key.expose())
             .bind(keys.sha1.server_key.expose())
-            .execute(on)
+            .execute(&mut *tx)
             .await?;
+            tx.commit().await?;
             Ok(done.rows_affected() == 1)
         }
 
         pub(crate) async fn delete_account(on: &mut $connection, user: &BareJid) -> Outcome<bool> {
             let mut tx = on.begin_with($begin).await?;
             query("DELETE FROM key_values WHERE owner = $1").bind(user.as_str()).execute(&mut *tx).await?;
-            // Roster and requests go with the account (ON DELETE CASCADE). Messages stay under a number that nobody has.
+            // Roster, requests and saved sessions go with the account (ON DELETE CASCADE). Messages stay under a number that nobody has.
             let number: Option<i64> = query_scalar("DELETE FROM accounts WHERE jid = $1 RETURNING number")
                 .bind(user.as_str())
                 .fetch_optional(&mut *tx)

@@ -50,7 +50,12 @@ mod archive {
     );
 }
 
+mod sessions {
+    crate::sessions::statements!(sqlx::SqliteConnection, "BEGIN IMMEDIATE");
+}
+
 crate::rows::store!(SqliteStore);
+crate::sessions::store!(SqliteStore);
 
 /// How long to wait before the log is tried again.
 const PAUSE: Duration = Duration::from_millis(10);

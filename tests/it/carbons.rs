@@ -96,7 +96,7 @@ async fn both_sides_of_a_conversation_reach_all_that_have_asked() {
 
 #[tokio::test(start_paused = true)]
 async fn the_copy_is_the_message_to_the_byte_with_the_id_that_the_account_has_for_it() {
-    let world = World::new(&[ROMEO, JULIET]).await;
+    let world = World::without_archive(&[ROMEO, JULIET]).await;
     let (orchard, garden) = (world.login(ROMEO, "orchard").await, world.carbons(ROMEO, "garden").await);
     orchard.read();
     let juliet = world.login(JULIET, "balcony").await;
@@ -439,6 +439,38 @@ async fn copies_on_their_way_keep_the_message_from_no_other_resource() {
     assert_eq!(cellar.bodies(), NOTHING);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_session_that_outlives_the_server_gets_copies_still_and_knows_what_it_has() {
+    let world = World::new(&[ROMEO, JULIET]).await;
+    let juliet = world.login(JULIET, "balcony").await;
+    let garden = world.bind(ROMEO, "garden").await;
+    garden.send("<enable xmlns='urn:xmpp:sm:3' resume='true'/>").await;
+    garden.enable().await;
+    garden.send("<presence to='room@rooms.example/ro'><x xmlns='http://jabber.org/protocol/muc'/></presence>").await;
+    juliet.send(&chat(ROMEO, "one")).await;
+    assert_eq!(bodies(&garden.read()), ["one"]);
+    garden.send("<a xmlns='urn:xmpp:sm:3' h='3'/>").await;
+    juliet.send(&chat(ROMEO, "two")).await;
+    assert_eq!(left(&world, ROMEO).await, 2);
+    garden.cut().await;
+    world.server.finish().await;
+    let world = world.again().await;
+    let juliet = world.login(JULIET, "balcony").await;
+    let orchard = world.bind(ROMEO, "orchard").await;
+    let garden = Client::over(&world, orchard.session.account.session("garden").unwrap());
+    orchard.send(&chat("juliet@localhost/balcony", "three")).await;
+    orchard.send(&chat("room@rooms.example/ju", "psst")).await;
+    juliet.send(&chat("romeo@localhost/orchard", "four")).await;
+    assert_eq!(garden.got(), ["received two", "sent three", "sent psst", "received error", "received four"]);
+    garden.send("<presence/>").await;
+    world.settle().await;
+    assert_eq!(garden.bodies(), NOTHING);
+    orchard.enable().await;
+    orchard.read();
+    garden.send(&chat("room@rooms.example/ju", "psst")).await;
+    assert_eq!(orchard.got(), ["received error"], "it is not in the room");
+}
+
 // ---- errors -----------------------------------------------------------------------------------------------------------
 
 #[tokio::test(start_paused = true)]
@@ -533,6 +565,19 @@ async fn private_messages_of_rooms_go_to_those_who_share_the_nickname() {
     got();
     orchard.send(&private("chat", "")).await;
     assert_eq!(got()[1..], [everybody, everybody, everybody]);
+    // A room that does not let a client in is no room of the client's, and one that throws it out is no more.
+    for kind in ["error", "unavailable"] {
+        garden.send(&JOIN.replace("TO", "ro")).await;
+        square.send(&JOIN.replace("TO", "ro")).await;
+        for (from, to) in [("ga", "garden"), ("ro", "orchard"), ("ro", "square")] {
+            world.route(&format!("<presence type='{kind}' from='room@rooms.example/{from}' to='{ROMEO}/{to}'/>")).await;
+        }
+        got();
+        garden.send(&private("chat", "")).await;
+        assert_eq!(got(), ["received error", "error", everybody, "received error"]);
+        square.send(&private("chat", "")).await;
+        assert_eq!(got(), [everybody, everybody, everybody, "error"], "it is in no room that is known");
+    }
     // What the room sends is not copied, marked or not; its invitations are.
     let room = |from: &str, to: &str, inside: &str| {
         format!("<message type='chat' from='room@rooms.example{from}' to='{ROMEO}{to}'>{inside}</message>")

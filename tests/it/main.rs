@@ -3,6 +3,8 @@
 // A test that panics has failed, which is what it is for.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+mod archive;
+mod archive_keeping;
 mod blocking;
 mod canary;
 mod caps;
@@ -13,6 +15,7 @@ mod contacts;
 mod delivery;
 mod disco;
 mod documents;
+mod flexible_offline;
 mod floods;
 mod layout;
 mod outside;
@@ -21,6 +24,7 @@ mod questions;
 mod races;
 mod register;
 mod resend;
+mod restart;
 mod rfc6121;
 mod roster;
 mod rules;

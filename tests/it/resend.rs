@@ -80,7 +80,7 @@ async fn it_is_known_after_a_crash_if_it_was_on_disk() {
     let romeo = world.login_resumable("romeo@localhost", "orchard").await;
     romeo.send(&chat("one", "first")).await;
     committed().await;
-    let world = world.started_again().await;
+    let world = world.start_again().await;
     let romeo = world.login_resumable("romeo@localhost", "orchard").await;
     romeo.send(&chat("one", "first")).await;
     romeo.send(&chat("two", "second")).await;

@@ -9,13 +9,13 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::journal::Journal;
 use super::{Phase, Run};
 use crate::client::{Connection, Resumption, Target};
+use crate::comeback;
 use crate::rng::Rng;
 use crate::server::PASSWORD;
 use crate::sm::{NS as SM, Unacked};
-use crate::{Failure, within, xml};
+use crate::{Failure, xml};
 
 const RESOURCE: &str = "rig";
-const ANSWER: Duration = Duration::from_secs(15);
 const MOMENT: Duration = Duration::from_millis(50);
 
 /// What sessions count, each or all together.
@@ -353,63 +353,20 @@ impl Session {
     }
 
     async fn resume_once(&self) -> Result<Attempt, Failure> {
-        let (connection, resumption) = self.try_to_resume().await?;
+        let user = format!("u{}", self.index);
+        let (connection, resumption) = comeback::resume(&self.target, &user, &self.id, self.h).await?;
         Ok(Attempt::from(connection, resumption))
     }
 
-    /// Two connections at the same time, as when a client changes networks: the one that lives in the end has the session.
     async fn resume_twice(&mut self) -> Result<Attempt, Failure> {
         self.tally.doubles += 1;
-        let (one, other) = tokio::join!(self.try_to_resume(), self.try_to_resume());
-        match (one, other) {
-            (Ok((one, Resumption::Resumed(h))), Ok((other, Resumption::Resumed(other_h)))) => {
-                self.tally.stolen += 1;
-                Ok(self.survivor([(one, h), (other, other_h)]).await)
-            }
-            (Ok((connection, Resumption::Resumed(h))), _) | (_, Ok((connection, Resumption::Resumed(h)))) => {
-                Ok(Attempt::Resumed { connection, h, arrived: Vec::new() })
-            }
-            (Ok((connection, resumption)), _) | (_, Ok((connection, resumption))) => {
-                Ok(Attempt::from(connection, resumption))
-            }
-            (Err(failure), Err(_)) => Err(failure),
-        }
-    }
-
-    async fn try_to_resume(&self) -> Result<(Connection, Resumption), Failure> {
-        within(ANSWER, async {
-            let mut connection = Connection::log_in(&self.target, &format!("u{}", self.index), PASSWORD).await?;
-            let resumption = connection.resume(&self.id, self.h).await?;
-            Ok((connection, resumption))
+        let user = format!("u{}", self.index);
+        let rivals = comeback::resume_twice(&self.target, &user, &self.id, self.h).await?;
+        self.tally.stolen += u64::from(rivals.both);
+        self.tally.twins += u64::from(rivals.twins);
+        Ok(match (rivals.resumption, rivals.connection) {
+            (Resumption::Resumed(h), connection) => Attempt::Resumed { connection, h, arrived: rivals.arrived },
+            (refused, connection) => Attempt::from(connection, refused),
         })
-        .await
-    }
-
-    /// Of two connections that both have the session, the one that the server does not close.
-    async fn survivor(&mut self, rivals: [(Connection, u32); 2]) -> Attempt {
-        let [(mut one, one_h), (mut other, other_h)] = rivals;
-        let (mut of_one, mut of_other) = (Vec::new(), Vec::new());
-        let end = Instant::now() + ANSWER;
-        loop {
-            let of_other_lives = tokio::select! {
-                token = one.element() => match token {
-                    Ok(token) => { of_one.push(one.bytes(token).to_vec()); continue }
-                    Err(_) => true,
-                },
-                token = other.element() => match token {
-                    Ok(token) => { of_other.push(other.bytes(token).to_vec()); continue }
-                    Err(_) => false,
-                },
-                () = sleep_until(end) => {
-                    self.tally.twins += 1;
-                    true
-                }
-            };
-            return if of_other_lives {
-                Attempt::Resumed { connection: other, h: other_h, arrived: of_other }
-            } else {
-                Attempt::Resumed { connection: one, h: one_h, arrived: of_one }
-            };
-        }
     }
 }

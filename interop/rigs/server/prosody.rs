@@ -1,5 +1,5 @@
-//! Prosody as a subject: Debian's package, its defaults, no limits, stream management on. No archive: the messages of others
-//! are stored while a user is offline, and only then, which is what its default conf does too.
+//! Prosody as a subject: Debian's package, its defaults, no limits, stream management on. Its default conf has no archive: the
+//! messages of others are stored while a user is offline, and only then. With `--archive false` it has none.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -17,26 +17,32 @@ pub(super) fn write_conf(server: &Server) -> std::io::Result<()> {
     create(&dir.join("cert.pem"), &certified.cert.pem())?;
     create(&dir.join("key.pem"), &certified.signing_key.serialize_pem())?;
     let [plain, starttls, direct] = server.ports;
-    let (ip, dir_name) = (server.ip, dir.display());
+    let (ip, dir_name, data) = (server.ip, dir.display(), server.data());
+    let data = data.display();
+    let archive = if server.options.archive { r#", "mam", "carbons""# } else { "" };
+    let resume = server.setup.resume.map(|seconds| format!("smacks_hibernation_time = {seconds}")).unwrap_or_default();
     let conf = format!(
         r#"
 run_as_root = true
 daemonize = false
 pidfile = "{dir_name}/prosody.pid"
-data_path = "{dir_name}/data"
+data_path = "{data}"
 interfaces = {{ "{ip}" }}
 c2s_ports = {{ {plain}, {starttls} }}
 c2s_direct_tls_ports = {{ {direct} }}
 s2s_ports = {{ }}
 http_ports = {{ }}
 https_ports = {{ }}
-modules_enabled = {{ "roster", "saslauth", "tls", "disco", "ping", "smacks", "blocklist", "time", "uptime", "version" }}
+modules_enabled = {{ "roster", "saslauth", "tls", "disco", "ping", "smacks", "blocklist", "time", "uptime", "version"{archive} }}
 modules_disabled = {{ "s2s" }}
 c2s_require_encryption = false
 allow_unencrypted_plain_auth = true
 authentication = "internal_hashed"
 password_hash = "SHA-256"
 storage = "internal"
+default_archive_policy = true
+archive_expires_after = "never"
+{resume}
 log = {{ warn = "{dir_name}/prosody.log" }}
 ssl = {{ certificate = "{dir_name}/cert.pem", key = "{dir_name}/key.pem" }}
 VirtualHost "{DOMAIN}"
@@ -58,7 +64,7 @@ pub(super) fn version() -> String {
 }
 
 /// By its own files, read at each login.
-pub(super) fn add_accounts(dir: &Path, users: &[String]) -> std::io::Result<()> {
+pub(super) fn add_accounts(data: &Path, users: &[String]) -> std::io::Result<()> {
     let (stored, server) = stored_keys(PASSWORD, SALT.as_bytes(), ITERATIONS);
     let (stored, server) = (hex(&stored), hex(&server));
     let account = format!(
@@ -66,7 +72,7 @@ pub(super) fn add_accounts(dir: &Path, users: &[String]) -> std::io::Result<()> 
          \t[\"server_key\"] = \"{server}\";\n}};\n"
     );
     for user in users {
-        create(&dir.join(format!("data/{DOMAIN}/accounts/{user}.dat")), &account)?;
+        create(&data.join(format!("{DOMAIN}/accounts/{user}.dat")), &account)?;
     }
     Ok(())
 }

@@ -20,6 +20,8 @@ address_burst = "1 GiB"
 pub(super) fn write_conf(server: &Server) -> std::io::Result<()> {
     let ip = server.ip;
     let dir = server.dir.display();
+    let data = server.data();
+    let data = data.display();
     let [plain, starttls, direct] = server.ports;
     let store = match &server.cluster {
         Some(cluster) => format!("backend = \"postgres\"\nurl = \"{}\"", cluster.url()),
@@ -29,13 +31,15 @@ pub(super) fn write_conf(server: &Server) -> std::io::Result<()> {
         Durability::Full => "full",
         Durability::Relaxed => "relaxed",
     };
-    let archive = server.options.archive;
+    let archive = if server.options.archive { "" } else { "[modules.archive]\nenabled = false" };
     let limits = server.options.limits.as_deref().unwrap_or(LIMITS);
+    let resume = server.setup.resume.map(|seconds| format!("resume = \"{seconds} seconds\"")).unwrap_or_default();
+    let (more_limits, more) = (&server.setup.limits, &server.setup.conf);
     let conf = format!(
         r#"
 [host."{DOMAIN}"]
 [server]
-data = "{dir}/data"
+data = "{data}"
 certs = "{dir}/certs"
 [log]
 level = "warn"
@@ -54,16 +58,18 @@ tls = "direct"
 durability = "{durability}"
 [limits]
 {limits}
-[modules.archive]
-enabled = {archive}
+{resume}
+{more_limits}
+{archive}
+{more}
 "#
     );
     create(&server.dir.join("rookery.toml"), &conf)
 }
 
-pub(super) fn command(dir: &Path) -> Command {
-    let mut command = Command::new(binary());
-    command.arg("serve").arg("--config").arg(dir.join("rookery.toml"));
+pub(super) fn command(server: &Server) -> Command {
+    let mut command = Command::new(server.setup.program.clone().unwrap_or_else(binary));
+    command.arg("serve").arg("--config").arg(server.dir.join("rookery.toml"));
     command
 }
 

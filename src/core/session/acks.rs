@@ -1,8 +1,8 @@
 //! Stream management (XEP-0198) of a session: what its client has sent and we have handled, what it was sent and has not
 //! acknowledged, and its resumption on a new connection.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -19,6 +19,8 @@ const POISONED: u32 = 3;
 pub(super) struct Acks {
     pub(super) id: Box<str>,
     pub(super) resumable: Option<Duration>,
+    /// When a session without a connection ends.
+    pub(super) until: Option<tokio::time::Instant>,
     pub(super) unacked: ack::Outgoing<Outgoing>,
     pub(super) unacked_bytes: usize,
     pub(super) counting: bool,
@@ -50,9 +52,24 @@ pub struct Past;
 pub struct Receipt {
     session: Arc<Session>,
     slot: ack::Slot,
+    /// What the sender's own account has recorded of it.
+    record: OnceLock<Weak<Kept>>,
 }
 
 impl Receipt {
+    pub(crate) fn stands_for(&self, record: &Arc<Kept>) {
+        // A stanza is recorded once.
+        let _ = self.record.set(Arc::downgrade(record));
+    }
+
+    /// The stanza was refused since it could not be stored, and its sender is told: what its own account has recorded of
+    /// it goes as well. Not with a tail locked.
+    pub(crate) fn withdraw(&self) {
+        if let Some(record) = self.record.get().and_then(Weak::upgrade) {
+            record.withdraw();
+        }
+    }
+
     /// Whose client sent the stanza.
     pub(crate) fn session(&self) -> &Arc<Session> {
         &self.session
@@ -76,6 +93,7 @@ impl Session {
         state.acks = Some(Box::new(Acks {
             id,
             resumable,
+            until: None,
             unacked: ack::Outgoing::new(0),
             unacked_bytes: 0,
             counting: false,
@@ -113,7 +131,7 @@ impl Session {
             return Err(Past);
         }
         let slot = state.acks.as_mut().map(|acks| acks.incoming.receive());
-        Ok(slot.map(|slot| Receipt { session: self.clone(), slot }))
+        Ok(slot.map(|slot| Receipt { session: self.clone(), slot, record: OnceLock::new() }))
     }
 
     /// Parts the session from its connection before a resumption, so that nothing more comes in on the old one. An `h`
@@ -237,6 +255,7 @@ impl Session {
             let parked = if acks.unacked.stuck() >= POISONED { acks.unacked.park() } else { None };
             let again = acks.unacked.take_all();
             acks.unacked_bytes = 0;
+            acks.until = None;
             acks.asked = None;
             acks.answer_due = false;
             acks.answer_now = false;
@@ -249,6 +268,7 @@ impl Session {
             state.bytes = state.outbox.iter().map(Out::size).sum();
             state.phase = Phase::Attached;
             state.closing = None;
+            state.suspended = false;
             let connection = self.connection.fetch_add(1, Ordering::AcqRel) + 1;
             Ok((settled, Some(Resumed { connection, parked })))
         })?;

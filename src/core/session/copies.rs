@@ -35,9 +35,19 @@ impl Copied {
         None
     }
 
+    pub(super) fn ids(&self) -> impl Iterator<Item = u64> {
+        self.0.iter().copied()
+    }
+
     /// All that waits in the tail has been looked at.
     pub(super) fn clear(&mut self) {
         self.0.clear();
+    }
+}
+
+impl FromIterator<u64> for Copied {
+    fn from_iter<I: IntoIterator<Item = u64>>(ids: I) -> Self {
+        Self(ids.into_iter().collect())
     }
 }
 

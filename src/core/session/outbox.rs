@@ -97,7 +97,7 @@ impl Session {
         let pushed = match out.kept {
             // A session that is closing may be resumed all the same: it then reads on from here.
             Some(kept)
-                if state.closing.is_some()
+                if state.closing.is_some() && !state.outlives_stream()
                     || state.catching_up.is_some()
                     || state.is_full(&self.limits, out.stanza.size() + OVERHEAD) =>
             {
@@ -111,7 +111,7 @@ impl Session {
                 }
                 Pushed::Taken
             }
-            None if state.closing.is_some() => {
+            None if state.closing.is_some() && !state.outlives_stream() => {
                 state.has_gap = true;
                 Pushed::Refused
             }
@@ -269,7 +269,7 @@ impl Session {
             && state.bytes < self.limits.outbox / 2
             && !state.is_full(&self.limits, state.wanted);
         drained.wrote = buffer.len() > start;
-        if !drained.more {
+        if !drained.more || state.outlives_stream() {
             drained.close = state.closing.take();
         }
         Some(drained)
@@ -294,6 +294,11 @@ impl Out {
 }
 
 impl State {
+    /// Its stream is to be closed, and what waits goes out on the next one.
+    fn outlives_stream(&self) -> bool {
+        self.suspended && self.resumable().is_some()
+    }
+
     /// The client cannot be sent everything: its session is to end, and says why.
     pub(super) fn fall_behind(&mut self, why: &'static str) {
         self.has_gap = true;

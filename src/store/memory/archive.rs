@@ -9,6 +9,7 @@ use rookery_core::store::{
 use rookery_xmpp::jid::BareJid;
 
 use crate::archive::{cut, named, nothing};
+use crate::codec::{from_stamp, to_stamp};
 use crate::words::words;
 
 /// The messages of an account: archived, waiting, or both.
@@ -37,8 +38,12 @@ impl Messages {
                 if let Some(archived) = &record.archived {
                     self.displayed.entry(archived.with.clone()).or_default();
                 }
-                self.kept.insert(id, Kept { record: record.clone(), findable: false });
-                self.settle(id, record.waits);
+                let mut record = record.clone();
+                // As columns have it.
+                record.entry.stamp = from_stamp(to_stamp(record.entry.stamp)).unwrap_or(record.entry.stamp);
+                let waits = record.waits;
+                self.kept.insert(id, Kept { record, findable: false });
+                self.settle(id, waits);
             }
             TailChange::Deliver { id, .. } => self.settle(*id, false),
             TailChange::Refuse { id, .. } => {

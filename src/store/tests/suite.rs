@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rookery_core::roster::{RosterItem, Subscription};
-use rookery_core::store::{AccountStore, Record, RosterChange, Store, TailChange, TailSize};
+use rookery_core::store::{AccountStore, Record, RosterChange, SavedSession, Store, TailChange, TailSize};
+use rookery_xmpp::jid::FullJid;
 use rookery_xmpp::sasl::Credentials;
 
 use super::{append, entry, ids, jid, keys, other_keys, remove};
@@ -29,6 +30,8 @@ macro_rules! suite {
             a_batch_that_comes_twice_is_stored_once,
             thousands_of_changes_fit_in_a_batch,
             the_last_id_outlives_its_entry,
+            sessions_are_kept_until_they_are_taken,
+            a15_another_password_ends_saved_sessions,
             values_are_set_and_removed_together,
             d5_quotes_and_statements_are_text_like_any_other,
             commits_and_reads_go_on_side_by_side,
@@ -112,11 +115,13 @@ pub(crate) async fn an_account_takes_all_it_owns_with_it(store: &Arc<dyn Store>)
         store.commit(&[append(name, id), append(name, id + 1)]).await.unwrap();
         let value = ("k".to_owned(), Some(b"v".to_vec()));
         store.set_values(&user, "m", &[value]).await.unwrap();
+        store.save_sessions(&[session(&format!("{name}/a"), 7, b"a")]).await.unwrap();
     }
     let epoch = store.roster(&jid(ALICE)).await.unwrap().epoch;
     assert!(store.delete_account(&jid(ALICE)).await.unwrap());
     assert!(!store.delete_account(&jid(ALICE)).await.unwrap());
     assert!(store.credentials(&jid(ALICE)).await.unwrap().is_none());
+    assert_eq!(sleepers(&**store).await, [BOB]);
     // Whoever gets the address next finds nothing.
     assert!(store.create_account(&jid(ALICE), &keys()).await.unwrap());
     assert_ne!(store.roster(&jid(ALICE)).await.unwrap().epoch, epoch);
@@ -128,6 +133,56 @@ pub(crate) async fn an_account_takes_all_it_owns_with_it(store: &Arc<dyn Store>)
         assert_eq!(!ids(&**store, name).await.is_empty(), some);
         assert_eq!(!store.values(&jid(name), "m").await.unwrap().is_empty(), some);
     }
+}
+
+fn session(jid: &str, expires: u64, state: &[u8]) -> SavedSession {
+    let expires = SystemTime::UNIX_EPOCH + Duration::from_micros(expires);
+    SavedSession { jid: FullJid::new(jid).unwrap(), expires, state: state.to_vec() }
+}
+
+async fn taken(store: &dyn Store, users: &[&str]) -> Vec<SavedSession> {
+    let users: Vec<_> = users.iter().map(|user| jid(user)).collect();
+    let mut sessions = store.take_sessions(&users).await.unwrap();
+    sessions.sort_by(|a, b| a.jid.as_str().cmp(b.jid.as_str()));
+    sessions
+}
+
+async fn sleepers(store: &dyn Store) -> Vec<String> {
+    let accounts = store.saved_accounts().await.unwrap();
+    let mut accounts: Vec<String> = accounts.iter().map(ToString::to_string).collect();
+    accounts.sort();
+    accounts
+}
+
+pub(crate) async fn sessions_are_kept_until_they_are_taken(store: &Arc<dyn Store>) {
+    people(store).await;
+    let store = &**store;
+    assert!(sleepers(store).await.is_empty());
+    let long = vec![0x5a; 3 << 20];
+    let saved = [
+        session("alice@x.example/a 'phone'", 1_790_000_000_123_456, b"\0<x/>\xff"),
+        session("alice@x.example/balcony", 7, b""),
+        session("bob@x.example/balcony", 9, &long),
+        session("nobody@x.example/balcony", 9, b"x"),
+    ];
+    store.save_sessions(&saved).await.unwrap();
+    let again = session("alice@x.example/balcony", 8, b"again");
+    store.save_sessions(std::slice::from_ref(&again)).await.unwrap();
+    assert_eq!(sleepers(store).await, [ALICE, BOB]);
+    assert_eq!(taken(store, &[ALICE, "nobody@x.example"]).await, [saved[0].clone(), again]);
+    assert_eq!(sleepers(store).await, [BOB]);
+    assert_eq!(taken(store, &[ALICE, BOB]).await, [saved[2].clone()]);
+    assert!(taken(store, &[ALICE, BOB]).await.is_empty());
+    assert!(sleepers(store).await.is_empty());
+}
+
+pub(crate) async fn a15_another_password_ends_saved_sessions(store: &Arc<dyn Store>) {
+    people(store).await;
+    let saved = [session("alice@x.example/a", 7, b"a"), session("bob@x.example/b", 7, b"b")];
+    store.save_sessions(&saved).await.unwrap();
+    assert!(store.set_credentials(&jid(ALICE), &other_keys()).await.unwrap());
+    let expected = [session("alice@x.example/a", 0, b"a"), saved[1].clone()];
+    assert_eq!(taken(&**store, &[ALICE, BOB]).await, expected);
 }
 
 pub(crate) async fn a_roster_is_kept_as_it_was_put(store: &Arc<dyn Store>) {
