@@ -77,7 +77,8 @@ impl Module for Blocking {
             .iq_passing(Way::Outgoing, Stage::Guard, Self::outgoing)
             .message(Way::Incoming, Stage::Guard, Self::incoming)
             .presence(Way::Incoming, Stage::Guard, Self::incoming)
-            .iq_passing(Way::Incoming, Stage::Guard, Self::incoming);
+            .iq_passing(Way::Incoming, Stage::Guard, Self::incoming)
+            .session_state(Self::save, |blocking, _, session, _| session.set(blocking.asked, ()));
     }
 }
 
@@ -179,6 +180,10 @@ impl Blocking {
                 session.send(push);
             }
         }
+    }
+
+    fn save(self: &Arc<Self>, _: &Arc<Server>, session: &Arc<Session>) -> Option<Element> {
+        session.get(self.asked).map(|()| Element::new("asked", ""))
     }
 
     // ---- the guards -----------------------------------------------------------------------------------------------

@@ -33,6 +33,8 @@ struct Announced {
     latest: Option<Announcement>,
     /// A task asks the client, and goes on with what is the latest when it is done.
     asking: bool,
+    /// It was being asked when the server ended.
+    interrupted: bool,
 }
 
 #[derive(Clone, PartialEq, Eq)]
@@ -55,7 +57,9 @@ impl Module for Caps {
         on.disco(ns::CAPS)
             .stream_feature(When::BeforeBind, Self::own)
             // Before presence is broadcast, so that whoever acts on it knows what is known already.
-            .presence(Way::Outgoing, Stage::Stamp, Self::announced);
+            .presence(Way::Outgoing, Stage::Stamp, Self::announced)
+            .session(SessionEvent::Resumed, Self::resumed)
+            .session_state(Self::save, Self::restore);
     }
 }
 
@@ -103,7 +107,7 @@ impl Caps {
     /// Asks a client what stands behind its announcement, and again when it has announced something else meanwhile.
     async fn ask(self: Arc<Self>, server: Arc<Server>, session: Arc<Session>, mut announcement: Announcement) {
         loop {
-            let announced = Hash::from_name(&announcement.hash).map(|hash| (hash, announcement.ver.as_ref()));
+            let announced = announcement.key();
             // Another client may have said it meanwhile.
             let is_known = announced.is_some_and(|(hash, ver)| server.caps.recall(&session, hash, ver));
             if is_known || self.learn(&server, &session, &announcement, announced).await {
@@ -119,6 +123,45 @@ impl Caps {
                 _ => return,
             }
         }
+    }
+
+    // ---- over a restart of the server ---------------------------------------------------------------------------------
+
+    fn save(self: &Arc<Self>, server: &Arc<Server>, session: &Arc<Session>) -> Option<Element> {
+        let (latest, asking) = session.update(self.announced, |announced| {
+            announced.latest.clone().map(|latest| (latest, announced.asking || announced.interrupted))
+        })??;
+        let known = server.caps.save(session, latest.key());
+        let c = Element::new("c", ns::CAPS)
+            .attr("node", &*latest.node)
+            .attr("hash", &*latest.hash)
+            .attr("ver", &*latest.ver)
+            .attr_opt("asking", asking.then_some("true"))
+            .attr_opt("shared", known.as_ref().and_then(|(_, is_shared)| is_shared.then_some("true")));
+        Some(c.children(known.map(|(features, _)| features)))
+    }
+
+    fn restore(self: &Arc<Self>, server: &Arc<Server>, session: &Arc<Session>, state: &Element) {
+        let Some(latest) = read(state) else { return };
+        if let Some(features) = state.find("query", ns::DISCO_INFO) {
+            let shared = state.get("shared").and_then(|_| latest.key());
+            server.caps.restore(session, shared, features);
+        }
+        let interrupted = state.get("asking").is_some();
+        session.set(self.announced, Announced { latest: Some(latest), asking: false, interrupted });
+    }
+
+    /// Asks again what the server has ended over.
+    fn resumed(self: &Arc<Self>, server: &Arc<Server>, session: &Arc<Session>) -> Flow {
+        let ask = session.update(self.announced, |announced| {
+            let ask = std::mem::take(&mut announced.interrupted) && !announced.asking;
+            announced.asking |= ask;
+            announced.latest.clone().filter(|_| ask)
+        });
+        if let Some(announcement) = ask.flatten() {
+            server.spawn(self.clone().ask(server.clone(), session.clone(), announcement));
+        }
+        Flow::Next
     }
 
     async fn learn(
@@ -137,6 +180,13 @@ impl Caps {
                 false
             }
         }
+    }
+}
+
+impl Announcement {
+    /// What the answers are remembered by.
+    fn key(&self) -> Option<(Hash, &str)> {
+        Some((Hash::from_name(&self.hash)?, &self.ver))
     }
 }
 

@@ -108,11 +108,13 @@ impl Disco {
             .host
             .caps()
             .is_some_and(|ver| node.strip_prefix(CAPS_NODE).is_some_and(|rest| rest.strip_prefix('#') == Some(ver)));
-        if named { Ok(Some(info.attr("node", node))) } else { Err(StanzaError::new(Condition::ItemNotFound)) }
+        if named { Ok(Some(info.attr("node", node))) } else { Err(no_such_node()) }
     }
 
     async fn server_items(self: Arc<Self>, call: Call) -> IqResult {
-        no_node(&call)?;
+        if call.payload.get("node").is_some() {
+            return Err(no_such_node());
+        }
         let items =
             call.host.components().map(|domain| Element::new("item", ns::DISCO_ITEMS).attr("jid", domain.as_str()));
         Ok(Some(Element::new("query", ns::DISCO_ITEMS).children(items)))
@@ -120,7 +122,11 @@ impl Disco {
 
     async fn account_info(self: Arc<Self>, call: Call) -> IqResult {
         call.may_see()?;
-        no_node(&call)?;
+        if let Some(node) = call.payload.get("node") {
+            let host = call.host.clone();
+            let (info, _) = host.table.account_node(node).ok_or_else(no_such_node)?;
+            return info(call).await;
+        }
         let identity = Element::new("identity", ns::DISCO_INFO).attr("category", "account").attr("type", "registered");
         let mut features = call.host.table.account_features.clone();
         features.sort_unstable();
@@ -131,7 +137,11 @@ impl Disco {
 
     async fn account_items(self: Arc<Self>, call: Call) -> IqResult {
         call.may_see()?;
-        no_node(&call)?;
+        if let Some(node) = call.payload.get("node") {
+            let host = call.host.clone();
+            let (_, items) = host.table.account_node(node).ok_or_else(no_such_node)?;
+            return items(call).await;
+        }
         Ok(Some(Element::new("query", ns::DISCO_ITEMS)))
     }
 }
@@ -144,6 +154,6 @@ fn is_uri(text: &str) -> bool {
     is_scheme && !rest.is_empty() && !text.chars().any(|c| c.is_whitespace() || c.is_control())
 }
 
-fn no_node(call: &Call) -> Result<(), StanzaError> {
-    if call.payload.get("node").is_some() { Err(StanzaError::new(Condition::ItemNotFound)) } else { Ok(()) }
+fn no_such_node() -> StanzaError {
+    StanzaError::new(Condition::ItemNotFound)
 }

@@ -2,9 +2,12 @@
 //!
 //! A module meets others only in `rookery-core`: a hook, a store, a slot. It reads no socket and writes no SQL.
 
+pub mod archive;
 pub mod blocking;
 pub mod caps;
+pub mod carbons;
 pub mod disco;
+pub mod flexible_offline;
 pub mod last;
 pub mod offline;
 pub mod ping;
@@ -22,8 +25,11 @@ use rookery_core::module::Entry;
 /// All modules, in the order in which they see a stanza inside a stage.
 pub const ALL: &[Entry] = &[
     Entry::of::<blocking::Blocking>(),
+    Entry::of::<carbons::Carbons>(),
     Entry::of::<stanza_id::StanzaId>(),
+    Entry::of::<archive::Archive>(),
     Entry::of::<offline::Offline>(),
+    Entry::of::<flexible_offline::FlexibleOffline>(),
     Entry::of::<stream_management::StreamManagement>(),
     Entry::of::<roster::Roster>(),
     Entry::of::<caps::Caps>(),

@@ -15,7 +15,7 @@ pub struct Offline;
 
 impl Module for Offline {
     const NAME: &'static str = "offline";
-    const XEPS: &'static [Xep] = &[Xep(160, "1.0.1"), Xep(203, "2.0")];
+    const XEPS: &'static [Xep] = &[Xep(160, "1.0.1"), Xep(203, "2.0"), Xep(334, "1.0.0")];
     type Config = ();
 
     fn new((): (), _: &Setup<'_>) -> Result<Self, Fault> {

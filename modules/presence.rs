@@ -10,6 +10,7 @@ use rookery_core::module::{BoxFuture, Cx, Fault, Flow, Hooks, Module, SessionEve
 use rookery_core::server::Server;
 use rookery_core::session::Session;
 use rookery_core::slots::Slot;
+use rookery_xmpp::element::Element;
 use rookery_xmpp::error::{Condition, StanzaError};
 use rookery_xmpp::jid::{BareJid, Jid};
 use rookery_xmpp::ns;
@@ -39,7 +40,8 @@ impl Module for Presence {
         on.presence(Way::Outgoing, Stage::Deliver, Self::sent)
             .presence(Way::Incoming, Stage::Deliver, Self::probed)
             .session(SessionEvent::Unavailable, Self::gone)
-            .session(SessionEvent::Closed, Self::closed);
+            .session(SessionEvent::Closed, Self::closed)
+            .session_state(Self::save, Self::restore);
     }
 }
 
@@ -158,6 +160,17 @@ impl Presence {
         }))
     }
 
+    fn save(self: &Arc<Self>, _: &Arc<Server>, session: &Arc<Session>) -> Option<Element> {
+        let directed = session.get(self.directed).filter(|directed| !directed.is_empty())?;
+        let to = |to: &Jid| Element::new("presence", ns::CLIENT).attr("to", to.as_str());
+        Some(Element::new("directed", "").children(directed.iter().map(to)))
+    }
+
+    fn restore(self: &Arc<Self>, _: &Arc<Server>, session: &Arc<Session>, state: &Element) {
+        let directed = state.elements().filter_map(|presence| Jid::new(presence.get("to")?).ok());
+        session.set(self.directed, directed.collect());
+    }
+
     /// Somebody asks whether the user is there (RFC 6121 §4.3.2).
     fn probed(self: &Arc<Self>, cx: &Cx<'_>, probe: &mut Stanza) -> Flow {
         if probe.head.kind != Kind::Presence(PresenceType::Probe) {
@@ -239,9 +252,9 @@ async fn ask_around(server: &Arc<Server>, account: &Arc<Account>, session: &Arc<
     }
 }
 
-/// A contact of ours who is not in memory has no session: there is nothing to ask.
+/// A contact of ours who has no session need not be asked.
 fn may_be_there(server: &Server, contact: &BareJid) -> bool {
-    server.host(contact.domainpart()).is_none() || server.accounts.loaded(contact.as_str()).is_some()
+    server.host(contact.domainpart()).is_none() || server.may_be_there(contact.as_str())
 }
 
 async fn probe(server: &Arc<Server>, session: &Arc<Session>, contact: &BareJid) {

@@ -1,4 +1,4 @@
-//! XEP-0198: Stream Management. The nonzas; counters, queues and what they hold on to are core's (`session.rs`).
+//! XEP-0198: Stream Management. The nonzas; counters, queues and what they hold on to are core's (`session/acks.rs`).
 //!
 //! A stanza counts in `h` when what must be on disk of it is there, so `<a/>` may say less than was received; the rest
 //! follows unasked. A session that loses its connection waits as long as `max` says and lives on, reachable.
@@ -11,7 +11,7 @@ use rookery_core::server::{ResumeError, Server, random_id};
 use rookery_core::session::Session;
 use rookery_xmpp::ack::{BadResume, HandledTooHigh, parse_h};
 use rookery_xmpp::element::Element;
-use rookery_xmpp::error::{Condition, StreamCondition, StreamError};
+use rookery_xmpp::error::{Condition, StanzaError, StreamCondition, StreamError};
 use rookery_xmpp::ns;
 
 /// Acknowledges and resumes.
@@ -82,12 +82,18 @@ impl StreamManagement {
             nonza.reply.push(failed(Condition::BadRequest, None));
             return Ok(());
         };
-        let Some(session) = server.resumable(nonza.user, id) else {
-            nonza.reply.push(failed(Condition::ItemNotFound, server.handled_before(nonza.user, id)));
-            return Ok(());
-        };
-        let (server, id) = (server.clone(), id.to_owned());
-        nonza.wait = Some(Box::pin(async move { finish_resumption(&server, &session, &id, h).await }));
+        let (server, user, id) = (server.clone(), nonza.user.clone(), id.to_owned());
+        nonza.wait = Some(Box::pin(async move {
+            let refused = |condition| NonzaOutcome {
+                reply: vec![failed(condition, server.handled_before(&user, &id))],
+                ..NonzaOutcome::default()
+            };
+            match server.resumable(&user, &id).await {
+                Ok(Some(session)) => finish_resumption(&server, &session, &id, h).await,
+                Ok(None) => Ok(refused(Condition::ItemNotFound)),
+                Err(error) => Ok(refused(StanzaError::from(error).condition)),
+            }
+        }));
         Ok(())
     }
 

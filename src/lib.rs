@@ -112,6 +112,8 @@ pub async fn serve_from(
     let control = tokio::spawn(control.serve(commands, stopped()));
     let network = tokio::spawn(ports.run(clients.clone(), stopped(), GRACE));
     on_ready(&ready);
+    let sessions = server.clone();
+    tokio::spawn(async move { sessions.bring_all_back().await });
 
     tokio::pin!(shutdown);
     loop {
@@ -155,7 +157,9 @@ impl Commands for LiveCommands {
                 self.server.password_changed(&account, None);
                 return Ok(reply);
             }
-            Request::UserAdd { .. } | Request::UserList { .. } => return self.accounts.run(request).await,
+            Request::UserAdd { .. } | Request::UserList { .. } | Request::UserArchive { .. } => {
+                return self.accounts.run(request).await;
+            }
         };
         let account = self.accounts.account(jid)?;
         if self.server.delete_account(&account).await? {

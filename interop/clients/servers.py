@@ -143,10 +143,12 @@ log = {{ debug = "{self.log}" }}
 interfaces = {{ "127.0.0.1" }}
 c2s_ports = {{ {self.starttls} }}
 c2s_direct_tls_ports = {{ {self.direct} }}
-modules_enabled = {{ "roster", "saslauth", "tls", "disco", "ping", "smacks", "blocklist", "uptime", "version" }}
+modules_enabled = {{ "roster", "saslauth", "tls", "disco", "ping", "smacks", "blocklist", "uptime", "version",
+    "carbons", "mam" }}
 modules_disabled = {{ "s2s" }}
 authentication = "internal_plain"
 storage = "internal"
+archive_expires_after = "never"
 c2s_require_encryption = true
 tls_server_end_point_hash = "{fingerprint}"
 limits = {{ }}

@@ -33,10 +33,19 @@ pub(super) enum UserCommand {
         #[command(flatten)]
         password: PasswordArgs,
     },
-    /// Removes an account with its contacts and waiting messages, and ends its sessions
+    /// Removes an account with its contacts, messages and archive, and ends its sessions
     Del {
         /// The account, such as alice@localhost
         jid: String,
+    },
+    /// Says how long an account's messages are kept in its archive, or sets it
+    Archive {
+        /// The account, such as alice@localhost
+        jid: String,
+        /// "forever", a period such as "90 days", or "default", which is what the conf says. What is older goes within
+        /// the hour
+        #[arg(long, value_name = "TIME")]
+        keep: Option<String>,
     },
 }
 
@@ -82,6 +91,7 @@ pub(super) fn run(named: Option<&Path>, json: bool, command: UserCommand) -> Out
         UserCommand::Passwd { jid, password } => choose(password).map(|password| Request::UserPasswd { jid, password }),
         UserCommand::List { host } => Ok(Request::UserList { host }),
         UserCommand::Del { jid } => Ok(Request::UserDel { jid }),
+        UserCommand::Archive { jid, keep } => Ok(Request::UserArchive { jid, keep }),
     };
     let request = match request {
         Ok(request) => request,
@@ -227,6 +237,7 @@ fn print(json: bool, done: &str, reply: Reply, generated: Option<Secret>) {
         (reply, _) if json => say_json(&Answer::Ok(reply)),
         (Reply::Account { jid }, Some(password)) => say(&format!("{jid} {done}; password: {}", password.expose())),
         (Reply::Account { jid }, None) => say(&format!("{jid} {done}")),
+        (Reply::Archive { jid, keep }, _) => say(&format!("{jid} {keep}")),
         (Reply::Accounts { accounts }, _) => accounts.iter().for_each(|account| say(&account.jid)),
     }
 }

@@ -104,6 +104,16 @@ impl Account {
         Placed::In
     }
 
+    /// Takes in a session that has come back, whatever the limits are now. `false` when its resource is taken.
+    pub(crate) fn adopt(&self, session: &Arc<Session>) -> bool {
+        let mut state = self.state.lock();
+        let is_free = !state.sessions.iter().any(|other| other.jid == session.jid);
+        if is_free {
+            state.sessions.push(session.clone());
+        }
+        is_free
+    }
+
     pub(crate) fn remove_session(&self, session: &Arc<Session>) {
         self.state.lock().sessions.retain(|other| !Arc::ptr_eq(other, session));
     }

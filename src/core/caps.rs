@@ -66,6 +66,17 @@ impl Features {
         self.features.iter().map(AsRef::as_ref)
     }
 
+    /// As a disco#info result, for [`Self::read`].
+    fn to_element(&self) -> Element {
+        let identity = |(category, kind): &(Box<str>, Box<str>)| {
+            Element::new("identity", ns::DISCO_INFO).attr("category", &**category).attr("type", &**kind)
+        };
+        let feature = |feature| Element::new("feature", ns::DISCO_INFO).attr("var", feature);
+        Element::new("query", ns::DISCO_INFO)
+            .children(self.identities.iter().map(identity))
+            .children(self.iter().map(feature))
+    }
+
     fn size(&self) -> usize {
         let identities: usize = self.identities.iter().map(|(category, kind)| category.len() + kind.len() + 32).sum();
         self.features.iter().map(|feature| feature.len() + 16).sum::<usize>() + identities
@@ -129,6 +140,30 @@ impl Caps {
         }
         session.set(self.of_session, features);
         true
+    }
+
+    /// What is known of a session's client, for [`Self::restore`] after a restart; and whether it is what all clients that
+    /// announce the same can do.
+    pub fn save(&self, session: &Session, announced: Option<(Hash, &str)>) -> Option<(Element, bool)> {
+        let features = self.features(session)?;
+        let is_shared = announced.is_some_and(|(hash, ver)| {
+            let cache = self.cache.lock();
+            cache.known.get(&(hash, ver.into())).is_some_and(|known| Arc::ptr_eq(&known.features, &features))
+        });
+        Some((features.to_element(), is_shared))
+    }
+
+    /// Takes up what was saved of a session's client. `shared`: what all can do that announce this, which is in memory
+    /// once.
+    pub fn restore(&self, session: &Session, shared: Option<(Hash, &str)>, saved: &Element) {
+        if shared.is_some_and(|(hash, ver)| self.recall(session, hash, ver)) {
+            return;
+        }
+        let Some(features) = Features::read(saved).map(Arc::new) else { return };
+        if let Some((hash, ver)) = shared {
+            self.cache.lock().insert((hash, ver.into()), features.clone());
+        }
+        session.set(self.of_session, features);
     }
 }
 

@@ -62,6 +62,15 @@ pub enum Request {
         /// The account's bare JID.
         jid: String,
     },
+    /// Says, or sets, how long an account's messages are kept.
+    #[serde(rename = "user.archive")]
+    UserArchive {
+        /// The account's bare JID.
+        jid: String,
+        /// What to set: `"forever"`, a period such as `"90 days"`, or `"default"`, which is what the conf says.
+        #[serde(default)]
+        keep: Option<String>,
+    },
 }
 
 fn exposed<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
@@ -76,6 +85,13 @@ pub enum Reply {
     Accounts {
         /// The accounts.
         accounts: Vec<ListedAccount>,
+    },
+    /// How long an account's messages are kept.
+    Archive {
+        /// Its bare JID.
+        jid: String,
+        /// `"forever"`, a period, or `"default"`.
+        keep: String,
     },
     /// The account that was made, changed or removed, as the server writes it.
     Account {
@@ -195,7 +211,7 @@ fn read_request(line: &[u8]) -> Result<Request, CommandError> {
     })
 }
 
-const COMMANDS: [&str; 4] = ["user.add", "user.list", "user.passwd", "user.del"];
+const COMMANDS: [&str; 5] = ["user.add", "user.list", "user.passwd", "user.del", "user.archive"];
 
 /// Writes a request as a line, without its line break.
 pub fn write_request(request: &Request) -> Result<String, CommandError> {
@@ -265,6 +281,7 @@ mod tests {
             Request::UserList { host: Some("b".into()) },
             Request::UserPasswd { jid: "a@b".into(), password: Secret::new("p") },
             Request::UserDel { jid: "a@b".into() },
+            Request::UserArchive { jid: "a@b".into(), keep: Some("30 days".into()) },
         ];
         assert_eq!(requests.len(), COMMANDS.len());
         for (request, name) in requests.iter().zip(COMMANDS) {
@@ -273,7 +290,11 @@ mod tests {
             assert_eq!(&read_request(line.as_bytes()).unwrap(), request);
         }
         let account = ListedAccount { jid: "a@b".into(), created: "2026-01-01T00:00:00Z".into() };
-        for reply in [Reply::Account { jid: "a@b".into() }, Reply::Accounts { accounts: vec![account] }] {
+        for reply in [
+            Reply::Account { jid: "a@b".into() },
+            Reply::Accounts { accounts: vec![account] },
+            Reply::Archive { jid: "a@b".into(), keep: "forever".into() },
+        ] {
             let line = serde_json::to_vec(&Answer::Ok(reply.clone())).unwrap();
             assert_eq!(read_answer(&line).unwrap(), reply);
         }

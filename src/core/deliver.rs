@@ -17,14 +17,15 @@ use tracing::error;
 use crate::account::{Account, Sessions};
 use crate::host::Host;
 use crate::module::{Stage, Way};
-use crate::router::{Passed, Waiting};
+use crate::router::{InOrder, Passed, Waiting};
+use crate::seen;
 use crate::server::Server;
-use crate::session::{Outgoing, Pushed, Receipt, Session};
+use crate::session::{Outgoing, Pushed, Session};
 use crate::store::TailEntry;
-use crate::tail::Kept;
+use crate::tail::{Keep, Kept, Receipts, Writer};
 
 /// Entries of a tail that are read at once.
-const PAGE: usize = 100;
+pub(crate) const PAGE: usize = 100;
 
 /// What becomes of a message that no session can take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +52,7 @@ enum Page {
 #[derive(Default)]
 pub(crate) struct Parted {
     /// Messages that nobody keeps for later after all, and why.
-    refused: Vec<(Arc<Kept>, Waiting, StanzaError)>,
+    refused: Vec<(Arc<Kept>, Receipts, StanzaError)>,
     /// What had no place in the tail.
     unkept: Vec<Arc<Stanza>>,
 }
@@ -84,12 +85,68 @@ impl Server {
             Ok(Passed::Done) => return,
             Err(error) => return self.bounce(&stanza, error, session).await,
         }
-        if let Err((stanza, error)) = self.hand_out(host, &account, &to, kind, stanza, waiting) {
+        if let Err((stanza, error)) = self.hand_out(host, &account, &to, kind, stanza, (waiting.clone(), session)) {
+            if error.kind == ErrorKind::Wait
+                && let Some(receipt) = &waiting
+            {
+                receipt.withdraw();
+            }
             self.bounce(&stanza, error, session).await;
         }
     }
 
-    /// Stores and hands out a message in the account's order.
+    /// Takes a message that an account's user sends into the account's archive and lets the other resources know of it,
+    /// in the account's order.
+    pub(crate) fn send_out(
+        self: &Arc<Self>,
+        host: &Arc<Host>,
+        session: &Arc<Session>,
+        kind: MessageType,
+        stanza: &mut Stanza,
+        waiting: &Waiting,
+    ) -> Result<Passed, StanzaError> {
+        let account = &session.account;
+        // What users send themselves is archived, and recognised, where it comes in.
+        let is_recorded = may_be_kept(kind, stanza) && !seen::is_to_self(&account.jid, stanza);
+        let stream = Some(session.stream.id);
+        let digest = stanza.head.to.as_ref().filter(|_| is_recorded);
+        let digest = digest.and_then(|to| seen::digest(seen::peer(stanza, to), stanza, session.has_acks()));
+        let mut tail = account.tail.lock();
+        if tail.is_sent_again(digest, stream, waiting) {
+            return Ok(Passed::On);
+        }
+        let mut order = InOrder { session: Some(session), ..InOrder::new(host, account, Way::Outgoing) };
+        if is_recorded {
+            if let Passed::Done = self.pass_in_order(&order, stanza, Stage::Archive)? {
+                return Ok(Passed::Done);
+            }
+            if order.is_archived() && self.writer.is_stuck() {
+                return Err(Writer::refusal());
+            }
+        }
+        let id = self.ids.next();
+        order.id = order.is_archived().then_some(id);
+        for stage in [Stage::Copy, Stage::Deliver] {
+            if let Passed::Done = self.pass_in_order(&order, stanza, stage)? {
+                return Ok(Passed::Done);
+            }
+        }
+        order.copies.send(None);
+        if let Some(digest) = digest {
+            tail.seen.insert(digest, id, stream);
+        }
+        if order.is_archived() {
+            let stanza = Arc::new(stanza.clone());
+            let record = tail.record(account, Keep { id, stanza, archived: true, digest, waiting: waiting.clone() });
+            if let Some(receipt) = waiting {
+                receipt.stands_for(&record);
+            }
+        }
+        Ok(Passed::On)
+    }
+
+    /// Stores and hands out a message in the account's order. `sender`: who waits for its fate, and the session that
+    /// sent it.
     fn hand_out(
         self: &Arc<Self>,
         host: &Arc<Host>,
@@ -97,21 +154,38 @@ impl Server {
         to: &Jid,
         kind: MessageType,
         mut stanza: Stanza,
-        waiting: Waiting,
+        (waiting, session): (Waiting, Option<&Arc<Session>>),
     ) -> Result<(), (Box<Stanza>, StanzaError)> {
-        let mut tail = account.tail.lock();
-        let (targets, otherwise) = targets(account, to, kind);
         let storable = may_be_kept(kind, &stanza);
+        let stream = session.map(|session| session.stream.id);
+        let digest = stanza.head.from.as_ref().filter(|_| storable).and_then(|from| {
+            seen::digest(seen::peer(&stanza, from), &stanza, session.is_some_and(|session| session.has_acks()))
+        });
+        let mut tail = account.tail.lock();
+        if tail.is_sent_again(digest, stream, &waiting) {
+            return Ok(());
+        }
+        let (targets, otherwise) = targets(account, to, kind);
+        let mut order = InOrder { targets: &targets, ..InOrder::new(host, account, Way::Incoming) };
         let mut refused = None;
         if targets.is_empty() {
             match otherwise {
-                Otherwise::Ignore => return Ok(()),
+                Otherwise::Ignore => {
+                    self.copy_alone(host, account, &mut stanza);
+                    return Ok(());
+                }
                 Otherwise::Refuse => refused = Some(StanzaError::new(Condition::ServiceUnavailable)),
-                Otherwise::Keep => match self.pass_in_order(host, account, &[], &mut stanza, Stage::Undelivered) {
+                Otherwise::Keep => match self.pass_in_order(&order, &mut stanza, Stage::Undelivered) {
                     Ok(Passed::Done) if storable => {}
-                    Ok(Passed::Done) => return Ok(()),
+                    Ok(Passed::Done) => {
+                        self.copy_alone(host, account, &mut stanza);
+                        return Ok(());
+                    }
                     // Chat states and the like are worth nothing later, and an error for each would only be noise.
-                    Ok(Passed::On) if !storable && !stanza.has("body", ns::CLIENT) => return Ok(()),
+                    Ok(Passed::On) if !storable && !stanza.has("body", ns::CLIENT) => {
+                        self.copy_alone(host, account, &mut stanza);
+                        return Ok(());
+                    }
                     Ok(Passed::On) => refused = Some(StanzaError::new(Condition::ServiceUnavailable)),
                     Err(error) => refused = Some(error),
                 },
@@ -121,9 +195,7 @@ impl Server {
             let waits = !targets.iter().any(|target| target.takes_at_once());
             let bounds = self.bounds.load();
             if waits && self.writer.is_failing() {
-                let text = "The server cannot store messages at the moment; please try again later.";
-                refused =
-                    Some(StanzaError::new(Condition::ResourceConstraint).with_kind(ErrorKind::Wait).with_text(text));
+                refused = Some(Writer::refusal());
             } else if waits
                 && (tail.size.messages >= bounds.tail_messages
                     || tail.size.bytes + stanza.size() as u64 > bounds.tail_bytes)
@@ -140,16 +212,32 @@ impl Server {
         if storable {
             stanza
                 .append(Element::new("stanza-id", ns::SID).attr("by", account.jid.as_str()).attr("id", id.to_string()));
+            match self.pass_in_order(&order, &mut stanza, Stage::Archive) {
+                Ok(Passed::On) if order.is_archived() && self.writer.is_stuck() => {
+                    return Err((Box::new(stanza), Writer::refusal()));
+                }
+                Ok(Passed::On) => {}
+                Ok(Passed::Done) => return Ok(()),
+                Err(error) => return Err((Box::new(stanza), error)),
+            }
         }
-        for stage in [Stage::Archive, Stage::Copy, Stage::Deliver] {
-            match self.pass_in_order(host, account, &targets, &mut stanza, stage) {
+        order.id = order.is_archived().then_some(id);
+        for stage in [Stage::Copy, Stage::Deliver] {
+            match self.pass_in_order(&order, &mut stanza, stage) {
                 Ok(Passed::On) => {}
                 Ok(Passed::Done) => return Ok(()),
                 Err(error) => return Err((Box::new(stanza), error)),
             }
         }
         let stanza = Arc::new(stanza);
-        let kept = storable.then(|| tail.keep(account, id, stanza.clone(), to.resourcepart().map(Box::from), waiting));
+        let kept = storable.then(|| {
+            if let Some(digest) = digest {
+                tail.seen.insert(digest, id, stream);
+            }
+            let archived = order.is_archived();
+            let keep = Keep { id, stanza: stanza.clone(), archived, digest: digest.filter(|_| archived), waiting };
+            tail.keep(account, keep, to.resourcepart().map(Box::from))
+        });
         if !hand_to(&targets, &stanza, kept.as_ref())
             && !storable
             && !targets.is_empty()
@@ -158,6 +246,7 @@ impl Server {
             // Those who are there have more than enough to read.
             return Err((Box::new(Arc::unwrap_or_clone(stanza)), StanzaError::new(Condition::ServiceUnavailable)));
         }
+        order.copies.send(kept.as_ref());
         Ok(())
     }
 
@@ -173,8 +262,12 @@ impl Server {
         let Some(host) = self.host(account.jid.domainpart()) else { return Some(parted) };
         let held: HashSet<u64> = account.sessions().iter().flat_map(|other| other.held_or_owed()).collect();
         let (targets, _) = targets(account, &Jid::from(account.jid.clone()), MessageType::Chat);
+        let readers = || targets.iter().filter(|target| !target.collects_mail());
         let mut unread = left.unread;
         for out in left.outgoing {
+            if out.is_copy() && !session.is_reachable() {
+                continue;
+            }
             let Some(kept) = out.kept else {
                 parted.unkept.push(out.stanza);
                 continue;
@@ -184,7 +277,11 @@ impl Server {
             }
             if targets.is_empty() {
                 let mut copy = Stanza::clone(&kept.stanza);
-                let error = match self.pass_in_order(&host, account, &[], &mut copy, Stage::Undelivered) {
+                let error = match self.pass_in_order(
+                    &InOrder::new(&host, account, Way::Incoming),
+                    &mut copy,
+                    Stage::Undelivered,
+                ) {
                     Ok(Passed::Done) => {
                         tail.release(&kept);
                         continue;
@@ -192,26 +289,26 @@ impl Server {
                     Ok(Passed::On) => StanzaError::new(Condition::ServiceUnavailable),
                     Err(error) => error,
                 };
-                parted.refused.extend(kept.refuse(&mut tail).map(|receipt| (kept, receipt, error)));
+                parted.refused.extend(kept.refuse(&mut tail).map(|receipts| (kept, receipts, error)));
                 continue;
             }
             // What lies in the tail before it comes before it.
             if let Some(after) = unread.take_if(|after| *after < kept.id) {
-                targets.iter().for_each(|target| target.read_on_from(after));
+                readers().for_each(|target| target.read_on_from(after));
             }
             hand_to(&targets, &Arc::new(delayed(&kept)), Some(&kept));
         }
         if let Some(after) = unread {
-            targets.iter().for_each(|target| target.read_on_from(after));
+            readers().for_each(|target| target.read_on_from(after));
         }
         Some(parted)
     }
 
     /// Tells the senders of what nobody else could be given.
     pub(crate) async fn bounce_parted(self: &Arc<Self>, account: &Arc<Account>, parted: Parted) {
-        for (kept, receipt, error) in parted.refused {
-            self.bounce(&kept.stanza, error, receipt.as_deref().map(Receipt::session)).await;
-            drop(receipt);
+        for (kept, receipts, error) in parted.refused {
+            self.bounce(&kept.stanza, error, receipts.last().map(|receipt| receipt.session())).await;
+            drop(receipts);
         }
         let Some(host) = self.host(account.jid.domainpart()) else { return };
         for stanza in parted.unkept {
@@ -221,7 +318,8 @@ impl Server {
                 }
                 Kind::Message(kind @ (MessageType::Normal | MessageType::Chat)) if stanza.has("body", ns::CLIENT) => {
                     let to = Jid::from(account.jid.clone());
-                    if let Err((stanza, error)) = self.hand_out(&host, account, &to, kind, Stanza::clone(&stanza), None)
+                    if let Err((stanza, error)) =
+                        self.hand_out(&host, account, &to, kind, Stanza::clone(&stanza), (None, None))
                     {
                         self.bounce(&stanza, error, None).await;
                     }
@@ -234,9 +332,9 @@ impl Server {
     /// Takes a message out of the tail for good and tells its sender why.
     pub(crate) async fn refuse_kept(self: &Arc<Self>, kept: &Arc<Kept>, error: StanzaError) {
         let refused = kept.refuse(&mut kept.account.tail.lock());
-        if let Some(receipt) = refused {
-            self.bounce(&kept.stanza, error, receipt.as_deref().map(Receipt::session)).await;
-            drop(receipt);
+        if let Some(receipts) = refused {
+            self.bounce(&kept.stanza, error, receipts.last().map(|receipt| receipt.session())).await;
+            drop(receipts);
         }
     }
 
@@ -285,6 +383,7 @@ impl Server {
     /// Gives a session a page of its tail, with what is not on disk yet in between.
     fn hand_over_page(self: &Arc<Self>, session: &Arc<Session>, after: u64, epoch: u64, page: Vec<TailEntry>) -> Page {
         let account = &session.account;
+        let mut receipts = Vec::new();
         let mut tail = account.tail.lock();
         match session.catching_up() {
             None => return Page::Last,
@@ -311,7 +410,7 @@ impl Server {
         let others = sessions.iter().filter(|other| !Arc::ptr_eq(other, session) && !other.is_detached());
         let with_others: HashSet<u64> = others.flat_map(|other| other.held()).collect();
         let own: HashSet<u64> = session.held().into_iter().collect();
-        let is_reachable = session.priority().is_some_and(|priority| priority >= 0);
+        let is_reachable = session.is_reachable();
         let mut room = true;
         for (id, kept) in waiting {
             let is_for_it = match kept.resource.as_deref() {
@@ -319,6 +418,9 @@ impl Server {
                 Some(resource) if account.session(resource).is_some() => false,
                 _ => is_reachable,
             };
+            if is_for_it && kept.is_waiting() && session.has_copy(id) {
+                receipts.push(kept.delivered(&mut tail));
+            }
             let is_wanted = is_for_it
                 && !own.contains(&id)
                 && if owed.contains(&id) { !kept.is_void() } else { kept.is_waiting() && !with_others.contains(&id) };
@@ -359,7 +461,7 @@ impl Server {
         let account = match self.accounts.loaded(to.bare_str()) {
             Some(account) => account,
             // Nobody is there to see it, and nothing is kept.
-            None if plain => return,
+            None if plain && !self.may_be_there(to.bare_str()) => return,
             None => match self.account(&to.bare()).await {
                 Ok(Some(account)) => account,
                 // As for an account that has not approved the sender: nobody learns which names exist (RFC 6121 §4.3.2).
@@ -415,7 +517,7 @@ impl Server {
         let account = match self.accounts.loaded(to.bare_str()) {
             Some(account) => Some(account),
             // Without a session there is nobody behind a full JID.
-            None if !to.is_bare() => None,
+            None if !to.is_bare() && !self.may_be_there(to.bare_str()) => None,
             None => match self.account(&to.bare()).await {
                 Ok(account) => account,
                 Err(error) => return self.bounce(&stanza, error.into(), session).await,
@@ -494,14 +596,14 @@ pub(crate) fn may_be_kept(kind: MessageType, stanza: &Stanza) -> bool {
 }
 
 /// A kept message as it is sent later: with the time at which the server took it (XEP-0203).
-fn delayed(kept: &Kept) -> Stanza {
+pub(crate) fn delayed(kept: &Kept) -> Stanza {
     let mut stanza = Stanza::clone(&kept.stanza);
     let stamp = datetime::format(kept.stamp);
     stanza.append(Element::new("delay", ns::DELAY).attr("from", kept.account.jid.domainpart()).attr("stamp", stamp));
     stanza
 }
 
-fn parse(entry: &TailEntry) -> Option<Stanza> {
+pub(crate) fn parse(entry: &TailEntry) -> Option<Stanza> {
     match parser::parse(entry.stanza.clone(), &Namespaces::none()) {
         Ok(Parsed::Stanza(stanza)) => Some(stanza),
         Ok(_) | Err(_) => {

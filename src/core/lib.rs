@@ -7,19 +7,29 @@
 //! Core knows stanzas and addresses (`rookery-xmpp`) and nothing of sockets, SQL or single XEPs' features.
 
 pub mod account;
+pub mod archive;
+pub mod archiving;
 pub mod caps;
 pub mod config;
 pub mod control;
+mod copies;
 mod deliver;
 pub mod host;
+pub mod ids;
+pub mod mailbox;
 pub mod module;
 pub mod panic;
 mod request;
+mod restart;
+pub mod retention;
 pub mod roster;
 mod router;
+mod seen;
 pub mod server;
 pub mod session;
 pub mod slots;
 pub mod store;
 pub mod tail;
 mod tombstones;
+pub mod turns;
+mod writer;

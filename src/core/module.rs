@@ -7,6 +7,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rookery_xmpp::element::Element;
@@ -16,9 +17,10 @@ use rookery_xmpp::stanza::{IqType, Kind, Stanza};
 
 use crate::account::Account;
 use crate::config::{Conf, ConfigError, Section};
+use crate::copies::Copies;
 use crate::host::Host;
 use crate::server::Server;
-use crate::session::Session;
+use crate::session::{Receipt, Session};
 use crate::slots::Slot;
 
 /// A future on the heap.
@@ -83,7 +85,8 @@ pub enum Stage {
     Guard,
     /// Marks put on the stanza before it is stored.
     Stamp,
-    /// Storage. For messages this stage and the later ones run in the account's order and may not wait.
+    /// Whether it belongs into the archive: see [`Cx::archive`]. For messages this stage and the later ones run in the
+    /// account's order and may not wait; and only those pass here that may be stored and were not sent before.
     Archive,
     /// Copies for the account's other resources.
     Copy,
@@ -174,6 +177,19 @@ pub struct Cx<'a> {
     pub session: Option<&'a Arc<Session>>,
     /// From [`Stage::Archive`] on, incoming messages: the sessions that will get the stanza.
     pub targets: &'a [Arc<Session>],
+    /// From [`Stage::Copy`] on, outgoing messages: the id in the sender's archive, if it is archived. (Incoming ones carry
+    /// theirs as stanza-id.)
+    pub id: Option<u64>,
+    pub(crate) archive: &'a AtomicBool,
+    pub(crate) copies: &'a Copies,
+}
+
+impl Cx<'_> {
+    /// The message belongs into the account's archive (XEP-0313): it is stored there before its sender is told that it
+    /// has arrived. For messages, at [`Stage::Archive`].
+    pub fn archive(&self) {
+        self.archive.store(true, Ordering::Relaxed);
+    }
 }
 
 /// An IQ request for a module, with all that answering it may need.
@@ -212,6 +228,15 @@ impl Call {
     }
 }
 
+/// A stanza that has come to a component's domain.
+pub struct Arrival {
+    /// The stanza; its `from` is trusted.
+    pub stanza: Stanza,
+    /// What its sender waits for: it counts as handled when this is dropped, and so when it is stored, or done with.
+    /// `None` when nobody waits.
+    pub receipt: Option<Arc<Receipt>>,
+}
+
 /// What an IQ handler answers: the payload of the result, or the error.
 pub type IqResult = Result<Option<Element>, StanzaError>;
 
@@ -231,11 +256,20 @@ pub type NonzaHook<M> = fn(&Arc<M>, &Arc<Server>, &mut Nonza<'_>, &Element) -> R
 
 pub(crate) type NonzaFn = Box<dyn Fn(&Arc<Server>, &mut Nonza<'_>, &Element) -> Result<(), StreamError> + Send + Sync>;
 pub(crate) type FeatureFn = Box<dyn Fn(&Offer<'_>) -> Option<Element> + Send + Sync>;
-pub(crate) type ComponentFn = Box<dyn Fn(&Arc<Server>, Stanza) -> BoxFuture<()> + Send + Sync>;
+pub(crate) type ComponentFn = Box<dyn Fn(&Arc<Server>, Arrival) -> BoxFuture<()> + Send + Sync>;
 pub(crate) type LoadFn =
     Box<dyn Fn(Arc<Server>, Arc<Account>) -> BoxFuture<Result<(), crate::store::StoreError>> + Send + Sync>;
+/// Writes down what a module keeps in a session.
+pub type SaveHook<M> = fn(&Arc<M>, &Arc<Server>, &Arc<Session>) -> Option<Element>;
+/// Puts it into the session that has come back.
+pub type RestoreHook<M> = fn(&Arc<M>, &Arc<Server>, &Arc<Session>, &Element);
+
+pub(crate) type SaveFn = Box<dyn Fn(&Arc<Server>, &Arc<Session>) -> Option<Element> + Send + Sync>;
+pub(crate) type RestoreFn = Box<dyn Fn(&Arc<Server>, &Arc<Session>, &Element) + Send + Sync>;
 pub(crate) type TickFn = Box<dyn Fn(&Arc<Server>) + Send + Sync>;
 pub(crate) type IdentityFn = Box<dyn Fn() -> Vec<Element> + Send + Sync>;
+/// Answers a disco request about a node.
+pub type NodeFn = Box<dyn Fn(Call) -> BoxFuture<IqResult> + Send + Sync>;
 pub(crate) type PreAuthFn = Box<dyn Fn(PreAuthCall) -> BoxFuture<IqResult> + Send + Sync>;
 
 /// What a stream is like when features are offered.
@@ -316,6 +350,22 @@ impl<M: Module> Hooks<'_, M> {
         self
     }
 
+    /// Answers disco requests to an account about a node of its: disco#info with `info`, disco#items with `items`. Only
+    /// those who may know of the account ask; what else they may know is to be judged.
+    pub fn account_node<F, G, Fut, Gut>(&mut self, node: &'static str, info: F, items: G) -> &mut Self
+    where
+        F: Fn(Arc<M>, Call) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = IqResult> + Send + 'static,
+        G: Fn(Arc<M>, Call) -> Gut + Send + Sync + 'static,
+        Gut: Future<Output = IqResult> + Send + 'static,
+    {
+        let (module, same) = (self.module.clone(), self.module.clone());
+        let info: NodeFn = Box::new(move |call| Box::pin(info(module.clone(), call)));
+        let items: NodeFn = Box::new(move |call| Box::pin(items(same.clone(), call)));
+        self.table.account_nodes.push((node, info, items));
+        self
+    }
+
     /// Answers IQ requests whose payload is `name` in `ns`. The router sends the result or the error.
     pub fn iq<F, Fut>(&mut self, kind: IqType, at: Target, ns: &'static str, name: &'static str, f: F) -> &mut Self
     where
@@ -380,13 +430,14 @@ impl<M: Module> Hooks<'_, M> {
         self.intercept(Family::Iq, way, stage, f)
     }
 
-    /// Gives the module a domain of its own, such as conference.example.org.
-    pub fn component<Fut>(&mut self, domain: BareJid, f: fn(Arc<M>, Arc<Server>, Stanza) -> Fut) -> &mut Self
+    /// Gives the module a domain of its own, such as conference.example.org; it gets every stanza for it. What it has not
+    /// yet stored when its future ends, it keeps with the [`Arrival`]'s receipt.
+    pub fn component<Fut>(&mut self, domain: BareJid, f: fn(Arc<M>, Arc<Server>, Arrival) -> Fut) -> &mut Self
     where
         Fut: Future<Output = ()> + Send + 'static,
     {
         let module = self.module.clone();
-        let call: ComponentFn = Box::new(move |server, stanza| Box::pin(f(module.clone(), server.clone(), stanza)));
+        let call: ComponentFn = Box::new(move |server, arrival| Box::pin(f(module.clone(), server.clone(), arrival)));
         self.table.components.push((domain, call));
         self
     }
@@ -409,6 +460,19 @@ impl<M: Module> Hooks<'_, M> {
     pub fn session(&mut self, event: SessionEvent, f: fn(&Arc<M>, &Arc<Server>, &Arc<Session>) -> Flow) -> &mut Self {
         let module = self.module.clone();
         self.table.sessions.push((event, Box::new(move |server, session| f(&module, server, session))));
+        self
+    }
+
+    /// Takes what the module keeps in a session over a restart of the server: `save` says it as an element, or that there is
+    /// nothing, `restore` puts it into the session that has come back. Nobody sees the session meanwhile; neither may wait.
+    /// What is in no such element, and not the server's own, is gone.
+    pub fn session_state(&mut self, save: SaveHook<M>, restore: RestoreHook<M>) -> &mut Self {
+        let (saving, restoring) = (self.module.clone(), self.module.clone());
+        self.table.session_states.push((
+            M::NAME,
+            Box::new(move |server, session| save(&saving, server, session)),
+            Box::new(move |server, session, state| restore(&restoring, server, session, state)),
+        ));
         self
     }
 
@@ -479,6 +543,7 @@ pub struct Table {
     /// The modules that are on, with their XEPs.
     pub modules: Vec<(&'static str, &'static [Xep])>,
     extras: Vec<IdentityFn>,
+    account_nodes: Vec<(&'static str, NodeFn, NodeFn)>,
     pub(crate) iq: Vec<IqDoor>,
     pub(crate) pre_auth: Vec<(&'static str, PreAuthFn)>,
     interceptors: Vec<Vec<InterceptFn>>,
@@ -486,6 +551,7 @@ pub struct Table {
     pub(crate) stream_features: Vec<(When, FeatureFn)>,
     pub(crate) nonzas: Vec<(&'static str, &'static str, NonzaFn)>,
     pub(crate) sessions: Vec<(SessionEvent, SessionFn)>,
+    pub(crate) session_states: Vec<(&'static str, SaveFn, RestoreFn)>,
     pub(crate) loads: Vec<LoadFn>,
     pub(crate) ticks: Vec<(Duration, TickFn)>,
 }
@@ -497,6 +563,7 @@ impl Default for Table {
             account_features: Vec::new(),
             modules: Vec::new(),
             extras: Vec::new(),
+            account_nodes: Vec::new(),
             iq: Vec::new(),
             pre_auth: Vec::new(),
             interceptors: std::iter::repeat_with(Vec::new).take(FAMILIES * WAYS * STAGES).collect(),
@@ -504,6 +571,7 @@ impl Default for Table {
             stream_features: Vec::new(),
             nonzas: Vec::new(),
             sessions: Vec::new(),
+            session_states: Vec::new(),
             loads: Vec::new(),
             ticks: Vec::new(),
         }
@@ -530,6 +598,11 @@ impl Table {
             .iter()
             .find(|door| door.name == name && door.ns == ns && door.at == at && door.kind == kind)
             .map(|door| &door.call)
+    }
+
+    /// Who answers disco#info, and who disco#items, about a node of an account.
+    pub fn account_node(&self, node: &str) -> Option<(&NodeFn, &NodeFn)> {
+        self.account_nodes.iter().find(|(name, ..)| *name == node).map(|(_, info, items)| (info, items))
     }
 
     /// Whether some module answers requests in this namespace.

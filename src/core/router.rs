@@ -6,7 +6,9 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use rookery_xmpp::error::{Condition, StanzaError, StreamCondition, StreamError};
 use rookery_xmpp::ns;
@@ -14,8 +16,9 @@ use rookery_xmpp::stanza::{IqType, Kind, PresenceType, Stanza};
 use tracing::{Instrument, error};
 
 use crate::account::Account;
+use crate::copies::Copies;
 use crate::host::Host;
-use crate::module::{Answer, BoxFuture, Call, Cx, Flow, InterceptFn, Stage, Target, Way};
+use crate::module::{Answer, Arrival, BoxFuture, Call, Cx, Flow, InterceptFn, Stage, Target, Way};
 use crate::panic::Panicked;
 use crate::request;
 use crate::server::Server;
@@ -73,7 +76,16 @@ impl Server {
         let Some(host) = self.host(session.jid.domainpart()) else {
             return Err(StreamError::new(StreamCondition::HostGone));
         };
-        match self.pass(&host, &session.account, Some(session), &mut stanza, Way::Outgoing, OUTGOING).await {
+        let message = match stanza.head.kind {
+            Kind::Message(kind) => Some(kind),
+            _ => None,
+        };
+        let stages = if message.is_some() { FREE } else { OUTGOING };
+        let mut passed = self.pass(&host, &session.account, Some(session), &mut stanza, Way::Outgoing, stages).await;
+        if let (Some(kind), Ok(Passed::On)) = (message, &passed) {
+            passed = self.send_out(&host, session, kind, &mut stanza, &waiting);
+        }
+        match passed {
             Ok(Passed::On) => {}
             Ok(Passed::Done) => return Ok(()),
             Err(error) => {
@@ -94,6 +106,11 @@ impl Server {
             self.bounce(&stanza, error, Some(session)).await;
         }
         Ok(())
+    }
+
+    /// How long a client that has sent a message should not be read: messages come faster than they can be stored.
+    pub fn pressure(&self) -> Option<Duration> {
+        self.writer.pressure()
     }
 
     /// Sends a stanza on its way that a module, a component or another server made. Its `from` is trusted.
@@ -144,9 +161,8 @@ impl Server {
             }
         } else if let Some((host, place)) = component {
             if let Some((_, component)) = host.table.components.get(place) {
-                component(self, stanza).await;
+                component(self, Arrival { stanza, receipt: waiting }).await;
             }
-            drop(waiting);
         } else {
             self.bounce(&stanza, StanzaError::new(Condition::RemoteServerNotFound), session).await;
         }
@@ -237,6 +253,8 @@ impl Server {
                     session.stop_counting();
                     // The client may be back under the same address.
                     self.route(reply).await;
+                } else {
+                    self.copy_error(session, reply);
                 }
             }
             None => self.route(reply).await,
@@ -255,7 +273,9 @@ impl Server {
     ) -> Result<Passed, StanzaError> {
         for stage in stages {
             for hook in host.table.interceptors(stanza.head.kind, way, *stage) {
-                let cx = Cx { server: self, host, account, session, targets: &[] };
+                let (archive, copies) = (AtomicBool::new(false), Copies::default());
+                let (archive, copies) = (&archive, &copies);
+                let cx = Cx { server: self, host, account, session, targets: &[], id: None, archive, copies };
                 let mut flow = call(hook, &cx, stanza);
                 while let Flow::Wait(future) = flow {
                     flow = self.panics.caught(future).await.unwrap_or_else(refuse_stanza);
@@ -273,15 +293,12 @@ impl Server {
     /// Runs one stage in the account's order: nobody may wait here.
     pub(crate) fn pass_in_order(
         self: &Arc<Self>,
-        host: &Arc<Host>,
-        account: &Arc<Account>,
-        targets: &[Arc<Session>],
+        order: &InOrder<'_>,
         stanza: &mut Stanza,
         stage: Stage,
     ) -> Result<Passed, StanzaError> {
-        for hook in host.table.interceptors(stanza.head.kind, Way::Incoming, stage) {
-            let cx = Cx { server: self, host, account, session: None, targets };
-            match call(hook, &cx, stanza) {
+        for hook in order.host.table.interceptors(stanza.head.kind, order.way, stage) {
+            match call(hook, &order.cx(self), stanza) {
                 Flow::Next => {}
                 Flow::Done => return Ok(Passed::Done),
                 Flow::Reject(error) => return Err(error),
@@ -294,6 +311,38 @@ impl Server {
         Ok(Passed::On)
     }
 }
+
+/// Where a message is, in an account's order.
+pub(crate) struct InOrder<'a> {
+    pub(crate) host: &'a Arc<Host>,
+    pub(crate) account: &'a Arc<Account>,
+    pub(crate) session: Option<&'a Arc<Session>>,
+    pub(crate) way: Way,
+    pub(crate) targets: &'a [Arc<Session>],
+    pub(crate) id: Option<u64>,
+    pub(crate) archive: AtomicBool,
+    pub(crate) copies: Copies,
+}
+
+impl<'a> InOrder<'a> {
+    pub(crate) fn new(host: &'a Arc<Host>, account: &'a Arc<Account>, way: Way) -> Self {
+        let (archive, copies) = (AtomicBool::new(false), Copies::default());
+        Self { host, account, session: None, way, targets: &[], id: None, archive, copies }
+    }
+
+    /// Whether a module wants it archived.
+    pub(crate) fn is_archived(&self) -> bool {
+        self.archive.load(Ordering::Relaxed)
+    }
+
+    fn cx(&'a self, server: &'a Arc<Server>) -> Cx<'a> {
+        let Self { host, account, session, targets, id, archive, copies, .. } = self;
+        Cx { server, host, account, session: *session, targets, id: *id, archive, copies }
+    }
+}
+
+/// The stages of an outgoing message that come before the account's order.
+const FREE: &[Stage] = &[Stage::Guard, Stage::Stamp];
 
 /// The stages on the sender's side. Delivery there means: a module takes the stanza in hand before it is routed.
 const OUTGOING: &[Stage] = &[Stage::Guard, Stage::Stamp, Stage::Archive, Stage::Copy, Stage::Deliver];

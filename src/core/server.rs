@@ -2,8 +2,8 @@
 //!
 //! Where stanzas go is in `router.rs` and `deliver.rs`; how they are kept in `tail.rs`.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -15,20 +15,26 @@ use rookery_xmpp::error::{Condition, ErrorKind, StanzaError, StreamCondition, St
 use rookery_xmpp::jid::{BareJid, Jid};
 use rookery_xmpp::sasl::{Credentials, PasswordError};
 use rookery_xmpp::stanza::{Kind, PresenceType, Stanza};
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, warn};
 
 use crate::account::{Account, Accounts, Placed};
+use crate::archiving;
 use crate::caps::Caps;
 use crate::config::{Conf, ConfigError, Secret};
 use crate::deliver::may_be_kept;
 use crate::host::Host;
+use crate::ids::{self, Ids};
 use crate::module::{BoxFuture, Entry, Flow, IqResult, Nonza, PreAuthCall, SessionEvent, Table, When};
 use crate::panic::Panics;
+use crate::restart::{Ended, Resting};
+use crate::retention;
+use crate::seen::{self, Seen};
 use crate::session::{Detached, Outgoing, Session, SessionLimits, StreamInfo};
 use crate::slots::{Slot, SlotNames};
 use crate::store::{Store, StoreError};
-use crate::tail::{Ids, Tail, Writer};
+use crate::tail::Tail;
 use crate::tombstones;
+use crate::writer::Writer;
 
 /// How often accounts that nobody uses are let go.
 const SWEEP: Duration = Duration::from_secs(60);
@@ -48,16 +54,6 @@ pub enum ResumeError {
     /// What the client had sent is still being stored; later the session may be resumed.
     #[error("the session is busy")]
     Busy,
-}
-
-/// How many ended sessions are remembered.
-const ENDED: usize = 4096;
-
-/// What is remembered of a session that has ended.
-struct Ended {
-    id: Box<str>,
-    user: BareJid,
-    handled: Arc<AtomicU32>,
 }
 
 /// Why the server did not start.
@@ -116,6 +112,8 @@ pub struct Server {
     /// Ids for messages.
     pub ids: Ids,
     pub(crate) writer: Arc<Writer>,
+    /// Sessions of the last run.
+    pub(crate) resting: Resting,
     pub(crate) session_slots: SlotNames,
     pub(crate) account_slots: SlotNames,
     /// Whom a session has sent directed presence and not taken it back (RFC 6121 §4.6).
@@ -125,14 +123,15 @@ pub struct Server {
     /// Keys are computed on as many threads as there are processors at most.
     deriving: Arc<tokio::sync::Semaphore>,
     resumable: Mutex<HashMap<Box<str>, Weak<Session>>>,
-    /// Sessions that have ended, to tell a client that comes too late what was handled.
-    ended: Mutex<VecDeque<Ended>>,
+    pub(crate) ended: Ended,
     streams: AtomicU64,
     secret: Box<[u8]>,
     /// Bugs that were survived.
     pub panics: Panics,
     started: (Instant, SystemTime),
-    writing: Mutex<Option<tokio::task::JoinHandle<()>>>,
+    pub(crate) writing: Mutex<Option<tokio::task::JoinHandle<()>>>,
+    /// It ends.
+    pub(crate) stopping: AtomicBool,
 }
 
 impl Server {
@@ -140,6 +139,8 @@ impl Server {
     pub async fn start(conf: Conf, store: Arc<dyn Store>, modules: &[Entry]) -> Result<Arc<Self>, StartError> {
         let ids = Ids::above(store.last_id().await?);
         let secret = secret(store.as_ref()).await?;
+        let resting = Resting::new(store.saved_accounts().await?);
+        let ended = Ended::load(store.as_ref()).await?;
         let writer = Writer::new(store.clone());
         let session_slots = SlotNames::default();
         let server = Arc::new(Self {
@@ -150,6 +151,7 @@ impl Server {
             store,
             ids,
             writer: writer.clone(),
+            resting,
             directed: session_slots.slot("core", "directed"),
             caps: Caps::new(session_slots.slot("core", "features")),
             deriving: Arc::new(tokio::sync::Semaphore::new(
@@ -158,17 +160,19 @@ impl Server {
             session_slots,
             account_slots: SlotNames::default(),
             resumable: Mutex::default(),
-            ended: Mutex::default(),
+            ended,
             streams: AtomicU64::new(1),
             secret,
             panics: Panics::default(),
             started: (Instant::now(), SystemTime::now()),
             writing: Mutex::new(None),
+            stopping: AtomicBool::new(false),
         });
         writer.serve(Arc::downgrade(&server));
         server.reload(conf, modules)?;
         *server.writing.lock() = Some(tokio::spawn(writer.run()));
         tokio::spawn(keep_house(Arc::downgrade(&server)));
+        tokio::spawn(archiving::keep_house(Arc::downgrade(&server)));
         Ok(server)
     }
 
@@ -257,19 +261,24 @@ impl Server {
         if user.localpart().is_none() {
             return Ok(None);
         }
-        self.accounts.get(user, Box::pin(self.load(user, host))).await
+        let account = self.accounts.get(user, Box::pin(self.load(user, host))).await?;
+        self.resting.forget(user.as_str());
+        Ok(account)
     }
 
     async fn load(self: &Arc<Self>, user: &BareJid, host: Arc<Host>) -> Result<Option<Arc<Account>>, StoreError> {
         if !self.store.account_exists(user).await? {
             return Ok(None);
         }
+        self.recall_sessions(user).await?;
         let roster = self.store.roster(user).await?.into();
-        let tail = Tail { size: self.store.tail_size(user).await?, ..Tail::default() };
+        let seen = self.store.seen(user, ids::since(seen::MEMORY), seen::MOST).await?;
+        let tail = Tail::new(self.store.tail_size(user).await?, Seen::new(seen));
         let account = Account::new(user.clone(), roster, tail, self.writer.clone(), self.store.clone());
         for load in &host.table.loads {
             load(self.clone(), account.clone()).await?;
         }
+        self.bring_back(&account);
         Ok(Some(account))
     }
 
@@ -311,6 +320,7 @@ impl Server {
     async fn delete(self: &Arc<Self>, user: &BareJid, told: impl FnOnce(bool)) -> Result<bool, StoreError> {
         let Some(account) = self.account(user).await? else { return Ok(false) };
         tombstones::bury(self.store.as_ref(), user).await?;
+        retention::set(self.store.as_ref(), user, None).await?;
         let deleted = self.store.delete_account(user).await?;
         self.accounts.forget(user);
         told(deleted);
@@ -339,6 +349,7 @@ impl Server {
     /// The account's password is another: who came by the old one has to come again. `but` is the session that changed
     /// it, if one did. Sessions without a connection cannot be resumed with the old password and are let be.
     pub fn password_changed(&self, user: &BareJid, but: Option<&Session>) {
+        self.resting.expire(user.as_str());
         let Some(account) = self.accounts.loaded(user.as_str()) else { return };
         for session in account.sessions().iter().filter(|session| but.is_none_or(|but| but.jid != session.jid)) {
             session.close(StreamError::new(StreamCondition::Reset).with_text("The password has been changed."));
@@ -407,17 +418,18 @@ impl Server {
         self.resumable.lock().insert(id, Arc::downgrade(session));
     }
 
-    /// The session of a user that this id resumes.
-    pub fn resumable(&self, user: &BareJid, id: &str) -> Option<Arc<Session>> {
-        let session = self.resumable.lock().get(id)?.upgrade()?;
-        (session.account.jid == *user && !session.is_closed()).then_some(session)
+    /// The session of a user that this id resumes, one of the last run too.
+    pub async fn resumable(self: &Arc<Self>, user: &BareJid, id: &str) -> Result<Option<Arc<Session>>, StoreError> {
+        if self.resting.has(user.as_str()) {
+            self.account(user).await?;
+        }
+        let session = self.resumable.lock().get(id).and_then(Weak::upgrade);
+        Ok(session.filter(|session| session.account.jid == *user && !session.is_closed()))
     }
 
     /// How much a session that has ended had handled: what its client need not send again (XEP-0198 §5, `<failed h=''/>`).
     pub fn handled_before(&self, user: &BareJid, id: &str) -> Option<u32> {
-        let ended = self.ended.lock();
-        let session = ended.iter().find(|session| *session.id == *id && session.user == *user)?;
-        Some(session.handled.load(Ordering::Acquire))
+        self.ended.handled(user, id)
     }
 
     /// A new connection takes a session over (XEP-0198 §5). The old connection is parted from it first, and what came by
@@ -479,8 +491,10 @@ impl Server {
     pub async fn give_up(self: &Arc<Self>, out: Outgoing) {
         let error = StanzaError::new(Condition::UndefinedCondition).with_kind(ErrorKind::Cancel);
         let error = error.with_text("The recipient's client could not process this.");
-        match out.kept {
-            Some(kept) => self.refuse_kept(&kept, error).await,
+        match &out.kept {
+            // The message itself has other ways.
+            Some(_) if out.is_copy() => {}
+            Some(kept) => self.refuse_kept(kept, error).await,
             None => self.bounce(&out.stanza, error, None).await,
         }
     }
@@ -493,16 +507,21 @@ impl Server {
             Detached::Waits(time) if !goodbye && !session.account.is_deleted() => {
                 debug!(session = %session.jid, "detached");
                 self.tell(session, SessionEvent::Detached).await;
-                let (server, waiting) = (Arc::downgrade(self), Arc::downgrade(session));
-                tokio::spawn(async move {
-                    tokio::time::sleep(time).await;
-                    if let (Some(server), Some(session)) = (server.upgrade(), waiting.upgrade()) {
-                        server.end_connected(&session, Some(connection)).await;
-                    }
-                });
+                self.end_later(session, connection, time);
             }
             Detached::Waits(_) | Detached::Ends => self.end_session(session).await,
         }
+    }
+
+    /// Ends a session in so much time, if it still has this connection then: nobody has resumed it.
+    pub(crate) fn end_later(self: &Arc<Self>, session: &Arc<Session>, connection: u64, time: Duration) {
+        let (server, waiting) = (Arc::downgrade(self), Arc::downgrade(session));
+        tokio::spawn(async move {
+            tokio::time::sleep(time).await;
+            if let (Some(server), Some(session)) = (server.upgrade(), waiting.upgrade()) {
+                server.end_connected(&session, Some(connection)).await;
+            }
+        });
     }
 
     /// Ends a session for good: others see it go, and what it had not confirmed is delivered anew.
@@ -515,11 +534,7 @@ impl Server {
         let Some(parted) = self.part(session, connection) else { return };
         if let (Some(id), Some(handled)) = (session.resumption_id(), session.count_of_handled()) {
             self.resumable.lock().remove(&id);
-            let mut ended = self.ended.lock();
-            ended.push_back(Ended { id, user: session.account.jid.clone(), handled });
-            if ended.len() > ENDED {
-                ended.pop_front();
-            }
+            self.ended.add(id, session.account.jid.clone(), handled);
         }
         if session.is_available() {
             session.set_presence(None);
@@ -561,30 +576,6 @@ impl Server {
         let host = call.host.clone();
         let (_, hook) = host.table.pre_auth.iter().find(|(ns, _)| *ns == call.payload.ns())?;
         Some(hook(call).await)
-    }
-
-    /// The first step of the end: all sessions are told, and close their streams. [`Self::finish`] is the last.
-    pub async fn stop(self: &Arc<Self>) {
-        for account in self.accounts.all() {
-            for session in account.sessions() {
-                session.close(StreamError::new(StreamCondition::SystemShutdown));
-            }
-        }
-    }
-
-    /// The last step of the end, once the connections are gone: writes what waits and closes the database.
-    pub async fn finish(self: &Arc<Self>) {
-        self.writer.close();
-        let writing = self.writing.lock().take();
-        if let Some(writing) = writing
-            && tokio::time::timeout(Duration::from_secs(15), writing).await.is_err()
-        {
-            error!(
-                "the database did not take the last messages in time; their senders have no acknowledgement for them"
-            );
-        }
-        self.store.close().await;
-        info!("stopped");
     }
 
     /// A warning about the store that does not repeat for every stanza.

@@ -3,6 +3,10 @@
 //! Every write that returns `Ok` is on disk (unless the conf relaxes durability): acknowledgements are built on that.
 //! Callers hand over typed addresses and opaque bytes; nothing here knows SQL.
 
+mod archive;
+mod sessions;
+mod tail;
+
 use std::time::SystemTime;
 
 use async_trait::async_trait;
@@ -10,6 +14,11 @@ use rookery_xmpp::error::{Condition, ErrorKind, StanzaError};
 use rookery_xmpp::jid::BareJid;
 use rookery_xmpp::sasl::Credentials;
 
+pub use self::archive::{
+    ArchiveEnds, ArchivePage, ArchivePlace, ArchiveQuery, ArchiveStore, ArchivedMessage, Conversation, Page,
+};
+pub use self::sessions::{SavedSession, SessionStore};
+pub use self::tail::{Archived, Record, Seen, TailChange, TailEntry, TailSize, TailStore};
 use crate::roster::RosterItem;
 
 /// Why the database did not do what it was asked.
@@ -60,10 +69,13 @@ pub trait AccountStore: Send + Sync {
     async fn account_exists(&self, user: &BareJid) -> StoreResult<bool>;
     /// Makes an account; `false` when it is there already (nothing is changed then).
     async fn create_account(&self, user: &BareJid, credentials: &Credentials) -> StoreResult<bool>;
-    /// Replaces the keys; `false` when there is no such account.
+    /// Replaces the keys, and has the account's saved sessions expire; `false` when there is no such account.
     async fn set_credentials(&self, user: &BareJid, credentials: &Credentials) -> StoreResult<bool>;
-    /// Removes an account and all that it owns (roster, requests, tail, values); `false` when there was none.
+    /// Removes an account and all that it owns (roster, requests, tail, saved sessions, values); `false` when there was none. Its archive
+    /// cannot be reached from then on, and goes bit by bit by [`Self::purge_deleted`].
     async fn delete_account(&self, user: &BareJid) -> StoreResult<bool>;
+    /// Removes up to `limit` messages of accounts that have been deleted. `true` when more are left.
+    async fn purge_deleted(&self, limit: usize) -> StoreResult<bool>;
     /// The accounts of a domain, by address.
     async fn accounts(&self, domain: &BareJid) -> StoreResult<Vec<AccountInfo>>;
 }
@@ -106,61 +118,6 @@ pub trait RosterStore: Send + Sync {
     async fn change_roster(&self, user: &BareJid, changes: &[RosterChange]) -> StoreResult<()>;
 }
 
-/// A message that waits in an account's tail: stored, and not delivered to any resource yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TailEntry {
-    /// Whose tail.
-    pub account: BareJid,
-    /// The id assigned under the account's lock: unique in the server, growing; the stanza-id of XEP-0359.
-    pub id: u64,
-    /// The resource a message to a full JID was meant for.
-    pub resource: Option<String>,
-    /// When the server took the message.
-    pub stamp: SystemTime,
-    /// The stanza, whole, with `xmlns='jabber:client'`.
-    pub stanza: bytes::Bytes,
-}
-
-/// A change of the tails, committed in batches.
-#[derive(Debug, Clone)]
-pub enum TailChange {
-    /// Stores a message.
-    Append(TailEntry),
-    /// Forgets a delivered one.
-    Remove {
-        /// Whose tail.
-        account: BareJid,
-        /// The entry's id.
-        id: u64,
-    },
-}
-
-/// How much waits in a tail.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct TailSize {
-    /// Messages.
-    pub messages: u64,
-    /// The sum of the stanzas' sizes.
-    pub bytes: u64,
-}
-
-/// The durable queues of the accounts (design: the archive is the queue).
-#[async_trait]
-pub trait TailStore: Send + Sync {
-    /// Applies the changes in their order, in one transaction; on disk when this returns `Ok`.
-    /// An append for an account that has been deleted meanwhile is passed over in silence.
-    ///
-    /// A call that fails as `Unavailable` may have been cut off after the disk had it: the batch may be stored all the same.
-    /// Committing it again does no harm, and removing what may not be there does neither.
-    async fn commit(&self, changes: &[TailChange]) -> StoreResult<()>;
-    /// Up to `limit` entries of an account with `after < id <= up_to`, by id.
-    async fn tail(&self, user: &BareJid, after: u64, up_to: u64, limit: usize) -> StoreResult<Vec<TailEntry>>;
-    /// How much waits.
-    async fn tail_size(&self, user: &BareJid) -> StoreResult<TailSize>;
-    /// The highest id ever assigned that the database knows (0 when none): ids go on above it after a restart.
-    async fn last_id(&self) -> StoreResult<u64>;
-}
-
 /// Small values of small modules, by account (or domain), module and key.
 #[async_trait]
 pub trait KeyValueStore: Send + Sync {
@@ -175,7 +132,7 @@ pub trait KeyValueStore: Send + Sync {
 
 /// The whole database.
 #[async_trait]
-pub trait Store: AccountStore + RosterStore + TailStore + KeyValueStore {
+pub trait Store: AccountStore + RosterStore + TailStore + ArchiveStore + SessionStore + KeyValueStore {
     /// Ends open work and closes the connections.
     async fn close(&self);
 }

@@ -8,6 +8,7 @@
 //!
 //! SQL is written as literals with bound parameters only; no statement is ever put together from text.
 
+mod archive;
 mod batch;
 mod codec;
 mod conf;
@@ -17,7 +18,10 @@ mod migrations;
 mod open;
 mod postgres;
 mod rows;
+mod sessions;
+mod span;
 mod sqlite;
+mod words;
 
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

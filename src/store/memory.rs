@@ -1,6 +1,8 @@
 //! A database in memory, for tests: it behaves as the others do, and can be told to fail, to be slow, and to hold commits
 //! back, so that a test decides when a message is on disk.
 
+mod archive;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -9,14 +11,16 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use rookery_core::roster::RosterItem;
 use rookery_core::store::{
-    AccountInfo, AccountStore, KeyValueStore, RosterChange, RosterStore, Store, StoreError, StoreResult, StoredRoster,
+    AccountInfo, AccountStore, ArchiveEnds, ArchivePage, ArchiveQuery, ArchiveStore, Conversation, KeyValueStore,
+    RosterChange, RosterStore, SavedSession, Seen, SessionStore, Store, StoreError, StoreResult, StoredRoster,
     TailChange, TailEntry, TailSize, TailStore,
 };
-use rookery_xmpp::jid::BareJid;
+use rookery_xmpp::jid::{BareJid, FullJid};
 use rookery_xmpp::sasl::Credentials;
 use tokio::sync::watch;
 
-use crate::batch::Batch;
+use self::archive::Messages;
+use crate::codec::to_column;
 use crate::health::{DEADLINE, Fault, Health, Outcome};
 use crate::rows::REMOVALS;
 
@@ -48,7 +52,8 @@ struct Account {
     items: BTreeMap<BareJid, RosterItem>,
     removed: BTreeMap<BareJid, u64>,
     requests: BTreeMap<BareJid, Vec<u8>>,
-    tail: BTreeMap<u64, TailEntry>,
+    messages: Messages,
+    sessions: BTreeMap<FullJid, SavedSession>,
 }
 
 /// What a call does to the data.
@@ -137,6 +142,24 @@ impl MemoryStore {
         }
     }
 
+    /// Looks at the messages of an account; at none if it is not there.
+    async fn of<T>(&self, user: &BareJid, look: impl FnOnce(&Messages) -> T + Send) -> StoreResult<T> {
+        self.call(Access::Read, |state| {
+            let none = Messages::default();
+            Ok(look(state.accounts.get(user).map_or(&none, |account| &account.messages)))
+        })
+        .await
+    }
+
+    /// Changes the messages of an account; nothing if it is not there.
+    async fn change<T>(&self, user: &BareJid, change: impl FnOnce(&mut Messages) -> T + Send) -> StoreResult<T> {
+        self.call(Access::Write, |state| {
+            let mut none = Messages::default();
+            Ok(change(state.accounts.get_mut(user).map_or(&mut none, |account| &mut account.messages)))
+        })
+        .await
+    }
+
     async fn wait_while_paused(&self) {
         let mut paused = self.paused.subscribe();
         if *paused.borrow_and_update() {
@@ -185,7 +208,8 @@ impl AccountStore for MemoryStore {
                 items: BTreeMap::new(),
                 removed: BTreeMap::new(),
                 requests: BTreeMap::new(),
-                tail: BTreeMap::new(),
+                messages: Messages::default(),
+                sessions: BTreeMap::new(),
             };
             state.accounts.insert(user.clone(), account);
             Ok(true)
@@ -200,6 +224,7 @@ impl AccountStore for MemoryStore {
                 .get_mut(user)
                 .map(|account| {
                     account.credentials = credentials.clone();
+                    account.sessions.values_mut().for_each(|session| session.expires = SystemTime::UNIX_EPOCH);
                 })
                 .is_some())
         })
@@ -212,6 +237,10 @@ impl AccountStore for MemoryStore {
             Ok(state.accounts.remove(user).is_some())
         })
         .await
+    }
+
+    async fn purge_deleted(&self, _: usize) -> StoreResult<bool> {
+        self.call(Access::Write, |_| Ok(false)).await
     }
 
     async fn accounts(&self, domain: &BareJid) -> StoreResult<Vec<AccountInfo>> {
@@ -285,19 +314,21 @@ impl RosterStore for MemoryStore {
 impl TailStore for MemoryStore {
     async fn commit(&self, changes: &[TailChange]) -> StoreResult<()> {
         self.wait_while_paused().await;
-        let batch = Batch::new(changes)?;
         self.call(Access::Write, |state| {
-            for removal in &batch.removals {
-                if let Some(account) = state.accounts.get_mut(removal.account) {
-                    account.tail.remove(&crate::codec::from_column(removal.id)?);
+            let named = |change: &TailChange| match change {
+                TailChange::Append(record) => (record.entry.account.clone(), record.entry.id),
+                TailChange::Deliver { account, id } | TailChange::Refuse { account, id } => (account.clone(), *id),
+            };
+            for change in changes {
+                to_column(named(change).1)?;
+            }
+            for change in changes {
+                let (account, id) = named(change);
+                state.last_id = state.last_id.max(id);
+                if let Some(account) = state.accounts.get_mut(&account) {
+                    account.messages.apply(change);
                 }
             }
-            for put in &batch.puts {
-                if let Some(account) = state.accounts.get_mut(&put.entry.account) {
-                    account.tail.insert(put.entry.id, put.entry.clone());
-                }
-            }
-            state.last_id = state.last_id.max(crate::codec::from_column(batch.highest)?);
             Ok(())
         })
         .await?;
@@ -313,8 +344,8 @@ impl TailStore for MemoryStore {
             let Some(account) = state.accounts.get(user).filter(|_| after < up_to) else {
                 return Ok(Vec::new());
             };
-            let entries = account.tail.range(after + 1..=up_to);
-            Ok(entries.take(limit).map(|(_, entry)| entry.clone()).collect())
+            let entries = account.messages.tail().filter(|entry| entry.id > after && entry.id <= up_to);
+            Ok(entries.take(limit).cloned().collect())
         })
         .await
     }
@@ -323,7 +354,7 @@ impl TailStore for MemoryStore {
         self.call(Access::Read, |state| {
             let entries = state.accounts.get(user).into_iter();
             let mut size = TailSize::default();
-            for entry in entries.flat_map(|account| account.tail.values()) {
+            for entry in entries.flat_map(|account| account.messages.tail()) {
                 size.messages += 1;
                 size.bytes += entry.stanza.len() as u64;
             }
@@ -334,6 +365,114 @@ impl TailStore for MemoryStore {
 
     async fn last_id(&self) -> StoreResult<u64> {
         self.call(Access::Read, |state| Ok(state.last_id)).await
+    }
+
+    async fn seen(&self, user: &BareJid, after: u64, limit: usize) -> StoreResult<Vec<Seen>> {
+        self.of(user, |messages| messages.seen(after, limit)).await
+    }
+
+    async fn forget_seen(&self, up_to: u64) -> StoreResult<()> {
+        self.call(Access::Write, |state| {
+            for account in state.accounts.values_mut() {
+                account.messages.forget_seen(up_to);
+            }
+            Ok(())
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl ArchiveStore for MemoryStore {
+    async fn archive_page(&self, user: &BareJid, query: &ArchiveQuery) -> StoreResult<Option<ArchivePage>> {
+        self.of(user, |messages| messages.page(query)).await
+    }
+
+    async fn archive_ends(&self, user: &BareJid) -> StoreResult<Option<ArchiveEnds>> {
+        self.of(user, Messages::ends).await
+    }
+
+    async fn archived_id(&self, user: &BareJid, with: &BareJid, message_id: &str) -> StoreResult<Option<u64>> {
+        self.of(user, |messages| messages.archived_id(with, message_id)).await
+    }
+
+    async fn set_displayed(&self, user: &BareJid, with: &BareJid, id: u64) -> StoreResult<bool> {
+        let id = crate::codec::from_column(to_column(id)?)?;
+        self.change(user, |messages| messages.set_displayed(with, id)).await
+    }
+
+    async fn conversations(&self, user: &BareJid) -> StoreResult<Vec<Conversation>> {
+        self.of(user, Messages::conversations).await
+    }
+
+    async fn expire_archive(&self, user: &BareJid, up_to: u64, limit: usize) -> StoreResult<bool> {
+        self.change(user, |messages| messages.expire(up_to, limit)).await
+    }
+
+    async fn expired_accounts(
+        &self,
+        domain: &BareJid,
+        up_to: u64,
+        after: Option<&BareJid>,
+        limit: usize,
+    ) -> StoreResult<Vec<BareJid>> {
+        self.call(Access::Read, |state| {
+            let accounts = state.accounts.iter().filter(|(jid, account)| {
+                jid.domainpart() == domain.as_str()
+                    && after.is_none_or(|after| *jid > after)
+                    && account.messages.has_up_to(up_to)
+            });
+            Ok(accounts.take(limit).map(|(jid, _)| jid.clone()).collect())
+        })
+        .await
+    }
+
+    async fn index_words(&self, limit: usize) -> StoreResult<bool> {
+        self.call(Access::Write, |state| {
+            let mut waiting: Vec<(u64, BareJid)> = Vec::new();
+            for (jid, account) in &state.accounts {
+                waiting.extend(account.messages.unfindable().map(|id| (id, jid.clone())));
+            }
+            waiting.sort();
+            for (id, jid) in waiting.iter().take(limit) {
+                if let Some(account) = state.accounts.get_mut(jid) {
+                    account.messages.make_findable(*id);
+                }
+            }
+            Ok(waiting.len() > limit)
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl SessionStore for MemoryStore {
+    async fn save_sessions(&self, sessions: &[SavedSession]) -> StoreResult<()> {
+        self.call(Access::Write, |state| {
+            for session in sessions {
+                if let Some(account) = state.accounts.get_mut(session.jid.bare_str()) {
+                    account.sessions.insert(session.jid.clone(), session.clone());
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn take_sessions(&self, users: &[BareJid]) -> StoreResult<Vec<SavedSession>> {
+        self.call(Access::Write, |state| {
+            let take = |user| Some(std::mem::take(&mut state.accounts.get_mut(user)?.sessions));
+            Ok(users.iter().filter_map(take).flat_map(BTreeMap::into_values).collect())
+        })
+        .await
+    }
+
+    async fn saved_accounts(&self) -> StoreResult<Vec<BareJid>> {
+        self.call(Access::Read, |state| {
+            let accounts = state.accounts.iter().filter(|(_, account)| !account.sessions.is_empty());
+            Ok(accounts.map(|(jid, _)| jid.clone()).collect())
+        })
+        .await
     }
 }
 

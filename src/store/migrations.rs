@@ -5,12 +5,20 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 
 /// The migrations of SQLite.
 pub(crate) fn sqlite() -> Migrator {
-    Migrator::with_migrations(vec![step(1, "start", include_str!("../../schemas/sqlite/0001_start.sql"))])
+    Migrator::with_migrations(vec![
+        step(1, "start", include_str!("../../schemas/sqlite/0001_start.sql")),
+        step(2, "archive", include_str!("../../schemas/sqlite/0002_archive.sql")),
+        step(3, "sessions", include_str!("../../schemas/sqlite/0003_sessions.sql")),
+    ])
 }
 
 /// The migrations of PostgreSQL.
 pub(crate) fn postgres() -> Migrator {
-    Migrator::with_migrations(vec![step(1, "start", include_str!("../../schemas/postgres/0001_start.sql"))])
+    Migrator::with_migrations(vec![
+        step(1, "start", include_str!("../../schemas/postgres/0001_start.sql")),
+        step(2, "archive", include_str!("../../schemas/postgres/0002_archive.sql")),
+        step(3, "sessions", include_str!("../../schemas/postgres/0003_sessions.sql")),
+    ])
 }
 
 fn step(version: i64, name: &'static str, sql: &'static str) -> Migration {

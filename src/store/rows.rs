@@ -3,22 +3,33 @@
 //! They are macros because sqlx ties a statement to one driver's types: each backend expands them once for its own
 //! connection. What differs (opening, the commit of the tails, what an error code means) is written out per backend.
 
+use std::time::Duration;
+
 /// How many removals of a roster are remembered.
 pub(crate) const REMOVALS: i64 = rookery_core::roster::REMOVALS as i64;
 
+/// Rows that go in one transaction when many go, so that nobody waits long for it.
+pub(crate) const STEP: i64 = 1000;
+
+/// For how long the number of a deleted account is remembered at least: a commit that began before the deletion has ended
+/// by then, in one way or the other, and what it has left is found.
+pub(crate) const REMEMBERED: Duration = Duration::from_secs(3600);
+
 /// Statements on one connection. `$begin` starts a transaction that writes, `$snapshot` one that reads several tables as
-/// of one moment.
+/// of one moment; `$seen` reads the digests of archived messages.
 macro_rules! rows {
-    ($connection:ty, $begin:literal, $snapshot:literal) => {
+    ($connection:ty, $begin:literal, $snapshot:literal, seen: $seen:literal) => {
+        use std::time::SystemTime;
+
         use rookery_core::roster::RosterItem;
-        use rookery_core::store::{AccountInfo, RosterChange, StoredRoster, TailEntry, TailSize};
+        use rookery_core::store::{AccountInfo, RosterChange, Seen, StoredRoster, TailEntry, TailSize};
         use rookery_xmpp::jid::BareJid;
         use rookery_xmpp::sasl::Credentials;
         use sqlx::{Connection, query, query_as, query_scalar};
 
         use crate::codec;
         use crate::health::Outcome;
-        use crate::rows::REMOVALS;
+        use crate::rows::{REMOVALS, STEP};
 
         pub(crate) async fn credentials(on: &mut $connection, user: &BareJid) -> Outcome<Option<Credentials>> {
             let columns: Option<codec::KeyColumns> = query_as(
@@ -68,6 +79,12 @@ macro_rules! rows {
         }
 
         pub(crate) async fn set_credentials(on: &mut $connection, user: &BareJid, keys: &Credentials) -> Outcome<bool> {
+            let mut tx = on.begin_with($begin).await?;
+            // Whoever comes by the old password is not to find a session that began with it.
+            query("UPDATE sessions SET expires = 0 WHERE account = (SELECT number FROM accounts WHERE jid = $1)")
+                .bind(user.as_str())
+                .execute(&mut *tx)
+                .await?;
             let done = query(
                 "UPDATE accounts SET sha256_salt = $2, sha256_iterations = $3, \
                  sha256_stored_key = $4, sha256_server_key = $5, sha1_salt = $6, \
@@ -82,18 +99,29 @@ macro_rules! rows {
             .bind(i64::from(keys.sha1.iterations))
             .bind(keys.sha1.stored_key.expose())
             .bind(keys.sha1.server_key.expose())
-            .execute(on)
+            .execute(&mut *tx)
             .await?;
+            tx.commit().await?;
             Ok(done.rows_affected() == 1)
         }
 
         pub(crate) async fn delete_account(on: &mut $connection, user: &BareJid) -> Outcome<bool> {
             let mut tx = on.begin_with($begin).await?;
             query("DELETE FROM key_values WHERE owner = $1").bind(user.as_str()).execute(&mut *tx).await?;
-            // Roster, requests and tail go with the account (ON DELETE CASCADE).
-            let done = query("DELETE FROM accounts WHERE jid = $1").bind(user.as_str()).execute(&mut *tx).await?;
+            // Roster, requests and saved sessions go with the account (ON DELETE CASCADE). Messages stay under a number that nobody has.
+            let number: Option<i64> = query_scalar("DELETE FROM accounts WHERE jid = $1 RETURNING number")
+                .bind(user.as_str())
+                .fetch_optional(&mut *tx)
+                .await?;
+            if let Some(number) = number {
+                query("INSERT INTO deleted_accounts (number, deleted) VALUES ($1, $2)")
+                    .bind(number)
+                    .bind(codec::to_stamp(SystemTime::now()))
+                    .execute(&mut *tx)
+                    .await?;
+            }
             tx.commit().await?;
-            Ok(done.rows_affected() == 1)
+            Ok(number.is_some())
         }
 
         pub(crate) async fn accounts(on: &mut $connection, domain: &BareJid) -> Outcome<Vec<AccountInfo>> {
@@ -254,9 +282,9 @@ macro_rules! rows {
             limit: usize,
         ) -> Outcome<Vec<TailEntry>> {
             let rows: Vec<(i64, Option<String>, i64, Vec<u8>)> = query_as(
-                "SELECT id, resource, stamp, stanza FROM tail \
-                 WHERE account = (SELECT number FROM accounts WHERE jid = $1) \
-                 AND id > $2 AND id <= $3 ORDER BY id LIMIT $4",
+                "SELECT t.id, t.resource, m.stamp, m.stanza FROM tail AS t \
+                 CROSS JOIN messages AS m WHERE t.account = (SELECT number FROM accounts WHERE jid = $1) \
+                 AND t.id > $2 AND t.id <= $3 AND m.account = t.account AND m.id = t.id ORDER BY t.id LIMIT $4",
             )
             .bind(user.as_str())
             .bind(codec::to_bound(after))
@@ -279,7 +307,7 @@ macro_rules! rows {
 
         pub(crate) async fn tail_size(on: &mut $connection, user: &BareJid) -> Outcome<TailSize> {
             let (messages, bytes): (i64, i64) = query_as(
-                "SELECT count(*), coalesce(sum(length(stanza)), 0) FROM tail \
+                "SELECT count(*), CAST(coalesce(sum(size), 0) AS BIGINT) FROM tail \
                  WHERE account = (SELECT number FROM accounts WHERE jid = $1)",
             )
             .bind(user.as_str())
@@ -291,6 +319,64 @@ macro_rules! rows {
         pub(crate) async fn last_id(on: &mut $connection) -> Outcome<u64> {
             let id: i64 = query_scalar("SELECT coalesce(max(id), 0) FROM tail_marks").fetch_one(on).await?;
             Ok(codec::from_column(id)?)
+        }
+
+        pub(crate) async fn seen(
+            on: &mut $connection,
+            user: &BareJid,
+            after: u64,
+            limit: usize,
+        ) -> Outcome<Vec<Seen>> {
+            let mut tx = on.begin_with($snapshot).await?;
+            let mut rows: Vec<(i64, i64)> = Vec::new();
+            if let Some(account) = number(&mut tx, user).await? {
+                for statement in [
+                    $seen,
+                    "SELECT id, digest FROM seen WHERE account = $1 AND id > $2 \
+                     AND id > (SELECT forgotten FROM archive_marks WHERE slot = 0) ORDER BY id DESC LIMIT $3",
+                ] {
+                    let found: Vec<(i64, i64)> = query_as(statement)
+                        .bind(account)
+                        .bind(codec::to_bound(after))
+                        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+                        .fetch_all(&mut *tx)
+                        .await?;
+                    rows.extend(found);
+                }
+            }
+            tx.commit().await?;
+            rows.sort_unstable_by(|a, b| b.cmp(a));
+            rows.dedup();
+            rows.truncate(limit);
+            let seen = |(id, digest): (i64, i64)| {
+                Ok(Seen { id: codec::from_column(id)?, digest: digest.cast_unsigned() })
+            };
+            rows.into_iter().map(seen).collect()
+        }
+
+        /// From now on nothing up to this id is known any more.
+        pub(crate) async fn forget(on: &mut $connection, up_to: i64) -> Outcome<()> {
+            query("UPDATE archive_marks SET forgotten = $1 WHERE slot = 0 AND forgotten < $1")
+                .bind(up_to)
+                .execute(on)
+                .await?;
+            Ok(())
+        }
+
+        /// Removes some of what is not known any more; `true` when there may be more.
+        pub(crate) async fn remove_forgotten(on: &mut $connection) -> Outcome<bool> {
+            let last: Option<i64> = query_scalar(
+                "SELECT max(id) FROM (SELECT id FROM seen \
+                 WHERE id <= (SELECT forgotten FROM archive_marks WHERE slot = 0) ORDER BY id LIMIT $1) AS first",
+            )
+            .bind(STEP)
+            .fetch_one(&mut *on)
+            .await?;
+            let Some(last) = last else {
+                return Ok(false);
+            };
+            query("DELETE FROM seen WHERE id <= $1").bind(last).execute(on).await?;
+            Ok(true)
         }
 
         pub(crate) async fn value(
@@ -392,7 +478,7 @@ macro_rules! call {
 }
 
 /// The traits of core for a backend that has `health`, `reader()`, `writer()` and `try_again(&Failure)`, a module
-/// `rows` and a function `commit`.
+/// `rows`, `archive` and `words`, and a function `commit`.
 ///
 /// `reader()` and `writer()` give a lease on a connection. A lease that is dropped without `settle` (the deadline, or a
 /// caller that went away) takes its connection with it: nobody knows what state it is in.
@@ -402,8 +488,9 @@ macro_rules! store {
 
         use async_trait::async_trait;
         use rookery_core::store::{
-            AccountInfo, AccountStore, KeyValueStore, RosterChange, RosterStore, Store,
-            StoreResult, StoredRoster, TailChange, TailEntry, TailSize, TailStore,
+            AccountInfo, AccountStore, ArchiveEnds, ArchivePage, ArchiveQuery, ArchiveStore, Conversation,
+            KeyValueStore, RosterChange, RosterStore, Seen, Store, StoreResult, StoredRoster, TailChange, TailEntry,
+            TailSize, TailStore,
         };
         use rookery_xmpp::jid::BareJid;
         use rookery_xmpp::sasl::Credentials;
@@ -439,6 +526,12 @@ macro_rules! store {
 
             async fn delete_account(&self, user: &BareJid) -> StoreResult<bool> {
                 call!(self.write_once, on => rows::delete_account(on, user))
+            }
+
+            async fn purge_deleted(&self, limit: usize) -> StoreResult<bool> {
+                let now = SystemTime::now();
+                let long_ago = crate::codec::to_stamp(now.checked_sub($crate::rows::REMEMBERED).unwrap_or(now));
+                call!(self.write, on => archive::purge(on, limit, long_ago))
             }
 
             async fn accounts(&self, domain: &BareJid) -> StoreResult<Vec<AccountInfo>> {
@@ -490,6 +583,62 @@ macro_rules! store {
 
             async fn last_id(&self) -> StoreResult<u64> {
                 call!(self.read, on => rows::last_id(on))
+            }
+
+            async fn seen(&self, user: &BareJid, after: u64, limit: usize) -> StoreResult<Vec<Seen>> {
+                call!(self.read, on => rows::seen(on, user, after, limit))
+            }
+
+            async fn forget_seen(&self, up_to: u64) -> StoreResult<()> {
+                call!(self.write, on => rows::forget(on, crate::codec::to_bound(up_to)))?;
+                while call!(self.write, on => rows::remove_forgotten(on))? {}
+                Ok(())
+            }
+        }
+
+        #[async_trait]
+        impl ArchiveStore for $store {
+            async fn archive_page(&self, user: &BareJid, query: &ArchiveQuery) -> StoreResult<Option<ArchivePage>> {
+                call!(self.read, on => archive::page(on, user, query))
+            }
+
+            async fn archive_ends(&self, user: &BareJid) -> StoreResult<Option<ArchiveEnds>> {
+                call!(self.read, on => archive::ends(on, user))
+            }
+
+            async fn archived_id(
+                &self,
+                user: &BareJid,
+                with: &BareJid,
+                message_id: &str,
+            ) -> StoreResult<Option<u64>> {
+                call!(self.read, on => archive::archived_id(on, user, with, message_id))
+            }
+
+            async fn set_displayed(&self, user: &BareJid, with: &BareJid, id: u64) -> StoreResult<bool> {
+                call!(self.write, on => archive::set_displayed(on, user, with, id))
+            }
+
+            async fn conversations(&self, user: &BareJid) -> StoreResult<Vec<Conversation>> {
+                call!(self.read, on => archive::conversations(on, user))
+            }
+
+            async fn expire_archive(&self, user: &BareJid, up_to: u64, limit: usize) -> StoreResult<bool> {
+                call!(self.write, on => archive::expire(on, user, up_to, limit))
+            }
+
+            async fn expired_accounts(
+                &self,
+                domain: &BareJid,
+                up_to: u64,
+                after: Option<&BareJid>,
+                limit: usize,
+            ) -> StoreResult<Vec<BareJid>> {
+                call!(self.read, on => archive::expired_accounts(on, domain, up_to, after, limit))
+            }
+
+            async fn index_words(&self, limit: usize) -> StoreResult<bool> {
+                call!(self.write, on => words::index(on, limit))
             }
         }
 

@@ -12,6 +12,7 @@
 
 mod commit;
 mod open;
+mod words;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -27,10 +28,34 @@ use self::commit::commit;
 use crate::health::{Failure, Fault, Health, Outcome};
 
 mod rows {
-    crate::rows::rows!(sqlx::SqliteConnection, "BEGIN IMMEDIATE", "BEGIN");
+    crate::rows::rows!(
+        sqlx::SqliteConnection, "BEGIN IMMEDIATE", "BEGIN",
+        seen: "SELECT id, digest FROM messages INDEXED BY messages_by_account \
+               WHERE account = $1 AND conversation IS NOT NULL AND id > $2 \
+               AND id > (SELECT forgotten FROM archive_marks WHERE slot = 0) AND digest IS NOT NULL \
+               ORDER BY id DESC LIMIT $3"
+    );
+}
+
+mod archive {
+    crate::archive::archive!(
+        sqlx::SqliteConnection, "BEGIN IMMEDIATE", "BEGIN",
+        by_account: "messages AS m INDEXED BY messages_by_account",
+        by_conversation: "messages AS m INDEXED BY messages_by_conversation",
+        by_words: "words CROSS JOIN messages AS m ON m.id = words.rowid",
+        words_id: "words.rowid", words: "words MATCH $10",
+        unfind: "DELETE FROM words WHERE $1 IS NOT NULL AND rowid IN (SELECT value FROM json_each($2))",
+        listed: "IN (SELECT value FROM json_each($2))",
+        list: super::words::list, search: super::words::search,
+    );
+}
+
+mod sessions {
+    crate::sessions::statements!(sqlx::SqliteConnection, "BEGIN IMMEDIATE");
 }
 
 crate::rows::store!(SqliteStore);
+crate::sessions::store!(SqliteStore);
 
 /// How long to wait before the log is tried again.
 const PAUSE: Duration = Duration::from_millis(10);

@@ -12,7 +12,7 @@ use std::io;
 use std::sync::{Arc, Once, OnceLock};
 use std::time::{Duration, UNIX_EPOCH};
 
-use rookery_core::store::{Store, TailChange, TailEntry};
+use rookery_core::store::{Record, Store, TailChange, TailEntry};
 use rookery_xmpp::jid::BareJid;
 use rookery_xmpp::sasl::Credentials;
 
@@ -48,11 +48,11 @@ pub(crate) fn entry(account: &str, id: u64) -> TailEntry {
 }
 
 pub(crate) fn append(account: &str, id: u64) -> TailChange {
-    TailChange::Append(entry(account, id))
+    TailChange::Append(Record { entry: entry(account, id), waits: true, archived: None, digest: None })
 }
 
 pub(crate) fn remove(account: &str, id: u64) -> TailChange {
-    TailChange::Remove { account: jid(account), id }
+    TailChange::Deliver { account: jid(account), id }
 }
 
 /// The ids in the tail of an account.

@@ -76,9 +76,10 @@ impl<T> Outgoing<T> {
         Self { acked: start, history: 0, queue: VecDeque::new(), stuck: 0 }
     }
 
-    /// A queue as it was: its [`acked`](Self::acked), and what [`iter`](Self::iter) gave.
-    pub fn restore(acked: u32, items: impl IntoIterator<Item = T>) -> Self {
-        Self { acked, history: acked.into(), queue: items.into_iter().collect(), stuck: 0 }
+    /// A queue as it was: its [`history`](Self::history), its [`acked`](Self::acked), its [`stuck`](Self::stuck), and
+    /// what was not acknowledged.
+    pub fn restore(history: u64, acked: u32, stuck: u32, items: impl IntoIterator<Item = T>) -> Self {
+        Self { acked, history, queue: items.into_iter().collect(), stuck }
     }
 
     /// Adds what is being sent.
@@ -135,6 +136,11 @@ impl<T> Outgoing<T> {
     /// The number of stanzas that the peer has acknowledged, modulo 2^32.
     pub const fn acked(&self) -> u32 {
         self.acked
+    }
+
+    /// The number of stanzas that the peer has acknowledged, not modulo anything.
+    pub const fn history(&self) -> u64 {
+        self.history
     }
 
     /// The number of stanzas sent, modulo 2^32.
@@ -359,6 +365,21 @@ mod tests {
         assert_eq!(acked(&mut queue, 2), Ok(vec![1, 2]));
         assert_eq!(queue.resume(2).unwrap().count(), 0);
         assert_eq!(queue.stuck(), 0, "an empty queue is not stuck");
+    }
+
+    #[test]
+    fn t14_a_queue_that_is_restored_counts_on() {
+        let mut old = queue(u32::MAX - 2, 5);
+        assert_eq!(acked(&mut old, 0), Ok(vec![0, 1, 2]));
+        let mut new = Outgoing::restore(old.history(), old.acked(), old.stuck(), old.iter().copied());
+        assert_eq!((new.acked(), new.sent(), new.len()), (0, 2, 2));
+        for queue in [&mut old, &mut new] {
+            // What was acknowledged before the counter came round is behind, not too high.
+            assert_eq!(queue.resume(u32::MAX).err(), Some(BadResume::Behind { h: u32::MAX, acked: 0 }));
+            assert_eq!(queue.resume(0).unwrap().count(), 0);
+            assert_eq!(queue.stuck(), 1);
+            assert_eq!(acked(queue, 2), Ok(vec![3, 4]));
+        }
     }
 
     #[test]

@@ -221,6 +221,10 @@ pub const CARBONS_RULES: &str = "urn:xmpp:carbons:rules:0";
 pub const MAM: &str = "urn:xmpp:mam:2";
 /// XEP-0313: extended query fields, archive metadata, flipped pages.
 pub const MAM_EXTENDED: &str = "urn:xmpp:mam:2#extended";
+/// XEP-0313: the field `include-groupchat` is understood.
+pub const MAM_GROUPCHAT_FIELD: &str = "urn:xmpp:mam:2#groupchat-field";
+/// XEP-0431: Full Text Search in MAM.
+pub const FULLTEXT: &str = "urn:xmpp:fulltext:0";
 /// XEP-0160: feature of offline messages.
 pub const MSGOFFLINE: &str = "msgoffline";
 /// XEP-0013: Flexible Offline Message Retrieval.
@@ -255,6 +259,10 @@ pub const EME: &str = "urn:xmpp:eme:0";
 pub const OMEMO: &str = "urn:xmpp:omemo:2";
 /// XEP-0384: OMEMO Encryption as first deployed.
 pub const OMEMO_LEGACY: &str = "eu.siacs.conversations.axolotl";
+/// XEP-0373: OpenPGP for XMPP.
+pub const OPENPGP: &str = "urn:xmpp:openpgp:0";
+/// XEP-0027: Current Jabber OpenPGP Usage.
+pub const OPENPGP_LEGACY: &str = "jabber:x:encrypted";
 /// XEP-0353: Jingle Message Initiation.
 pub const JINGLE_MESSAGE: &str = "urn:xmpp:jingle-message:0";
 /// XEP-0166: Jingle.

@@ -8,6 +8,7 @@ mod body;
 mod head;
 mod reply;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
@@ -89,6 +90,17 @@ impl Stanza {
         self
     }
 
+    /// The stanza with nothing inside but another one, forwarded (XEP-0297): innermost in `around`, each of which stands
+    /// in the one before it. The other's bytes stay bytes.
+    #[must_use]
+    pub fn around(self, around: &[Element], inner: &Self) -> Self {
+        let body = Body::around(around, inner.size(), |bytes| inner.write_standalone(bytes)).unwrap_or_else(|| {
+            let nested = around.iter().rev().fold(inner.to_element(), |inner, outer| outer.clone().child(inner));
+            Body::edited(vec![nested])
+        });
+        Self { body, ..self }
+    }
+
     /// The child elements, to be changed; the sender's bytes are given up.
     pub fn children_mut(&mut self) -> &mut Vec<Element> {
         self.body.elements_mut()
@@ -144,6 +156,11 @@ impl Stanza {
     pub fn find(&self, name: &str, ns: &str) -> Option<&Element> {
         let at = self.body.position(|n, m| m == name && n == ns)?;
         self.children().get(at)
+    }
+
+    /// The bytes of the first child of this name, as they are written; for telling whether two are the same.
+    pub fn child_bytes(&self, name: &str, ns: &str) -> Option<Cow<'_, [u8]>> {
+        self.body.child_bytes(self.body.position(|own_ns, own| own_ns == ns && own == name)?)
     }
 
     /// The first child element.

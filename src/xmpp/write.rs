@@ -50,6 +50,29 @@ pub(crate) fn write_tree(root: &Element, out: &mut impl Sink, inherited_ns: &str
     }
 }
 
+/// Writes `around`, each inside the one before it and behind what that one holds, and innermost what `inside` writes.
+pub(crate) fn write_around(
+    around: &[Element],
+    out: &mut Vec<u8>,
+    inherited_ns: &str,
+    inside: impl FnOnce(&mut Vec<u8>),
+) {
+    let mut default = inherited_ns;
+    for element in around {
+        let mut writer = Writer { out: &mut *out, stream_prefix: false };
+        for node in writer.open(element, &mut default) {
+            match node {
+                Node::Text(text) => escape::text(out, text),
+                Node::Element(child) => write_tree(child, out, default, false),
+            }
+        }
+    }
+    inside(out);
+    for element in around.iter().rev() {
+        Writer { out: &mut *out, stream_prefix: false }.close(element);
+    }
+}
+
 struct Writer<'o, S> {
     out: &'o mut S,
     stream_prefix: bool,
@@ -58,6 +81,19 @@ struct Writer<'o, S> {
 impl<S: Sink> Writer<'_, S> {
     /// Writes the start tag, or the whole of an empty element; `default` becomes the namespace inside.
     fn start<'e>(&mut self, element: &'e Element, default: &mut &'e str) -> std::slice::Iter<'e, Node> {
+        self.begin(element, default);
+        self.out.put(if element.nodes().is_empty() { b"/>" } else { b">" });
+        element.nodes().iter()
+    }
+
+    /// Writes the start tag of an element that something more will stand in.
+    fn open<'e>(&mut self, element: &'e Element, default: &mut &'e str) -> std::slice::Iter<'e, Node> {
+        self.begin(element, default);
+        self.out.put(b">");
+        element.nodes().iter()
+    }
+
+    fn begin<'e>(&mut self, element: &'e Element, default: &mut &'e str) {
         self.out.put(b"<");
         self.name(element);
         let ns = element.ns();
@@ -68,14 +104,15 @@ impl<S: Sink> Writer<'_, S> {
             *default = ns;
         }
         self.attributes(element);
-        self.out.put(if element.nodes().is_empty() { b"/>" } else { b">" });
-        element.nodes().iter()
     }
 
     fn end(&mut self, element: &Element) {
-        if element.nodes().is_empty() {
-            return;
+        if !element.nodes().is_empty() {
+            self.close(element);
         }
+    }
+
+    fn close(&mut self, element: &Element) {
         self.out.put(b"</");
         self.name(element);
         self.out.put(b">");

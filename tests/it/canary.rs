@@ -59,10 +59,17 @@ fn log_in(address: &str, password: &str, by: Mechanism, then: &str) -> bool {
             rest = &rest[stream.handle_input(Instant::now(), rest)..];
         }
     }
-    write!(tcp, "{then}</stream:stream>").unwrap();
-    let mut last = String::new();
-    tcp.read_to_string(&mut last).unwrap();
-    assert!(then.is_empty() || last.contains("type='result'"), "{last}");
+    tcp.write_all(then.as_bytes()).unwrap();
+    let mut answer = String::new();
+    while !then.is_empty() && !answer.contains("</iq>") && !answer.contains("/>") {
+        let mut buffer = [0; 4096];
+        let count = tcp.read(&mut buffer).unwrap();
+        assert!(count > 0, "{answer}");
+        answer += std::str::from_utf8(&buffer[..count]).unwrap();
+    }
+    assert!(then.is_empty() || answer.contains("type='result'"), "{answer}");
+    tcp.write_all(b"</stream:stream>").unwrap();
+    tcp.read_to_end(&mut Vec::new()).unwrap();
     true
 }
 

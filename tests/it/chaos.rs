@@ -388,6 +388,52 @@ async fn step(
     senders.iter().for_each(|sender| sender.read(book));
 }
 
+/// The server ends and starts again. Clients may read or lose what it says at the end; sessions are to be resumed then.
+async fn restart(
+    world: &mut World,
+    dice: &mut Dice,
+    peers: &mut [Peer],
+    senders: &mut [Sender],
+    counters: &Counters,
+    book: &Mutex<Book>,
+) {
+    heal(world);
+    world.server.stop().await;
+    for peer in peers.iter_mut() {
+        if dice.one_in(2) {
+            let arrives = dice.one_in(2);
+            peer.read(&world.server, counters, book, arrives).await;
+        }
+    }
+    world.server.finish().await;
+    *world = world.start_again().await;
+    if dice.one_in(2) {
+        world.server.bring_all_back().await;
+    }
+    for peer in peers.iter_mut() {
+        let Some(link) = &mut peer.link else { continue };
+        link.is_attached = false;
+        let id = link.session.resumption_id().filter(|_| link.may_resume);
+        let new = match id {
+            Some(id) => world.server.resumable(&jid(peer.user), &id).await.unwrap(),
+            None => None,
+        };
+        match new {
+            Some(session) => link.session = session,
+            None => peer.link = None,
+        }
+    }
+    for sender in senders {
+        let (user, id) = (sender.client.session.account.jid.clone(), sender.client.id());
+        let client = world.resume(user.as_str(), &id, sender.handled.load(Ordering::Relaxed)).await.unwrap();
+        let handled = client.session.handled();
+        if handled != Some(sender.sent) {
+            book.lock().unwrap().faults.push(format!("{handled:?} instead of {} were handled", sender.sent));
+        }
+        sender.client = client;
+    }
+}
+
 fn heal(world: &World) {
     world.store.fail(None);
     world.store.doubt(false);
@@ -405,6 +451,7 @@ async fn finish(
     unit: Duration,
 ) {
     heal(world);
+    world.server.bring_all_back().await;
     for round in 0..60 {
         counters.now.fetch_add(1, Ordering::SeqCst);
         if round == 20 {
@@ -455,12 +502,17 @@ async fn whatever_happens_nothing_acknowledged_is_lost_or_doubled_or_out_of_orde
     let seeds = std::env::var("CHAOS_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(12);
     let first = std::env::var("CHAOS_FIRST").ok().and_then(|first| first.parse().ok()).unwrap_or(1);
     for seed in first..first + seeds {
-        let world = World::with_conf(CONF, &["romeo@localhost", "tybalt@localhost", JULIET, NURSE, PARIS]).await;
+        // Every other seed has a server that ends and starts again.
+        let restarts = seed % 2 == 0;
+        let mut world = World::with_conf(CONF, &["romeo@localhost", "tybalt@localhost", JULIET, NURSE, PARIS]).await;
         let mut senders =
             [Sender::new(&world, "romeo@localhost", "a").await, Sender::new(&world, "tybalt@localhost", "b").await];
         let (mut dice, mut peers, counters, book) = (Dice::new(seed), peers(), counters(), Mutex::default());
         for _ in 0..600 {
             step(&world, &mut dice, &mut peers, &mut senders, &counters, &book).await;
+            if restarts && dice.one_in(50) {
+                restart(&mut world, &mut dice, &mut peers, &mut senders, &counters, &book).await;
+            }
         }
         finish(&world, &mut peers, &senders, &counters, &book, Duration::from_secs(1)).await;
         let faults = judge(&world, &senders, &counters, &book).await;

@@ -39,7 +39,7 @@ async fn a_message_reaches_all_resources_that_are_not_negative() {
 
 #[tokio::test(start_paused = true)]
 async fn what_was_delivered_in_time_never_touches_the_disk() {
-    let world = World::new(&["romeo@localhost", "juliet@localhost"]).await;
+    let world = World::without_archive(&["romeo@localhost", "juliet@localhost"]).await;
     let romeo = world.login("romeo@localhost", "orchard").await;
     let juliet = world.login("juliet@localhost", "balcony").await;
     let before = world.store.commits();
@@ -80,7 +80,7 @@ async fn an_offline_message_is_acknowledged_after_the_commit_and_delivered_once_
 
 #[tokio::test(start_paused = true)]
 async fn a_message_that_was_confirmed_is_acknowledged_though_the_disk_hangs() {
-    let world = World::new(&["romeo@localhost", "juliet@localhost"]).await;
+    let world = World::without_archive(&["romeo@localhost", "juliet@localhost"]).await;
     let romeo = world.login_resumable("romeo@localhost", "orchard").await;
     let juliet = world.login("juliet@localhost", "balcony").await;
     world.store.pause_commits();
@@ -205,7 +205,7 @@ async fn the_same_resource_bound_again_takes_over() {
 
 #[tokio::test(start_paused = true)]
 async fn a_database_that_fails_refuses_what_only_it_could_keep_and_no_more() {
-    let world = World::new(&["romeo@localhost", "juliet@localhost", "nurse@localhost"]).await;
+    let world = World::without_archive(&["romeo@localhost", "juliet@localhost", "nurse@localhost"]).await;
     let romeo = world.login_resumable("romeo@localhost", "orchard").await;
     let juliet = world.login("juliet@localhost", "balcony").await;
     // The nurse is in memory, so that only the write fails.

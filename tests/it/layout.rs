@@ -138,7 +138,9 @@ fn there_is_one_xml_parser() {
 /// What the extensions are called.
 const TITLES: &[(u16, &str)] = &[
     (12, "Last Activity"),
+    (13, "Flexible Offline Message Retrieval"),
     (30, "Service Discovery"),
+    (59, "Result Set Management"),
     (77, "In-Band Registration"),
     (82, "XMPP Date and Time Profiles"),
     (92, "Software Version"),
@@ -151,7 +153,13 @@ const TITLES: &[(u16, &str)] = &[
     (199, "XMPP Ping"),
     (202, "Entity Time"),
     (203, "Delayed Delivery"),
+    (280, "Message Carbons"),
+    (297, "Stanza Forwarding"),
+    (313, "Message Archive Management"),
+    (334, "Message Processing Hints"),
     (359, "Unique and Stable Stanza IDs"),
+    (431, "Full Text Search in MAM"),
+    (441, "Message Archive Management Preferences"),
     (478, "Stream Limits Advertisement"),
 ];
 

@@ -3,15 +3,19 @@
 // A test that panics has failed, which is what it is for.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+mod archive;
+mod archive_keeping;
 mod blocking;
 mod canary;
 mod caps;
+mod carbons;
 mod chaos;
 mod commands;
 mod contacts;
 mod delivery;
 mod disco;
 mod documents;
+mod flexible_offline;
 mod floods;
 mod layout;
 mod outside;
@@ -19,6 +23,8 @@ mod presence;
 mod questions;
 mod races;
 mod register;
+mod resend;
+mod restart;
 mod rfc6121;
 mod roster;
 mod rules;

@@ -4,9 +4,8 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use rookery_core::module::{Entry, Fault, Hooks, Module, Setup, Xep};
+use rookery_core::module::{Arrival, Entry, Fault, Hooks, Module, Setup, Xep};
 use rookery_core::server::Server;
-use rookery_xmpp::stanza::Stanza;
 
 use crate::told;
 use crate::world::{World, jid};
@@ -33,8 +32,8 @@ impl Module for Outside {
 }
 
 impl Outside {
-    async fn note(self: Arc<Self>, _: Arc<Server>, stanza: Stanza) {
-        SEEN.with_borrow_mut(|seen| seen.push(told::line(&stanza.to_element())));
+    async fn note(self: Arc<Self>, _: Arc<Server>, arrival: Arrival) {
+        SEEN.with_borrow_mut(|seen| seen.push(told::line(&arrival.stanza.to_element())));
     }
 }
 

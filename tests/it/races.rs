@@ -399,7 +399,7 @@ async fn a_presence_that_is_being_told_ends_with_its_session() {
 
 #[tokio::test(start_paused = true)]
 async fn a_slow_database_is_not_kept_busy_by_what_was_delivered_meanwhile() {
-    let world = World::new(&["romeo@localhost", "juliet@localhost", "nurse@localhost"]).await;
+    let world = World::without_archive(&["romeo@localhost", "juliet@localhost", "nurse@localhost"]).await;
     let romeo = world.login_resumable("romeo@localhost", "orchard").await;
     let juliet = world.login("juliet@localhost", "balcony").await;
     world.login("nurse@localhost", "kitchen").await.leave().await;

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use rookery_core::config::Conf;
-use rookery_core::module::{Entry, Nonza};
+use rookery_core::module::{Entry, Nonza, NonzaOutcome};
 use rookery_core::server::Server;
 use rookery_core::session::{Session, StreamInfo};
 use rookery_core::store::{AccountStore, Store};
@@ -14,6 +14,7 @@ use rookery_store::MemoryStore;
 use rookery_xmpp::element::Element;
 use rookery_xmpp::header::Namespaces;
 use rookery_xmpp::jid::BareJid;
+use rookery_xmpp::ns;
 use rookery_xmpp::parser::{Parsed, parse};
 use rookery_xmpp::sasl::Credentials;
 
@@ -35,6 +36,11 @@ impl World {
         Self::with_conf("[host.localhost]\n", accounts).await
     }
 
+    /// The same that keeps messages until they are delivered and no longer.
+    pub(crate) async fn without_archive(accounts: &[&str]) -> Self {
+        Self::with_conf("[host.localhost]\n[modules.archive]\nenabled = false\n", accounts).await
+    }
+
     pub(crate) async fn with_conf(conf: &str, accounts: &[&str]) -> Self {
         Self::with_modules(conf, accounts, rookery_modules::ALL).await
     }
@@ -49,6 +55,50 @@ impl World {
         let database: Arc<dyn Store> = store.clone();
         let server = Server::start(conf, database, modules).await.unwrap();
         Self { server, store }
+    }
+
+    /// The server ends and starts again: its database is what is left of it.
+    pub(crate) async fn restart(&self) -> Self {
+        self.stop().await;
+        self.start_again().await
+    }
+
+    /// The server ends.
+    pub(crate) async fn stop(&self) {
+        self.server.stop().await;
+        self.server.finish().await;
+    }
+
+    /// Another server with the same conf and database. The one before may be killed so.
+    pub(crate) async fn start_again(&self) -> Self {
+        let conf = Conf::clone(&self.server.conf());
+        let server = Server::start(conf, self.store.clone(), rookery_modules::ALL).await.unwrap();
+        Self { server, store: self.store.clone() }
+    }
+
+    /// A new connection of a user's asks to go on with a session. The error is what it is told instead.
+    pub(crate) async fn resume(&self, user: &str, id: &str, h: u32) -> Result<Client, String> {
+        let host = self.server.host("localhost").unwrap();
+        let resume = Element::new("resume", ns::SM).attr("previd", id).attr("h", h.to_string());
+        let user = jid(user);
+        let mut nonza = Nonza { user: &user, session: None, reply: Vec::new(), wait: None };
+        let known = self.server.nonza(&host, &mut nonza, &resume).expect("a known nonza");
+        known.map_err(|error| error.to_element().to_xml())?;
+        let outcome = match nonza.wait.take() {
+            Some(wait) => wait.await.map_err(|error| error.to_element().to_xml())?,
+            None => NonzaOutcome::default(),
+        };
+        let reply = nonza.reply.iter().chain(&outcome.reply).map(Element::to_xml).collect();
+        let (session, connection) = outcome.resume.ok_or::<String>(reply)?;
+        Ok(Client { server: self.server.clone(), session, connection })
+    }
+
+    /// Another run of the server, with the same database.
+    pub(crate) async fn again(self) -> Self {
+        let database: Arc<dyn Store> = self.store.clone();
+        let conf = Conf::parse("[host.localhost]\n", "test.toml").unwrap();
+        let server = Server::start(conf, database, rookery_modules::ALL).await.unwrap();
+        Self { server, store: self.store }
     }
 
     /// Binds a resource without presence.
@@ -187,6 +237,11 @@ impl Client {
     /// The bodies of the messages that wait for the client.
     pub(crate) fn bodies(&self) -> Vec<String> {
         bodies(&self.read())
+    }
+
+    /// What resumes the session.
+    pub(crate) fn id(&self) -> String {
+        self.session.resumption_id().expect("stream management").into()
     }
 
     /// The connection goes away without a word.

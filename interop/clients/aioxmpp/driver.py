@@ -1,7 +1,8 @@
 """aioxmpp (Python) behind the line protocol of ../wire.py.
 
 aiosasl has SCRAM-PLUS but aioxmpp's own provider does not use it, so a provider on its public interface does; the
-binding is tls-exporter, because aiosasl's tls-server-end-point cannot read the hash of an ECDSA certificate.
+binding is tls-exporter, because aiosasl's tls-server-end-point cannot read the hash of an ECDSA certificate. What the
+library lacks of XEP-0313 is in mam.py.
 """
 
 import asyncio
@@ -17,7 +18,11 @@ import aiosasl  # noqa: E402
 import aiosasl.channel_binding  # noqa: E402
 import aioxmpp.connector  # noqa: E402
 import aioxmpp.dispatcher  # noqa: E402
+import aioxmpp.carbons  # noqa: E402
+import aioxmpp.mdr.xso as receipts  # noqa: E402
+import aioxmpp.misc as misc  # noqa: E402
 import aioxmpp.security_layer as security  # noqa: E402
+import mam  # noqa: E402
 from wire import emit, serve  # noqa: E402
 
 
@@ -98,6 +103,7 @@ class Driver:
         client.backoff_start = datetime.timedelta(milliseconds=10)
         self.listen()
         await self.until(client.on_stream_established, client.start)
+        self.gate.clear()
         emit(
             "online",
             jid=str(client.local_jid),
@@ -124,21 +130,33 @@ class Driver:
         self.contacts.on_subscribe.connect(lambda st: emit("subscribe", **{"from": str(st.from_.bare())}))
         self.contacts.on_subscribed.connect(lambda st: emit("subscribed", **{"from": str(st.from_.bare())}))
         messages = self.client.summon(aioxmpp.dispatcher.SimpleMessageDispatcher)
-        for kind in (aioxmpp.MessageType.CHAT, aioxmpp.MessageType.ERROR):
+        for kind in (aioxmpp.MessageType.CHAT, aioxmpp.MessageType.NORMAL, aioxmpp.MessageType.ERROR):
             messages.register_callback(kind, None, self.message)
         presences = self.client.summon(aioxmpp.dispatcher.SimplePresenceDispatcher)
         for kind in (aioxmpp.PresenceType.AVAILABLE, aioxmpp.PresenceType.UNAVAILABLE):
             presences.register_callback(kind, None, self.presence)
         self.pinger = self.client.summon(aioxmpp.PingService)
         self.disco = self.client.summon(aioxmpp.DiscoClient)
+        self.carbons = self.client.summon(aioxmpp.CarbonsClient)
+        self.client.on_stream_suspended.connect(lambda *_: emit("dropped"))
 
-    @staticmethod
-    def message(stanza):
+    def message(self, stanza):
+        account = self.client.local_jid.bare()
+        carbon = stanza.xep0280_received or stanza.xep0280_sent
         if stanza.type_ == aioxmpp.MessageType.ERROR:
             emit("error", do="send", condition=stanza.error.condition.value[1])
-        elif stanza.body:
-            delayed = "delay" if stanza.xep0203_delay else None
-            emit("message", body=stanza.body.any(), id=stanza.id_, delayed=delayed, **{"from": str(stanza.from_)})
+        elif carbon and stanza.from_ in (None, account):
+            self.tell(carbon.stanza, copy="received" if stanza.xep0280_received else "sent")
+        elif result := stanza.xep0313_result:
+            self.results.append(result)
+        else:
+            self.tell(stanza)
+
+    def tell(self, stanza, ev=None, **more):
+        """A message as event: `mark` if it only says something about another one, unless `ev` says what it is."""
+        event = describe(stanza, self.client.local_jid.bare()) | more
+        if "body" in event or "kind" in event:
+            emit(ev or ("message" if "body" in event else "mark"), **event)
 
     @staticmethod
     def presence(stanza):
@@ -168,9 +186,34 @@ class Driver:
             presence.status[None] = status
         self.client.enqueue(presence)
 
-    async def do_send(self, to, body):
+    async def do_send(self, to, body, receipt=False, markable=False, replaces=None, private=False):
         message = aioxmpp.Message(type_=aioxmpp.MessageType.CHAT, to=aioxmpp.JID.fromstr(to))
         message.body[None] = body
+        message.xep0184_request_receipt = receipt
+        message.xep0333_markable = markable
+        message.xep0280_private = message.xep0334_no_copy = private
+        if replaces:
+            message.xep0308_replace = misc.Replace()
+            message.xep0308_replace.id_ = replaces
+        await self.send(message)
+
+    async def do_mark(self, to, kind, ref, emojis=()):
+        """Says of the message `ref` that it was received (XEP-0184), displayed (XEP-0333) or makes one react to it."""
+        message = aioxmpp.Message(type_=aioxmpp.MessageType.CHAT, to=aioxmpp.JID.fromstr(to))
+        if kind == "received":
+            message.xep0184_received = receipts.Received(ref)
+        elif kind == "displayed":
+            message.xep0333_marker = misc.DisplayedMarker()
+            message.xep0333_marker.id_ = ref
+        else:
+            message.xep0444_reactions = mam.reactions(ref, emojis)
+        message.xep0334_store = True
+        await self.send(message)
+
+    async def send(self, message):
+        message.autoset_id()
+        message.xep0359_origin_id = misc.OriginID(message.id_)
+        emit("sent", **describe(message))
         written = asyncio.get_running_loop().create_future()
 
         def changed(token, state):
@@ -179,6 +222,49 @@ class Driver:
 
         self.client.enqueue(message, on_state_change=changed)
         await written  # the library fails when the connection goes before it has written what it was given
+
+    async def do_carbons(self, on=True):
+        await (self.carbons.enable() if on else self.carbons.disable())
+        emit("carbons", on=on)
+
+    async def do_archive(self, max=None, after=None, before=None, pages=None, **filters):
+        """One page, or with `pages` ("forward", "backward") as many as there are; the oldest message first."""
+        if pages == "backward":
+            before = ""
+        query, results = mam.query("q", max, after, before, **filters), []
+        while True:
+            self.results = []
+            fin = await self.ask(aioxmpp.IQType.SET, query)
+            results = self.results + results if pages == "backward" else results + self.results
+            if not pages or fin.complete or not self.results:
+                break
+            query.page = fin.page.next_page(max) if pages == "forward" else fin.page.previous_page(max)
+        for result in results:
+            stamp = result.forwarded.delay.stamp.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+            self.tell(result.forwarded.stanza, "archived", sid=result.id_, stamp=stamp)
+        emit(
+            "archive",
+            complete=fin.complete,
+            first=fin.page.first and fin.page.first.value,
+            last=fin.page.last and fin.page.last.value,
+            count=fin.page.count,
+        )
+
+    async def ask(self, kind, payload):
+        return await self.client.send(aioxmpp.IQ(type_=kind, payload=payload))
+
+    async def do_archive_metadata(self):
+        metadata = await self.ask(aioxmpp.IQType.GET, mam.Metadata())
+        emit("archive-metadata", start=metadata.start and metadata.start.id_, end=metadata.end and metadata.end.id_)
+
+    async def do_archive_prefs(self, default=None, always=(), never=()):
+        """Asks for them, or sets them when there is a default."""
+        if default:
+            await self.ask(aioxmpp.IQType.SET, mam.preferences(default, always, never))
+        prefs = await self.ask(aioxmpp.IQType.GET, mam.Preferences())
+        lists = {name: getattr(prefs, name) for name in ("always", "never")}
+        jids = {name: sorted(str(jid.value) for jid in listed.jids) if listed else [] for name, listed in lists.items()}
+        emit("archive-prefs", default=prefs.default, **jids)
 
     async def do_ping(self, to):
         await self.pinger.ping(aioxmpp.JID.fromstr(to))
@@ -189,16 +275,15 @@ class Driver:
         emit("disco", features=sorted(info.features), identities=[f"{i.category}/{i.type_}" for i in info.identities])
 
     async def do_drop(self):
-        self.gate.clear()
         raw = self.passwords.transport.get_extra_info("socket")
         await self.until(self.client.on_stream_suspended, lambda: raw.shutdown(socket.SHUT_RDWR))
-        emit("dropped")
 
     async def do_resume(self):
         lost = self.client.on_stream_destroyed.connect(
             lambda *_: emit("error", do="resume", condition="resumption failed")
         )
         await self.until(self.client.on_stream_resumed, self.gate.set)
+        self.gate.clear()
         self.client.on_stream_destroyed.disconnect(lost)
         emit("resumed")
 
@@ -206,6 +291,25 @@ class Driver:
         if self.client and self.client.running:
             await self.until(self.client.on_stopped, self.client.stop)
         emit("bye")
+
+
+def describe(stanza, account=None):
+    """What the library finds in a message; ids of this account only."""
+    event = {
+        "from": str(stanza.from_ or ""), "to": str(stanza.to), "id": stanza.id_,
+        "body": stanza.body.any() if stanza.body else None,
+        "origin": stanza.xep0359_origin_id and stanza.xep0359_origin_id.id_,
+        "replaces": stanza.xep0308_replace and stanza.xep0308_replace.id_,
+        "delayed": "delay" if stanza.xep0203_delay else None,
+        "sid": next((i.id_ for i in stanza.xep0359_stanza_ids if i.by == account), None),
+    }
+    if received := stanza.xep0184_received:
+        event |= {"kind": "received", "ref": received.message_id}
+    if isinstance(stanza.xep0333_marker, misc.DisplayedMarker):
+        event |= {"kind": "displayed", "ref": stanza.xep0333_marker.id_}
+    if reactions := stanza.xep0444_reactions:
+        event |= {"kind": "reactions", "ref": reactions.id_, "emojis": sorted(r.value for r in reactions.reactions)}
+    return {name: value for name, value in event.items() if value is not None}
 
 
 async def main():

@@ -21,6 +21,7 @@ import (
 	"mellium.im/xmlstream"
 	"mellium.im/xmpp"
 	"mellium.im/xmpp/disco"
+	"mellium.im/xmpp/history"
 	"mellium.im/xmpp/jid"
 	"mellium.im/xmpp/mux"
 	"mellium.im/xmpp/ping"
@@ -33,6 +34,18 @@ type fields map[string]any
 type command struct {
 	Do, Jid, Password, Host, TLS, CA, To, Body, Status string
 	Port                                               int
+	Receipt, Markable, Private                         bool
+	Replaces, Kind, Ref                                string
+	Emojis                                             []string
+	On                                                 *bool
+	With, Start, End, After, Pages                     string
+	BeforeID                                           string `json:"before_id"`
+	AfterID                                            string `json:"after_id"`
+	Before                                             *string
+	Max                                                *uint64
+	IDs                                                []string
+	Default                                            string
+	Always, Never                                      []string
 }
 
 // client is one session and the roster as it was told.
@@ -42,6 +55,7 @@ type client struct {
 	mutex     sync.Mutex
 	contacts  map[string]string
 	mechanism string
+	history   *history.Handler
 }
 
 var stdout sync.Mutex
@@ -136,6 +150,9 @@ func (c *client) handler() xmpp.Handler {
 		if start.Name.Local == "iq" {
 			return iqs.HandleXMPP(t, start)
 		}
+		if start.Name.Local == "message" {
+			return c.hearMessage(t, start)
+		}
 		return hear(t, start)
 	})
 }
@@ -143,13 +160,9 @@ func (c *client) handler() xmpp.Handler {
 func hear(t xml.TokenReader, start *xml.StartElement) error {
 	var in struct {
 		XMLName xml.Name
-		From    jid.JID   `xml:"from,attr"`
-		ID      string    `xml:"id,attr"`
-		Type    string    `xml:"type,attr"`
-		Body    string    `xml:"body"`
-		Status  string    `xml:"status"`
-		Delay   *struct{} `xml:"urn:xmpp:delay delay"`
-		Error   stanza.Error
+		From    jid.JID `xml:"from,attr"`
+		Type    string  `xml:"type,attr"`
+		Status  string  `xml:"status"`
 	}
 	whole := xmlstream.MultiReader(xmlstream.Token(*start), t)
 	if err := xml.NewTokenDecoder(whole).Decode(&in); err != nil && err != io.EOF {
@@ -157,14 +170,6 @@ func hear(t xml.TokenReader, start *xml.StartElement) error {
 	}
 	event := fields{"from": in.From.String()}
 	switch {
-	case in.XMLName.Local == "message" && in.Type == "error":
-		emit("error", fields{"do": "send", "condition": string(in.Error.Condition)})
-	case in.XMLName.Local == "message" && in.Body != "":
-		event["id"], event["body"] = in.ID, in.Body
-		if in.Delay != nil {
-			event["delayed"] = "delay"
-		}
-		emit("message", event)
 	case in.XMLName.Local == "presence" && (in.Type == "subscribe" || in.Type == "subscribed"):
 		emit(in.Type, fields{"from": in.From.Bare().String()})
 	case in.XMLName.Local == "presence" && (in.Type == "" || in.Type == "unavailable"):
@@ -211,8 +216,17 @@ func (c *client) do(ctx context.Context, cmd command) error {
 	case "approve":
 		return c.session.Send(ctx, stanza.Presence{To: to(cmd.Jid), Type: stanza.SubscribedPresence}.Wrap(nil))
 	case "send":
-		message := stanza.Message{ID: fmt.Sprint(time.Now().UnixNano()), To: to(cmd.To), Type: stanza.ChatMessage}
-		return c.session.Send(ctx, message.Wrap(text("body", cmd.Body)))
+		return c.send(ctx, cmd)
+	case "mark":
+		return c.mark(ctx, cmd)
+	case "carbons":
+		return c.carbons(ctx, cmd)
+	case "archive":
+		return c.archive(ctx, cmd)
+	case "archive-prefs":
+		return c.prefs(ctx, cmd)
+	case "archive-metadata":
+		return c.metadata(ctx)
 	case "roster":
 		items := roster.Fetch(ctx, c.session)
 		for items.Next() {
@@ -258,7 +272,7 @@ func (c *client) do(ctx context.Context, cmd command) error {
 }
 
 func main() {
-	c := &client{contacts: map[string]string{}}
+	c := &client{contacts: map[string]string{}, history: history.NewHandler(nil)}
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
 		var cmd command
 		if err := json.Unmarshal(lines.Bytes(), &cmd); err != nil {

@@ -24,6 +24,7 @@ import javax.net.ssl.SSLSocket;
 import javax.net.ssl.TrustManager;
 import javax.net.ssl.TrustManagerFactory;
 import javax.net.ssl.X509TrustManager;
+import org.jivesoftware.smack.ConnectionListener;
 import org.jivesoftware.smack.ConnectionConfiguration.SecurityMode;
 import org.jivesoftware.smack.filter.StanzaTypeFilter;
 import org.jivesoftware.smack.packet.Message;
@@ -35,10 +36,12 @@ import org.jivesoftware.smack.roster.Roster;
 import org.jivesoftware.smack.sasl.SASLErrorException;
 import org.jivesoftware.smack.tcp.XMPPTCPConnection;
 import org.jivesoftware.smack.tcp.XMPPTCPConnectionConfiguration;
-import org.jivesoftware.smackx.delay.packet.DelayInformation;
+import org.jivesoftware.smackx.carbons.CarbonManager;
 import org.jivesoftware.smackx.disco.ServiceDiscoveryManager;
 import org.jivesoftware.smackx.disco.packet.DiscoverInfo;
 import org.jivesoftware.smackx.ping.PingManager;
+import org.jivesoftware.smackx.receipts.DeliveryReceiptManager;
+import org.jivesoftware.smackx.receipts.DeliveryReceiptManager.AutoReceiptMode;
 import org.jxmpp.jid.BareJid;
 import org.jxmpp.jid.Jid;
 import org.jxmpp.jid.impl.JidCreate;
@@ -49,13 +52,21 @@ public final class Driver {
 
     private XMPPTCPConnection connection;
     private Roster roster;
+    private CarbonManager carbons;
+    private Archive archive;
 
-    private static void emit(String event, Object... pairs) {
+    static void emit(String event, Object... pairs) {
         Map<String, Object> fields = new LinkedHashMap<>();
-        fields.put("ev", event);
         for (int i = 0; i < pairs.length; i += 2) {
             fields.put((String) pairs[i], pairs[i + 1]);
         }
+        emit(event, fields);
+    }
+
+    static void emit(String event, Map<String, Object> more) {
+        Map<String, Object> fields = new LinkedHashMap<>();
+        fields.put("ev", event);
+        fields.putAll(more);
         synchronized (OUT) {
             OUT.println(GSON.toJson(fields));
         }
@@ -79,8 +90,16 @@ public final class Driver {
             builder.setSecurityMode(SecurityMode.required);
         }
         connection = new XMPPTCPConnection(builder.build());
-        connection.addSyncStanzaListener(s -> hear((Message) s), StanzaTypeFilter.MESSAGE);
+        connection.addSyncStanzaListener(s -> Messages.hear((Message) s, connection), StanzaTypeFilter.MESSAGE);
         connection.addSyncStanzaListener(s -> hear((Presence) s), StanzaTypeFilter.PRESENCE);
+        connection.addConnectionListener(new ConnectionListener() {
+            @Override
+            public void connectionClosedOnError(Exception error) {
+                emit("dropped");
+            }
+        });
+        archive = new Archive(connection);
+        carbons = CarbonManager.getInstanceFor(connection);
         roster = Roster.getInstanceFor(connection);
         roster.setSubscriptionMode(Roster.SubscriptionMode.manual);
         roster.addRosterListener(new AbstractRosterListener() {
@@ -151,16 +170,6 @@ public final class Driver {
         }
     }
 
-    private static void hear(Message message) {
-        if (message.getType() == Message.Type.error) {
-            emit("error", "do", "send", "condition", message.getError().getCondition().toString());
-        } else if (message.getBody() != null) {
-            String delayed = DelayInformation.from(message) == null ? null : "delay";
-            emit("message", "from", message.getFrom().toString(), "id", message.getStanzaId(),
-                    "body", message.getBody(), "delayed", delayed);
-        }
-    }
-
     private static void hear(Presence presence) {
         String from = presence.getFrom().toString();
         switch (presence.getType()) {
@@ -199,8 +208,15 @@ public final class Driver {
             case "roster-add" -> roster.createItem(contact, "contact", null);
             case "subscribe" -> send(StanzaBuilder.buildPresence().ofType(Presence.Type.subscribe).to(contact));
             case "approve" -> send(StanzaBuilder.buildPresence().ofType(Presence.Type.subscribed).to(contact));
-            case "send" -> connection.sendStanza(StanzaBuilder.buildMessage()
-                    .ofType(Message.Type.chat).to(to).setBody(text(command, "body")).build());
+            case "send" -> Messages.send(command, connection);
+            case "mark" -> Messages.mark(command, connection);
+            case "carbons" -> {
+                boolean on = !command.has("on") || command.get("on").getAsBoolean();
+                carbons.setCarbonsEnabled(on);
+                emit("carbons", "on", on);
+            }
+            case "archive" -> archive.query(command);
+            case "archive-prefs" -> archive.preferences(command);
             case "ping" -> {
                 if (!PingManager.getInstanceFor(connection).ping(to)) {
                     throw new IOException("no pong");
@@ -242,6 +258,7 @@ public final class Driver {
     }
 
     public static void main(String[] arguments) throws IOException {
+        DeliveryReceiptManager.setDefaultAutoReceiptMode(AutoReceiptMode.disabled);
         Driver driver = new Driver();
         BufferedReader in = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
         for (String line = in.readLine(); line != null; line = in.readLine()) {

@@ -8,10 +8,11 @@ use rookery_xmpp::sasl::{Credentials, PasswordError};
 
 use super::{CommandCondition, CommandError, Commands, ListedAccount, Reply, Request};
 use crate::config::{Conf, Secret};
+use crate::retention::{self, Keep};
 use crate::store::{AccountStore, KeyValueStore, StoreError};
 use crate::tombstones;
 
-/// `user.add`, `user.list`, `user.passwd` and `user.del` on a database.
+/// `user.add`, `user.list`, `user.passwd`, `user.del` and `user.archive` on a database.
 pub struct AccountCommands<S: ?Sized> {
     hosts: Vec<BareJid>,
     iterations: u32,
@@ -84,13 +85,37 @@ impl<S: AccountStore + KeyValueStore + ?Sized> AccountCommands<S> {
         }
         Ok(Reply::Accounts { accounts })
     }
+
+    async fn archive(&self, jid: &str, keep: Option<&str>) -> Result<Reply, CommandError> {
+        let (store, jid) = (self.store.as_ref(), self.account(jid)?);
+        let wrong =
+            |text| bad(format!("\"{text}\" is no time to keep messages: write {}, or \"{DEFAULT}\"", Keep::EXPECTED));
+        let new = match keep {
+            None => None,
+            Some(DEFAULT) => Some(None),
+            Some(text) => Some(Some(text.parse::<Keep>().map_err(|_| wrong(text))?)),
+        };
+        if !store.account_exists(&jid).await? {
+            return Err(missing(&jid));
+        }
+        if let Some(keep) = new {
+            retention::set(store, &jid, keep).await?;
+        }
+        let keep = retention::of_account(store, &jid).await?;
+        let keep = keep.map_or_else(|| DEFAULT.to_owned(), |keep| keep.to_string());
+        Ok(Reply::Archive { jid: jid.to_string(), keep })
+    }
 }
+
+/// The name of what the conf says.
+const DEFAULT: &str = "default";
 
 #[async_trait]
 impl<S: AccountStore + KeyValueStore + ?Sized> Commands for AccountCommands<S> {
     async fn run(&self, request: Request) -> Result<Reply, CommandError> {
         let jid = match request {
             Request::UserList { host } => return self.list(host.as_deref()).await,
+            Request::UserArchive { jid, keep } => return self.archive(&jid, keep.as_deref()).await,
             Request::UserAdd { jid, password } => {
                 let jid = self.account(&jid)?;
                 let credentials = self.credentials(password).await?;
@@ -115,6 +140,7 @@ impl<S: AccountStore + KeyValueStore + ?Sized> Commands for AccountCommands<S> {
                     return Err(missing(&jid));
                 }
                 tombstones::bury(self.store.as_ref(), &jid).await?;
+                retention::set(self.store.as_ref(), &jid, None).await?;
                 if !self.store.delete_account(&jid).await? {
                     return Err(missing(&jid));
                 }
@@ -176,6 +202,9 @@ mod tests {
         async fn delete_account(&self, user: &BareJid) -> StoreResult<bool> {
             Ok(self.0.lock().remove(user).is_some())
         }
+        async fn purge_deleted(&self, _: usize) -> StoreResult<bool> {
+            Ok(false)
+        }
         async fn accounts(&self, domain: &BareJid) -> StoreResult<Vec<AccountInfo>> {
             let created = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
             let accounts = self.0.lock();
@@ -186,17 +215,23 @@ mod tests {
 
     #[async_trait]
     impl KeyValueStore for Memory {
-        async fn value(&self, _: &BareJid, _: &str, key: &str) -> StoreResult<Option<Vec<u8>>> {
-            Ok(self.1.lock().get(key).cloned())
+        async fn value(&self, _: &BareJid, module: &str, key: &str) -> StoreResult<Option<Vec<u8>>> {
+            Ok(self.1.lock().get(&format!("{module}/{key}")).cloned())
         }
         async fn values(&self, _: &BareJid, _: &str) -> StoreResult<Vec<(String, Vec<u8>)>> {
             Ok(self.1.lock().clone().into_iter().collect())
         }
-        async fn set_values(&self, _: &BareJid, _: &str, changes: &[(String, Option<Vec<u8>>)]) -> StoreResult<()> {
+        async fn set_values(
+            &self,
+            _: &BareJid,
+            module: &str,
+            changes: &[(String, Option<Vec<u8>>)],
+        ) -> StoreResult<()> {
             for (key, value) in changes {
+                let key = format!("{module}/{key}");
                 match value {
-                    Some(value) => self.1.lock().insert(key.clone(), value.clone()),
-                    None => self.1.lock().remove(key),
+                    Some(value) => self.1.lock().insert(key, value.clone()),
+                    None => self.1.lock().remove(&key),
                 };
             }
             Ok(())
@@ -224,6 +259,26 @@ mod tests {
                 r#"{"ok":{"accounts":[{"jid":"alice@localhost","created":"1970-01-01T00:00:01Z"}]}}"#,
             ),
             (r#"user.passwd","args":{"jid":"alice@localhost","password":"q"}"#, r#"{"ok":{"jid":"alice@localhost"}}"#),
+            (
+                r#"user.archive","args":{"jid":"Alice@localhost"}"#,
+                r#"{"ok":{"jid":"alice@localhost","keep":"default"}}"#,
+            ),
+            (
+                r#"user.archive","args":{"jid":"alice@localhost","keep":"30d"}"#,
+                r#"{"ok":{"jid":"alice@localhost","keep":"30 days"}}"#,
+            ),
+            (
+                r#"user.archive","args":{"jid":"alice@localhost"}"#,
+                r#"{"ok":{"jid":"alice@localhost","keep":"30 days"}}"#,
+            ),
+            (
+                r#"user.archive","args":{"jid":"alice@localhost","keep":"an hour"}"#,
+                r#"{"error":{"condition":"bad-request","text":"\"an hour\" is no time to keep messages: write \"forever\" or a period such as \"90 days\" (from 1 day to 100 years), or \"default\""}}"#,
+            ),
+            (
+                r#"user.archive","args":{"jid":"nobody@localhost","keep":"forever"}"#,
+                r#"{"error":{"condition":"item-not-found","text":"there is no account nobody@localhost"}}"#,
+            ),
             (r#"user.del","args":{"jid":"alice@localhost"}"#, r#"{"ok":{"jid":"alice@localhost"}}"#),
             (
                 r#"user.del","args":{"jid":"alice@localhost"}"#,
@@ -246,6 +301,7 @@ mod tests {
             assert_eq!(crate::control::answer(line.as_bytes(), &commands).await, expected, "for {line}");
         }
         let alice = BareJid::new("alice@localhost").unwrap();
+        assert_eq!(retention::of_account(store.as_ref(), &alice).await.unwrap(), None);
         assert!(tombstones::is_buried(store.as_ref(), &alice, Duration::from_secs(60)).await.unwrap());
         let empty = Request::UserAdd { jid: "eve@localhost".into(), password: Secret::default() };
         assert_eq!(commands.run(empty).await.unwrap_err().condition, CommandCondition::BadRequest);

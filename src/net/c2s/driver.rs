@@ -9,7 +9,7 @@ use std::mem;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rookery_core::host::Host;
 use rookery_core::module::Nonza;
@@ -17,7 +17,7 @@ use rookery_core::session::{Drained, Session};
 use rookery_xmpp::element::Element;
 use rookery_xmpp::error::{StreamCondition, StreamError};
 use rookery_xmpp::jid::BareJid;
-use rookery_xmpp::stanza::Stanza;
+use rookery_xmpp::stanza::{Kind, Stanza};
 use rookery_xmpp::stream::{Ending, Event, Stream, TlsInfo};
 use tokio::time::Sleep;
 use tracing::{Instrument, debug, debug_span, error, info};
@@ -293,8 +293,12 @@ impl Driver {
     async fn accept(&mut self, stanza: Stanza) -> Result<(), Gone> {
         let Some(Attached { session, number, .. }) = &self.attached else { return Ok(()) };
         let Ok(receipt) = session.receive(*number) else { return self.past() };
+        let is_message = matches!(stanza.head.kind, Kind::Message(_));
         if let Err(error) = Box::pin(self.common.server.accept(session, stanza, receipt)).await {
             self.stream.close(now(), Some(error));
+        }
+        if is_message && let Some(time) = self.common.server.pressure() {
+            self.paused = self.paused.max(Some(now() + time));
         }
         Ok(())
     }
@@ -426,7 +430,7 @@ impl Driver {
         if self.paused.is_some_and(|until| until <= now) {
             self.paused = None;
         }
-        let stall = self.stalled.map(|(since, _)| since + self.settings.write_stall);
+        let stall = self.stalled.map(|(since, _)| since + self.stall());
         let due = [self.stream.poll_timeout(), self.paused, stall, asked].into_iter().flatten().min();
         self.arm(due);
 
@@ -467,7 +471,7 @@ impl Driver {
         self.stalled = match self.stalled {
             _ if transport.is_flushed() => None,
             Some((since, written)) if written == transport.written() => {
-                if now >= since + self.settings.write_stall {
+                if now >= since + self.stall() {
                     return Err(Gone::TimedOut("the client does not read"));
                 }
                 Some((since, written))
@@ -475,6 +479,11 @@ impl Driver {
             _ => Some((now, transport.written())),
         };
         Ok(())
+    }
+
+    /// For how long a peer may take nothing.
+    fn stall(&self) -> Duration {
+        if self.connection.ending.has_begun() { LAST_MOMENT } else { self.settings.write_stall }
     }
 
     /// Makes sure of a wake-up at `due`. A timer that is set too early is let be: it is cheaper to wake up once

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 
 use rookery_core::module::{PreAuthCall, When};
 use rookery_core::session::{Session, StreamInfo};
-use rookery_xmpp::error::{Condition, SaslCondition, StanzaError, StreamCondition, StreamError};
+use rookery_xmpp::error::{Condition, SaslCondition, StanzaError, StreamCondition};
 use rookery_xmpp::jid::BareJid;
 use rookery_xmpp::sasl::{ChannelBindings, Mechanism, Secret};
 use rookery_xmpp::stanza::{Kind, Stanza};
@@ -174,7 +174,7 @@ impl Driver {
     pub(super) fn attach(&mut self, session: Arc<Session>, number: u64) {
         // Who came after the sessions were told that the server ends is told here.
         if self.connection.ending.has_begun() {
-            session.close(StreamError::new(StreamCondition::SystemShutdown));
+            session.suspend();
         }
         self.attached = Some(Attached::new(session, number));
     }

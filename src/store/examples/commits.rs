@@ -9,7 +9,7 @@ use std::fs;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use rookery_core::store::{Store, TailChange, TailEntry};
+use rookery_core::store::{Record, Store, TailChange, TailEntry};
 use rookery_store::testing::{Fsync, PostgresServer, TempDir, postgres_wanted};
 use rookery_store::{Backend, Durability, StoreConf, open};
 use rookery_xmpp::jid::BareJid;
@@ -89,15 +89,16 @@ impl Load {
             }
             let id = self.next;
             self.next += 1;
-            changes.push(TailChange::Append(TailEntry {
+            let entry = TailEntry {
                 account: account.clone(),
                 id,
                 resource: None,
                 stamp: SystemTime::now(),
                 stanza: vec![b'x'; 400].into(),
-            }));
+            };
+            changes.push(TailChange::Append(Record { entry, waits: true, archived: None, digest: None }));
             let account = account.clone();
-            self.old.push(TailChange::Remove { account, id });
+            self.old.push(TailChange::Deliver { account, id });
         }
         if !removes {
             self.old.clear();

@@ -178,7 +178,7 @@ async fn deleting_accounts_does_not_disturb_commits() {
     };
     let commit = async {
         for id in 1..=300 {
-            let changes = [append("bob@x.example", id), append(ALICE, id)];
+            let changes = [append("bob@x.example", id + 1000), append(ALICE, id)];
             store.commit(&changes).await.unwrap();
         }
     };

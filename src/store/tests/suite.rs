@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rookery_core::roster::{RosterItem, Subscription};
-use rookery_core::store::{AccountStore, RosterChange, Store, TailChange, TailSize};
+use rookery_core::store::{AccountStore, Record, RosterChange, SavedSession, Store, TailChange, TailSize};
+use rookery_xmpp::jid::FullJid;
 use rookery_xmpp::sasl::Credentials;
 
 use super::{append, entry, ids, jid, keys, other_keys, remove};
@@ -29,6 +30,8 @@ macro_rules! suite {
             a_batch_that_comes_twice_is_stored_once,
             thousands_of_changes_fit_in_a_batch,
             the_last_id_outlives_its_entry,
+            sessions_are_kept_until_they_are_taken,
+            a15_another_password_ends_saved_sessions,
             values_are_set_and_removed_together,
             d5_quotes_and_statements_are_text_like_any_other,
             commits_and_reads_go_on_side_by_side,
@@ -108,14 +111,17 @@ pub(crate) async fn an_account_takes_all_it_owns_with_it(store: &Arc<dyn Store>)
             RosterChange::Request(jid("e@y.example"), b"<presence/>".to_vec()),
         ];
         store.change_roster(&user, &changes).await.unwrap();
-        store.commit(&[append(name, 1), append(name, 2)]).await.unwrap();
+        let id = if name == ALICE { 1 } else { 3 };
+        store.commit(&[append(name, id), append(name, id + 1)]).await.unwrap();
         let value = ("k".to_owned(), Some(b"v".to_vec()));
         store.set_values(&user, "m", &[value]).await.unwrap();
+        store.save_sessions(&[session(&format!("{name}/a"), 7, b"a")]).await.unwrap();
     }
     let epoch = store.roster(&jid(ALICE)).await.unwrap().epoch;
     assert!(store.delete_account(&jid(ALICE)).await.unwrap());
     assert!(!store.delete_account(&jid(ALICE)).await.unwrap());
     assert!(store.credentials(&jid(ALICE)).await.unwrap().is_none());
+    assert_eq!(sleepers(&**store).await, [BOB]);
     // Whoever gets the address next finds nothing.
     assert!(store.create_account(&jid(ALICE), &keys()).await.unwrap());
     assert_ne!(store.roster(&jid(ALICE)).await.unwrap().epoch, epoch);
@@ -127,6 +133,56 @@ pub(crate) async fn an_account_takes_all_it_owns_with_it(store: &Arc<dyn Store>)
         assert_eq!(!ids(&**store, name).await.is_empty(), some);
         assert_eq!(!store.values(&jid(name), "m").await.unwrap().is_empty(), some);
     }
+}
+
+fn session(jid: &str, expires: u64, state: &[u8]) -> SavedSession {
+    let expires = SystemTime::UNIX_EPOCH + Duration::from_micros(expires);
+    SavedSession { jid: FullJid::new(jid).unwrap(), expires, state: state.to_vec() }
+}
+
+async fn taken(store: &dyn Store, users: &[&str]) -> Vec<SavedSession> {
+    let users: Vec<_> = users.iter().map(|user| jid(user)).collect();
+    let mut sessions = store.take_sessions(&users).await.unwrap();
+    sessions.sort_by(|a, b| a.jid.as_str().cmp(b.jid.as_str()));
+    sessions
+}
+
+async fn sleepers(store: &dyn Store) -> Vec<String> {
+    let accounts = store.saved_accounts().await.unwrap();
+    let mut accounts: Vec<String> = accounts.iter().map(ToString::to_string).collect();
+    accounts.sort();
+    accounts
+}
+
+pub(crate) async fn sessions_are_kept_until_they_are_taken(store: &Arc<dyn Store>) {
+    people(store).await;
+    let store = &**store;
+    assert!(sleepers(store).await.is_empty());
+    let long = vec![0x5a; 3 << 20];
+    let saved = [
+        session("alice@x.example/a 'phone'", 1_790_000_000_123_456, b"\0<x/>\xff"),
+        session("alice@x.example/balcony", 7, b""),
+        session("bob@x.example/balcony", 9, &long),
+        session("nobody@x.example/balcony", 9, b"x"),
+    ];
+    store.save_sessions(&saved).await.unwrap();
+    let again = session("alice@x.example/balcony", 8, b"again");
+    store.save_sessions(std::slice::from_ref(&again)).await.unwrap();
+    assert_eq!(sleepers(store).await, [ALICE, BOB]);
+    assert_eq!(taken(store, &[ALICE, "nobody@x.example"]).await, [saved[0].clone(), again]);
+    assert_eq!(sleepers(store).await, [BOB]);
+    assert_eq!(taken(store, &[ALICE, BOB]).await, [saved[2].clone()]);
+    assert!(taken(store, &[ALICE, BOB]).await.is_empty());
+    assert!(sleepers(store).await.is_empty());
+}
+
+pub(crate) async fn a15_another_password_ends_saved_sessions(store: &Arc<dyn Store>) {
+    people(store).await;
+    let saved = [session("alice@x.example/a", 7, b"a"), session("bob@x.example/b", 7, b"b")];
+    store.save_sessions(&saved).await.unwrap();
+    assert!(store.set_credentials(&jid(ALICE), &other_keys()).await.unwrap());
+    let expected = [session("alice@x.example/a", 0, b"a"), saved[1].clone()];
+    assert_eq!(taken(&**store, &[ALICE, BOB]).await, expected);
 }
 
 pub(crate) async fn a_roster_is_kept_as_it_was_put(store: &Arc<dyn Store>) {
@@ -227,15 +283,15 @@ pub(crate) async fn a_tail_is_read_by_id_between_bounds(store: &Arc<dyn Store>) 
 pub(crate) async fn a_batch_is_applied_in_its_order(store: &Arc<dyn Store>) {
     people(store).await;
     store.commit(&[]).await.unwrap();
-    let changes = [append(ALICE, 1), append(ALICE, 2), append(BOB, 1), remove(ALICE, 1)];
+    let changes = [append(ALICE, 1), append(ALICE, 2), append(BOB, 3), remove(ALICE, 1)];
     store.commit(&changes).await.unwrap();
     assert_eq!(ids(&**store, ALICE).await, [2]);
-    assert_eq!(ids(&**store, BOB).await, [1]);
-    // The same id in another tail, and one that is not there, are left alone.
+    assert_eq!(ids(&**store, BOB).await, [3]);
+    // An id of another tail, and one that is not there, are left alone.
     let changes = [remove(ALICE, 2), append(ALICE, 2), remove(BOB, 2), remove(ALICE, 77)];
     store.commit(&changes).await.unwrap();
     assert_eq!(ids(&**store, ALICE).await, [2]);
-    assert_eq!(ids(&**store, BOB).await, [1]);
+    assert_eq!(ids(&**store, BOB).await, [3]);
 }
 
 pub(crate) async fn an_append_for_a_deleted_account_is_passed_over(store: &Arc<dyn Store>) {
@@ -322,7 +378,8 @@ pub(crate) async fn d5_quotes_and_statements_are_text_like_any_other(store: &Arc
         let mut message = entry(ALICE, 1);
         message.resource = Some(text.to_owned());
         message.stanza = text.to_owned().into();
-        store.commit(&[TailChange::Append(message.clone())]).await.unwrap();
+        let record = Record { entry: message.clone(), waits: true, archived: None, digest: None };
+        store.commit(&[TailChange::Append(record)]).await.unwrap();
         assert_eq!(store.tail(&jid(ALICE), 0, 9, 9).await.unwrap(), [message]);
     }
     assert!(store.account_exists(&jid(BOB)).await.unwrap());
@@ -336,10 +393,10 @@ pub(crate) async fn commits_and_reads_go_on_side_by_side(store: &Arc<dyn Store>)
             let store = Arc::clone(store);
             tokio::spawn(async move {
                 for step in 0..8 {
-                    let id = 1 + task * 100 + step;
-                    store.commit(&[append(ALICE, id), append(BOB, id)]).await.unwrap();
+                    let id = 2 + task * 100 + step * 2;
+                    store.commit(&[append(ALICE, id), append(BOB, id + 1)]).await.unwrap();
                     assert!(ids(&*store, ALICE).await.contains(&id));
-                    store.commit(&[remove(BOB, id)]).await.unwrap();
+                    store.commit(&[remove(BOB, id + 1)]).await.unwrap();
                 }
             })
         })
@@ -349,7 +406,7 @@ pub(crate) async fn commits_and_reads_go_on_side_by_side(store: &Arc<dyn Store>)
     }
     assert_eq!(ids(&**store, ALICE).await.len(), 128);
     assert!(ids(&**store, BOB).await.is_empty());
-    assert_eq!(store.last_id().await.unwrap(), 1508);
+    assert_eq!(store.last_id().await.unwrap(), 1517);
 }
 
 pub(crate) async fn random_batches_come_to_what_they_come_to_in_memory(store: &Arc<dyn Store>) {
@@ -372,8 +429,10 @@ pub(crate) async fn random_batches_come_to_what_they_come_to_in_memory(store: &A
     for _ in 0..40 {
         let mut changes = Vec::new();
         for _ in 0..random(200) {
-            let name = &names[usize::try_from(random(5)).unwrap()];
-            let id = 1 + random(150);
+            let of = random(5);
+            let name = &names[usize::try_from(of).unwrap()];
+            // An id is one account's for ever.
+            let id = 1 + random(150) * 5 + of;
             used.insert(id);
             changes.push(match random(2) {
                 0 => append(name, id),

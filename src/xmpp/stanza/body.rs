@@ -3,6 +3,7 @@
 //! Bytes are kept only if the parser has found them plain (design: "bytes stay bytes until someone looks"): well-formed,
 //! every prefix declared inside, elements without `xmlns` in the stanza's namespace whatever stream they are written to.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
@@ -109,10 +110,15 @@ impl Raw {
     fn with(&self, element: &Element) -> Option<Body> {
         let mut size = escape::Count(0);
         write::write_tree(element, &mut size, ns::CLIENT, false);
+        self.with_written(element, size.0, |bytes| element.write(bytes, ns::CLIENT))
+    }
+
+    /// The same with what `write` writes behind, about `size` bytes that begin as `element` does.
+    fn with_written(&self, element: &Element, size: usize, write: impl FnOnce(&mut Vec<u8>)) -> Option<Body> {
         let content = self.content();
-        let mut bytes = Vec::with_capacity(content.len() + size.0);
+        let mut bytes = Vec::with_capacity(content.len() + size);
         bytes.extend_from_slice(content);
-        element.write(&mut bytes, ns::CLIENT);
+        write(&mut bytes);
 
         let offset = -i64::from(self.content.start);
         let mut children: Children = self.children.iter().map(|child| child.moved(offset)).collect();
@@ -180,6 +186,18 @@ impl Body {
         }
     }
 
+    pub(super) fn child_bytes(&self, position: usize) -> Option<Cow<'_, [u8]>> {
+        match self {
+            Self::Empty => None,
+            Self::Raw(raw) => raw.children.get(position).map(|child| Cow::Borrowed(slice(&raw.bytes, &child.whole))),
+            Self::Edited(elements) => elements.get(position).map(|element| {
+                let mut bytes = Vec::new();
+                element.write(&mut bytes, ns::CLIENT);
+                Cow::Owned(bytes)
+            }),
+        }
+    }
+
     pub(super) fn first_name(&self) -> Option<(&str, &str)> {
         match self {
             Self::Empty => None,
@@ -198,6 +216,14 @@ impl Body {
             Some(body) => *self = body,
             None => self.elements_mut().push(element),
         }
+    }
+
+    /// A single child: `around`, each inside the one before it, and innermost what `inside` writes, about `size` bytes.
+    /// `None` if that cannot be kept as bytes.
+    pub(super) fn around(around: &[Element], size: usize, inside: impl FnOnce(&mut Vec<u8>)) -> Option<Self> {
+        let outermost = around.first()?;
+        let none = Raw::new(Bytes::new(), 0..0, Children::new());
+        none.with_written(outermost, size + 256, |bytes| write::write_around(around, bytes, ns::CLIENT, inside))
     }
 
     /// Removes children by (namespace, name); says how many.

@@ -174,3 +174,38 @@ fn b8_text_from_elsewhere_is_written_legally() {
     assert_eq!(again.head.id.as_deref(), Some("\u{FFFD}\u{FFFD}"));
     assert_eq!(again.children()[0].content(), "\u{FFFD}\u{FFFD}");
 }
+
+#[test]
+fn a_stanza_is_forwarded_as_it_is() {
+    let around = |ns: &'static str| {
+        [
+            Element::new("result", ns).attr("id", "1"),
+            Element::new("forwarded", ns::FORWARD).child(Element::new("delay", ns::DELAY)).text("t<"),
+        ]
+    };
+    for stanza in both() {
+        for inner in [stanza.clone(), Stanza::message(MessageType::Normal), stanza.child(Element::new("x", "urn:x"))] {
+            let outer = Stanza::message(MessageType::Chat).around(&around("urn:r"), &inner);
+            assert!(outer.is_raw() && outer.has("result", "urn:r") && outer.child_count() == 1);
+            assert_eq!(
+                written(&outer),
+                format!(
+                    "<message type='chat'><result xmlns='urn:r' id='1'><forwarded xmlns='urn:xmpp:forward:0'>\
+                     <delay xmlns='urn:xmpp:delay'/>t&lt;{}</forwarded></result></message>",
+                    inner.to_xml()
+                )
+            );
+            // A namespace that has to be escaped is not found in bytes.
+            let odd = Stanza::message(MessageType::Chat).around(&around("urn:<"), &inner);
+            assert!(!odd.is_raw() && odd.has("result", "urn:<"));
+            for (outer, ns) in [(&outer, "urn:r"), (&odd, "urn:<")] {
+                let forwarded = outer.find("result", ns).and_then(|result| result.find("forwarded", ns::FORWARD));
+                let message = forwarded.and_then(|forwarded| forwarded.find("message", ns::CLIENT));
+                assert!(message.is_some_and(|message| message.elements().eq(inner.children())));
+            }
+            let mut stripped = outer.clone();
+            assert_eq!(stripped.strip(&[("urn:r", "result")]), 1);
+            assert_eq!(written(&stripped), "<message type='chat'/>");
+        }
+    }
+}

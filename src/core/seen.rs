@@ -1,0 +1,151 @@
+//! Messages that were sent again: a client that did not get an acknowledgement sends once more what has arrived already.
+//!
+//! Each account remembers for a day what it has sent and received (design: "resending is harmless"), and takes a message
+//! that it knows only once. A message is known by its peer, its id and its text: by `origin-id` (XEP-0359), which is
+//! unique, or else by the stanza's `id`, if the sender's stream has acknowledgements (XEP-0198). Without these nobody sends
+//! again, but some programs begin to count at 1 whenever they start. On one and the same stream nothing is sent again.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use rookery_xmpp::jid::BareJid;
+use rookery_xmpp::ns;
+use rookery_xmpp::stanza::Stanza;
+use sha2::{Digest, Sha256};
+
+use crate::ids;
+use crate::store;
+
+/// For how long a message is known.
+pub(crate) const MEMORY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// So many messages an account remembers at most.
+pub(crate) const MOST: usize = 4096;
+
+/// What a message would be known by if `peer` sent it again; `None` if it has nothing to be known by.
+pub(crate) fn digest(peer: &str, stanza: &Stanza, may_resend: bool) -> Option<u64> {
+    let origin = stanza.has("origin-id", ns::SID).then(|| stanza.find("origin-id", ns::SID)?.get("id")).flatten();
+    let (kind, id) = match (origin, &stanza.head.id) {
+        (Some(origin), _) => ("origin", origin),
+        (None, Some(id)) if may_resend => ("stanza", &**id),
+        _ => return None,
+    };
+    let mut hash = Sha256::new();
+    for part in [peer, kind, id] {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    if let Some(body) = stanza.child_bytes("body", ns::CLIENT) {
+        hash.update(body);
+    }
+    let [a, b, c, d, e, f, g, h, ..] = hash.finalize().0;
+    Some(u64::from_le_bytes([a, b, c, d, e, f, g, h]))
+}
+
+/// What an account has sent and received lately.
+#[derive(Default)]
+pub(crate) struct Seen(HashMap<u64, Sight, foldhash::fast::RandomState>);
+
+#[derive(Clone, Copy)]
+struct Sight {
+    id: u64,
+    /// The stream it came by; 0 when nobody knows.
+    stream: u64,
+}
+
+impl Seen {
+    pub(crate) fn new(stored: Vec<store::Seen>) -> Self {
+        Self(stored.into_iter().map(|seen| (seen.digest, Sight { id: seen.id, stream: 0 })).collect())
+    }
+
+    /// The id under which the account has this message already. `stream` is the one by which it comes now, if it is one
+    /// of ours.
+    pub(crate) fn find(&self, digest: u64, stream: Option<u64>) -> Option<u64> {
+        let sight = self.0.get(&digest)?;
+        (stream != Some(sight.stream) && sight.id >= ids::since(MEMORY)).then_some(sight.id)
+    }
+
+    pub(crate) fn insert(&mut self, digest: u64, id: u64, stream: Option<u64>) {
+        if self.0.len() >= MOST {
+            let mut ids: Vec<u64> = self.0.values().map(|sight| sight.id).collect();
+            let (_, middle, _) = ids.select_nth_unstable(MOST / 2);
+            let middle = *middle;
+            self.0.retain(|_, sight| sight.id > middle);
+        }
+        self.0.insert(digest, Sight { id, stream: stream.unwrap_or(0) });
+    }
+
+    /// A message that was refused may come again.
+    pub(crate) fn forget(&mut self, id: u64) {
+        self.0.retain(|_, sight| sight.id != id);
+    }
+}
+
+/// The peer of a message, as its digest names it: the bare JID; for a room's occupant all of it, since the bare JID
+/// stands for many people (XEP-0045 §7.5).
+pub(crate) fn peer<'a>(stanza: &Stanza, peer: &'a rookery_xmpp::jid::Jid) -> &'a str {
+    if stanza.has("x", ns::MUC_USER) { peer.as_str() } else { peer.bare_str() }
+}
+
+/// Whether a message is for the account that sent it.
+pub(crate) fn is_to_self(account: &BareJid, stanza: &Stanza) -> bool {
+    stanza.head.to.as_ref().is_none_or(|to| to.bare_str() == account.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rookery_xmpp::element::Element;
+    use rookery_xmpp::stanza::MessageType;
+
+    fn message(id: &str, body: &str) -> Stanza {
+        Stanza::message(MessageType::Chat).id(id).child(Element::new("body", ns::CLIENT).text(body))
+    }
+
+    #[test]
+    fn a_message_is_known_by_peer_id_and_text() {
+        let first = digest("romeo@localhost", &message("1", "hi"), true);
+        assert!(first.is_some());
+        assert_eq!(first, digest("romeo@localhost", &message("1", "hi"), true));
+        assert_ne!(first, digest("mercutio@localhost", &message("1", "hi"), true));
+        assert_ne!(first, digest("romeo@localhost", &message("2", "hi"), true));
+        assert_ne!(first, digest("romeo@localhost", &message("1", "ho"), true));
+    }
+
+    #[test]
+    fn without_acknowledgements_only_an_origin_id_counts() {
+        let plain = message("1", "hi");
+        assert_eq!(digest("romeo@localhost", &plain, false), None);
+        let origin = plain.child(Element::new("origin-id", ns::SID).attr("id", "o"));
+        assert_eq!(digest("romeo@localhost", &origin, false), digest("romeo@localhost", &origin, true));
+    }
+
+    #[test]
+    fn nothing_is_known_on_the_stream_it_came_by() {
+        let mut seen = Seen::default();
+        let id = ids::Ids::default().next();
+        seen.insert(7, id, Some(3));
+        assert_eq!(seen.find(7, Some(3)), None);
+        assert_eq!(seen.find(7, Some(4)), Some(id));
+        assert_eq!(seen.find(7, None), Some(id));
+        seen.forget(id);
+        assert_eq!(seen.find(7, Some(4)), None);
+    }
+
+    #[test]
+    fn the_newest_are_remembered() {
+        let (mut seen, ids) = (Seen::default(), ids::Ids::default());
+        for digest in 0..10_000 {
+            seen.insert(digest, ids.next(), None);
+        }
+        assert!(seen.0.len() <= MOST);
+        assert!((9_000..10_000).all(|digest| seen.find(digest, None).is_some()));
+    }
+
+    #[test]
+    fn what_is_a_day_old_is_new_again() {
+        let mut seen = Seen::default();
+        seen.insert(1, ids::since(MEMORY + Duration::from_secs(1)), None);
+        assert_eq!(seen.find(1, None), None);
+    }
+}

@@ -1,0 +1,77 @@
+//! Copies that a session is sent of messages to other resources of its account (XEP-0280), where those messages wait in
+//! the tail until somebody confirms them.
+//!
+//! For a session that is available with a priority that is not negative a copy is as good as the message: when its client
+//! has it, the message is delivered. Another one is not to take messages from those who are still to come (RFC 6121
+//! §8.5.2.1.1); but it remembers what it has copies of, and when it becomes reachable it is not sent those again.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use rookery_xmpp::stanza::Stanza;
+
+use super::{Outgoing, Session};
+use crate::tail::Kept;
+
+/// So many copies are remembered; of older ones the message itself may come as well.
+const REMEMBERED: usize = 1000;
+
+/// Messages that wait in the tail, and of which the client has copies.
+#[derive(Debug, Default)]
+pub(super) struct Copied(BTreeSet<u64>);
+
+impl Copied {
+    /// The client has a stanza for certain. Gives the kept message that is delivered thereby.
+    pub(super) fn confirm(&mut self, out: Outgoing, is_reachable: bool) -> Option<Arc<Kept>> {
+        if is_reachable || !out.is_copy() {
+            return out.kept;
+        }
+        if let Some(kept) = out.kept.filter(|kept| kept.is_waiting()) {
+            self.0.insert(kept.id);
+            if self.0.len() > REMEMBERED {
+                self.0.pop_first();
+            }
+        }
+        None
+    }
+
+    pub(super) fn ids(&self) -> impl Iterator<Item = u64> {
+        self.0.iter().copied()
+    }
+
+    /// All that waits in the tail has been looked at.
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+impl FromIterator<u64> for Copied {
+    fn from_iter<I: IntoIterator<Item = u64>>(ids: I) -> Self {
+        Self(ids.into_iter().collect())
+    }
+}
+
+impl Outgoing {
+    /// Whether it is a copy of a kept message, made for one session. The message itself names its own recipient.
+    pub(crate) fn is_copy(&self) -> bool {
+        self.kept.is_some() && self.to.is_some()
+    }
+}
+
+impl Session {
+    /// Puts a copy of a message into the outbox; it does not wait in the tail for its turn. One for which there is no
+    /// room ends the session, with an error that says so. `kept`: the message, if it waits in the tail.
+    pub(crate) fn push_copy(&self, stanza: Arc<Stanza>, kept: Option<Arc<Kept>>) {
+        self.push_result(Outgoing { stanza, to: Some(self.jid.clone().into()), kept });
+    }
+
+    /// Whether messages to the bare JID reach it.
+    pub(crate) fn is_reachable(&self) -> bool {
+        self.priority().is_some_and(|priority| priority >= 0)
+    }
+
+    /// Whether its client has a copy of a message that waits in the tail.
+    pub(crate) fn has_copy(&self, id: u64) -> bool {
+        self.state.lock().copied.0.contains(&id)
+    }
+}

@@ -1,0 +1,421 @@
+//! The group commit: one task that writes what waits, many messages in one transaction.
+//!
+//! The order of the queue is the order in which messages were taken. What is confirmed before its batch begins, and is not
+//! archived, is passed over. A batch that fails goes back to the front.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rookery_xmpp::error::{Condition, ErrorKind, StanzaError};
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use crate::server::Server;
+use crate::session::Receipt;
+use crate::store::{Store, StoreError, TailChange};
+use crate::tail::{Kept, Phase};
+
+/// How long a batch is gathered: long enough for a resource on a good line to confirm first.
+const WINDOW: Duration = Duration::from_millis(3);
+/// What is delivered leaves the tail without hurry: losing that costs a resource a message that it has seen, with the same
+/// id.
+const LAZY_WINDOW: Duration = Duration::from_millis(50);
+/// A message that the database has not taken for so long is refused, if nobody else has it, and new ones are.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// A commit that takes longer is not just slow.
+const STALLED: Duration = Duration::from_secs(1);
+/// Changes in one transaction.
+const BATCH: usize = 2000;
+/// So many bytes of stanzas wait for the database at most; beyond them new messages are refused.
+const BACKLOG: u64 = 64 * 1024 * 1024;
+/// With more bytes waiting than this, senders are slowed down.
+const PRESSURE: u64 = 1024 * 1024;
+/// A sender is made to wait so long at most before it is read again: its pings come that late.
+const SLOWEST: Duration = Duration::from_millis(100);
+
+#[derive(Default)]
+struct Queue {
+    appends: Vec<Arc<Kept>>,
+    removals: Vec<Arc<Kept>>,
+    /// How many were ever appended.
+    appended: u64,
+}
+
+/// The group commit.
+pub struct Writer {
+    store: Arc<dyn Store>,
+    queue: Mutex<Queue>,
+    notify: Notify,
+    failing: AtomicBool,
+    closing: AtomicBool,
+    /// Since when the database has been busy with what it was given, or has refused it.
+    stalled: Mutex<Option<Instant>>,
+    /// Bytes of stanzas that are queued or being written.
+    backlog: AtomicU64,
+    /// How many bytes of stanzas a second the database has taken lately.
+    pace: AtomicU64,
+    /// How many of those that were ever appended are dealt with.
+    done: watch::Sender<u64>,
+    server: OnceLock<Weak<Server>>,
+}
+
+impl Writer {
+    pub(crate) fn new(store: Arc<dyn Store>) -> Arc<Self> {
+        Arc::new(Self {
+            store,
+            queue: Mutex::default(),
+            notify: Notify::new(),
+            failing: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
+            stalled: Mutex::new(None),
+            backlog: AtomicU64::new(0),
+            pace: AtomicU64::new(0),
+            done: watch::Sender::new(0),
+            server: OnceLock::new(),
+        })
+    }
+
+    pub(crate) fn serve(&self, server: Weak<Server>) {
+        // Set once, when the server is made.
+        let _ = self.server.set(server);
+    }
+
+    /// Whether the last batch failed: what no resource can take at once should not be taken at all.
+    pub fn is_failing(&self) -> bool {
+        self.failing.load(Ordering::Acquire)
+    }
+
+    /// Whether the database has kept what it was given waiting for so long, or so much waits, that nothing more should be
+    /// taken that has to be stored.
+    pub fn is_stuck(&self) -> bool {
+        self.backlog.load(Ordering::Relaxed) > BACKLOG
+            || self.stalled.lock().is_some_and(|since| since.elapsed() >= PATIENCE)
+    }
+
+    /// How long a client that has sent a message should not be read, since messages come faster than the database takes
+    /// them. A database that takes none at all is nothing to wait for.
+    pub(crate) fn pressure(&self) -> Option<Duration> {
+        let excess = self.backlog.load(Ordering::Relaxed).checked_sub(PRESSURE)?;
+        let pace = self.pace.load(Ordering::Relaxed);
+        if pace == 0 || self.is_failing() || self.stalled.lock().is_some_and(|since| since.elapsed() >= STALLED) {
+            return None;
+        }
+        Some(Duration::from_secs_f64(excess as f64 / pace as f64).min(SLOWEST))
+    }
+
+    /// What a sender is told whose message cannot be stored.
+    pub(crate) fn refusal() -> StanzaError {
+        let text = "The server cannot store messages at the moment; please try again later.";
+        StanzaError::new(Condition::ResourceConstraint).with_kind(ErrorKind::Wait).with_text(text)
+    }
+
+    /// Waits until all that has been appended so far is on disk, or needs not be. The error says that the database does
+    /// not take it.
+    pub(crate) async fn flushed(&self) -> Result<(), StanzaError> {
+        let appended = self.queue.lock().appended;
+        let mut done = self.done.subscribe();
+        let reached = done.wait_for(|done| *done >= appended);
+        match tokio::time::timeout(PATIENCE, reached).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Self::refusal()),
+        }
+    }
+
+    /// Waits until `is_done`, which is asked whenever a batch is on disk. The error says that the database takes nothing.
+    pub(crate) async fn wait_until(&self, mut is_done: impl FnMut() -> bool) -> Result<(), StanzaError> {
+        let mut done = self.done.subscribe();
+        let reached = done.wait_for(|_| is_done());
+        match tokio::time::timeout(PATIENCE, reached).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Self::refusal()),
+        }
+    }
+
+    pub(crate) fn append(&self, kept: Arc<Kept>) {
+        self.backlog.fetch_add(kept.size(), Ordering::Relaxed);
+        let mut queue = self.queue.lock();
+        queue.appends.push(kept);
+        queue.appended += 1;
+        let first = queue.appends.len() == 1;
+        drop(queue);
+        if first {
+            self.notify.notify_one();
+        }
+    }
+
+    pub(crate) fn remove(&self, kept: Arc<Kept>) {
+        let mut queue = self.queue.lock();
+        queue.removals.push(kept);
+        let first = queue.removals.len() == 1 && queue.appends.is_empty();
+        drop(queue);
+        if first {
+            self.notify.notify_one();
+        }
+    }
+
+    /// Ends [`Self::run`] once all that waits is written.
+    pub(crate) fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+        self.notify.notify_one();
+    }
+
+    /// Writes batches until [`Self::close`].
+    pub(crate) async fn run(self: Arc<Self>) {
+        let mut pause = WINDOW;
+        loop {
+            let (appends, removals) = {
+                let queue = self.queue.lock();
+                (!queue.appends.is_empty(), !queue.removals.is_empty())
+            };
+            if !appends && !removals {
+                if self.closing.load(Ordering::Acquire) {
+                    return;
+                }
+                self.notify.notified().await;
+                continue;
+            }
+            if self.closing.load(Ordering::Acquire) {
+                if self.is_failing() {
+                    return;
+                }
+            } else if appends || self.is_failing() {
+                tokio::time::sleep(pause).await;
+            } else {
+                // An append cuts the wait short.
+                let _ = tokio::time::timeout(LAZY_WINDOW, self.notify.notified()).await;
+                if !self.queue.lock().appends.is_empty() {
+                    tokio::time::sleep(WINDOW).await;
+                }
+            }
+            pause = match self.write_batch().await {
+                Ok(()) => WINDOW,
+                Err(()) => (pause * 2).min(Duration::from_secs(1)),
+            };
+        }
+    }
+
+    async fn write_batch(&self) -> Result<(), ()> {
+        let removals = {
+            let mut queue = self.queue.lock();
+            let remove_to = queue.removals.len().min(BATCH);
+            queue.removals.drain(..remove_to).collect::<Vec<_>>()
+        };
+        let mut batch = Batch::default();
+        // What was confirmed while it waited is passed over here, and takes no place in the batch.
+        while batch.writing.len() < BATCH {
+            let waiting: Vec<_> = {
+                let mut queue = self.queue.lock();
+                let append_to = queue.appends.len().min(BATCH);
+                queue.appends.drain(..append_to).collect()
+            };
+            if waiting.is_empty() {
+                break;
+            }
+            for kept in waiting {
+                if kept.account.is_deleted() {
+                    // By now somebody else may have the name, who is not to find it (security.md C8).
+                    abandon(&kept);
+                    batch.passed(&kept);
+                    continue;
+                }
+                batch.take(kept);
+            }
+        }
+        batch.changes.extend(removals.iter().map(|kept| {
+            let (account, id) = (kept.account.jid.clone(), kept.id);
+            if kept.is_void() { TailChange::Refuse { account, id } } else { TailChange::Deliver { account, id } }
+        }));
+        if batch.changes.is_empty() {
+            self.dealt_with(&batch, false);
+            return Ok(());
+        }
+        self.stalled.lock().get_or_insert_with(Instant::now);
+        let begin = Instant::now();
+        match self.store.commit(&batch.changes).await {
+            Ok(()) => {
+                self.keep_pace(&batch, begin.elapsed());
+                self.failing.store(false, Ordering::Release);
+                *self.stalled.lock() = None;
+                self.dealt_with(&batch, true);
+                self.written(batch.writing, removals);
+                Ok(())
+            }
+            Err(error) => {
+                self.failing.store(true, Ordering::Release);
+                self.dealt_with(&batch, false);
+                self.not_written(batch.writing, removals, &error);
+                Err(())
+            }
+        }
+    }
+
+    /// The pace of the last batches; a small one says little.
+    fn keep_pace(&self, batch: &Batch, took: Duration) {
+        if batch.writing.len() < BATCH / 8 {
+            return;
+        }
+        let bytes: u64 = batch.writing.iter().map(|kept| kept.size()).sum();
+        let now = (bytes as f64 / took.as_secs_f64().max(1e-6)) as u64;
+        let before = self.pace.load(Ordering::Relaxed);
+        let pace = if before == 0 { now } else { before / 4 * 3 + now / 4 };
+        self.pace.store(pace.max(1), Ordering::Relaxed);
+    }
+
+    fn dealt_with(&self, batch: &Batch, written: bool) {
+        let (mut count, mut bytes) = batch.passed;
+        if written {
+            count += batch.writing.len() as u64;
+            bytes += batch.writing.iter().map(|kept| kept.size()).sum::<u64>();
+        }
+        self.backlog.fetch_sub(bytes, Ordering::Relaxed);
+        self.done.send_modify(|done| *done += count);
+    }
+
+    fn written(&self, appends: Vec<Arc<Kept>>, removals: Vec<Arc<Kept>>) {
+        for kept in removals {
+            kept.account.tail.lock().forget(&kept);
+        }
+        for kept in appends {
+            let mut tail = kept.account.tail.lock();
+            let mut fate = kept.fate.lock();
+            let receipts = std::mem::take(&mut fate.receipts);
+            match fate.phase {
+                Phase::Overtaken => {
+                    fate.phase = Phase::Settled;
+                    self.remove(kept.clone());
+                }
+                Phase::Recording if fate.void => {
+                    fate.phase = Phase::Settled;
+                    self.remove(kept.clone());
+                }
+                Phase::Recording => {
+                    fate.phase = Phase::Settled;
+                    tail.forget(&kept);
+                }
+                _ => fate.phase = Phase::Written,
+            }
+            drop(fate);
+            tail.release(&kept);
+            drop(tail);
+            drop(receipts);
+        }
+        self.done.send_modify(|_| ());
+    }
+
+    fn not_written(&self, appends: Vec<Arc<Kept>>, removals: Vec<Arc<Kept>>, error: &StoreError) {
+        let mut late = Vec::new();
+        let mut again = Vec::with_capacity(appends.len());
+        let mut ended = (0, 0);
+        for kept in appends {
+            let mut tail = kept.account.tail.lock();
+            let mut fate = kept.fate.lock();
+            fate.tried = true;
+            match fate.phase {
+                Phase::Overtaken if kept.is_archived() && !fate.void => fate.phase = Phase::Confirmed,
+                Phase::Overtaken | Phase::Recording if fate.void || fate.phase == Phase::Overtaken => {
+                    // The failed transaction may have come through all the same: it has to leave the tail.
+                    fate.phase = Phase::Settled;
+                    let receipts = std::mem::take(&mut fate.receipts);
+                    self.remove(kept.clone());
+                    ended = (ended.0 + 1, ended.1 + kept.size());
+                    drop(fate);
+                    drop(tail);
+                    drop(receipts);
+                    continue;
+                }
+                Phase::Recording => fate.phase = Phase::Confirmed,
+                _ => fate.phase = Phase::Queued,
+            }
+            let (phase, waited) = (fate.phase, fate.queued.elapsed());
+            drop(fate);
+            // The list's reference and ours: no session holds it, so nobody but the disk could have taken it.
+            let refused = if phase == Phase::Queued && waited >= PATIENCE && Arc::strong_count(&kept) <= 2 {
+                kept.refuse(&mut tail)
+            } else {
+                None
+            };
+            drop(tail);
+            match refused {
+                Some(receipts) => {
+                    ended = (ended.0 + 1, ended.1 + kept.size());
+                    late.push((kept, receipts));
+                }
+                None => again.push(kept),
+            }
+        }
+        self.backlog.fetch_sub(ended.1, Ordering::Relaxed);
+        self.done.send_modify(|done| *done += ended.0);
+        {
+            let mut queue = self.queue.lock();
+            again.append(&mut queue.appends);
+            queue.appends = again;
+            let mut first = removals;
+            first.append(&mut queue.removals);
+            queue.removals = first;
+        }
+        if let Some(server) = self.server.get().and_then(Weak::upgrade) {
+            let error = StanzaError::from(error.clone());
+            tokio::spawn(async move {
+                for (kept, receipts) in late {
+                    receipts.iter().for_each(|receipt| receipt.withdraw());
+                    let session = receipts.last().map(|receipt| Receipt::session(receipt));
+                    server.bounce(&kept.stanza, error.clone(), session).await;
+                    drop(receipts);
+                }
+            });
+        }
+    }
+}
+
+/// A message of an account that has been deleted: nobody gets it.
+fn abandon(kept: &Arc<Kept>) {
+    let refused = kept.refuse(&mut kept.account.tail.lock());
+    if refused.is_none() {
+        let mut tail = kept.account.tail.lock();
+        let mut fate = kept.fate.lock();
+        fate.phase = Phase::Settled;
+        let receipts = std::mem::take(&mut fate.receipts);
+        drop(fate);
+        tail.forget(kept);
+        drop(tail);
+        drop(receipts);
+    }
+}
+
+/// What goes into one transaction.
+#[derive(Default)]
+struct Batch {
+    changes: Vec<TailChange>,
+    writing: Vec<Arc<Kept>>,
+    /// What needs no writing any more: how many, and of how many bytes.
+    passed: (u64, u64),
+}
+
+impl Batch {
+    fn take(&mut self, kept: Arc<Kept>) {
+        let mut fate = kept.fate.lock();
+        let waits = match fate.phase {
+            Phase::Queued => {
+                fate.phase = Phase::Writing;
+                true
+            }
+            Phase::Confirmed => {
+                fate.phase = Phase::Recording;
+                false
+            }
+            _ => {
+                drop(fate);
+                return self.passed(&kept);
+            }
+        };
+        drop(fate);
+        self.changes.push(TailChange::Append(kept.record(waits)));
+        self.writing.push(kept);
+    }
+
+    fn passed(&mut self, kept: &Kept) {
+        self.passed = (self.passed.0 + 1, self.passed.1 + kept.size());
+    }
+}

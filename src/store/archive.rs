@@ -1,0 +1,613 @@
+//! Pages of archives: the statements for both databases, and what is decided before and after them.
+//!
+//! Every filter but words, a resource and a list of ids is a range of ids (`span.rs`), so a page is read from one place of
+//! an index on. A statement is one of eight texts: of the account or of one conversation, by words or not, forwards or
+//! backwards.
+
+use rookery_core::store::{ArchivePage, ArchiveQuery, Page, StoreError};
+
+use crate::codec::to_column;
+use crate::span::Span;
+
+/// What is wanted of a query, once its names are numbers.
+pub(crate) struct Look<'a> {
+    /// The account's or the conversation's number.
+    pub(crate) scope: i64,
+    pub(crate) resource: Option<&'a str>,
+    /// Where what matches lies, whatever the page.
+    pub(crate) span: Span,
+}
+
+impl Look<'_> {
+    /// Where what matches lies in the direction of the page.
+    pub(crate) fn of_page(&self, query: &ArchiveQuery) -> Result<Span, StoreError> {
+        let mut span = self.span;
+        match query.page {
+            Page::First | Page::Last => {}
+            Page::After(id) => span.after(to_column(id)?),
+            Page::Before(id) => span.before(to_column(id)?),
+        }
+        Ok(span)
+    }
+}
+
+/// Whether the page is read from its older end.
+pub(crate) fn forwards(query: &ArchiveQuery) -> bool {
+    matches!(query.page, Page::First | Page::After(_))
+}
+
+/// The ids that a query names, which have to be in the archive; sorted, each once.
+pub(crate) fn named(query: &ArchiveQuery) -> Vec<u64> {
+    let of_page = match query.page {
+        Page::After(id) | Page::Before(id) => Some(id),
+        Page::First | Page::Last => None,
+    };
+    let mut named: Vec<u64> =
+        query.ids.iter().copied().chain(query.after_id).chain(query.before_id).chain(of_page).collect();
+    named.sort_unstable();
+    named.dedup();
+    named
+}
+
+/// A page with nothing on it, of a query that nothing matches.
+pub(crate) fn nothing(query: &ArchiveQuery) -> ArchivePage {
+    ArchivePage { complete: true, count: query.count.then_some(0), ..ArchivePage::default() }
+}
+
+/// The part of `matches` (sorted) that the page holds, and whether nothing lies beyond.
+pub(crate) fn cut(query: &ArchiveQuery, matches: &[u64]) -> (Vec<u64>, bool) {
+    let from = |id: u64| matches.partition_point(|other| *other <= id);
+    let to = |id: u64| matches.partition_point(|other| *other < id);
+    let part = match query.page {
+        Page::First | Page::Last => matches,
+        Page::After(id) => matches.get(from(id)..).unwrap_or_default(),
+        Page::Before(id) => matches.get(..to(id)).unwrap_or_default(),
+    };
+    let beyond = part.len().saturating_sub(query.max);
+    let page = if forwards(query) { part.get(..part.len() - beyond) } else { part.get(beyond..) };
+    (page.unwrap_or_default().to_vec(), beyond == 0)
+}
+
+/// The text of a page: what, under which condition, with the id from where, in which order.
+///
+/// Parameters: 1 the account or conversation, 2 and 3 the span's ids, 4 and 5 those that need no look at the stamp, 6 and
+/// 7 the span's stamps, 8 a resource or nothing, 9 how many, 10 the terms.
+macro_rules! page {
+    ($from:expr, $condition:expr, $id:literal, $order:literal) => {
+        concat!(
+            "SELECT m.id, m.stamp, m.stanza, t.id, t.resource FROM ",
+            $from,
+            " LEFT JOIN tail AS t ON t.account = m.account AND t.id = m.id WHERE ",
+            $condition,
+            " AND m.conversation IS NOT NULL AND ",
+            $id,
+            " BETWEEN $2 AND $3 AND (m.id BETWEEN $4 AND $5 OR m.stamp BETWEEN $6 AND $7) \
+             AND (CAST($8 AS TEXT) IS NULL OR m.resource = $8) ORDER BY ",
+            $id,
+            $order,
+            " LIMIT $9"
+        )
+    };
+}
+
+/// The text of a count: parameter 9 is an id, before which they are counted as well; the others are those of `page!`.
+macro_rules! count {
+    ($from:expr, $condition:expr, $id:literal) => {
+        concat!(
+            "SELECT count(*), count(CASE WHEN m.id < $9 THEN 1 END) FROM ",
+            $from,
+            " WHERE ",
+            $condition,
+            " AND m.conversation IS NOT NULL AND ",
+            $id,
+            " BETWEEN $2 AND $3 AND (m.id BETWEEN $4 AND $5 OR m.stamp BETWEEN $6 AND $7) \
+             AND (CAST($8 AS TEXT) IS NULL OR m.resource = $8)"
+        )
+    };
+}
+
+/// Statements on one connection; what differs is given as literals:
+///
+/// * `by_account`, `by_conversation`: the table `messages` as `m`, read by that index;
+/// * `by_words`: what is found by terms, joined with `m`; `words_id`: the id of what is found; `words`: the condition;
+/// * `unfind`: takes the messages of parameter 2 out of what is found;
+/// * `listed`: whether an id is among those of parameter 2, which `list` makes of them; `search` makes parameter 10.
+macro_rules! archive {
+    (
+        $connection:ty, $begin:literal, $snapshot:literal,
+        by_account: $by_account:literal,
+        by_conversation: $by_conversation:literal,
+        by_words: $by_words:literal, words_id: $words_id:literal, words: $words:literal,
+        unfind: $unfind:literal, listed: $listed:literal, list: $list:path, search: $search:path $(,)?
+    ) => {
+        use rookery_core::store::{ArchiveEnds, ArchivePage, ArchivePlace, ArchiveQuery, ArchivedMessage, Conversation};
+        use rookery_xmpp::jid::BareJid;
+        use sqlx::{Connection, query, query_as, query_scalar};
+
+        use super::rows::number;
+        use crate::archive::{Look, count, cut, forwards, named, nothing, page};
+        use crate::codec;
+        use crate::health::Outcome;
+        use crate::span::Span;
+
+        type MessageRow = (i64, i64, Vec<u8>, Option<i64>, Option<String>);
+
+        pub(crate) const ACCOUNT_UP: &str = page!($by_account, "m.account = $1", "m.id", "");
+        pub(crate) const ACCOUNT_DOWN: &str = page!($by_account, "m.account = $1", "m.id", " DESC");
+        pub(crate) const ACCOUNT_COUNT: &str = count!($by_account, "m.account = $1", "m.id");
+        pub(crate) const CONVERSATION_UP: &str = page!($by_conversation, "m.conversation = $1", "m.id", "");
+        pub(crate) const CONVERSATION_DOWN: &str = page!($by_conversation, "m.conversation = $1", "m.id", " DESC");
+        pub(crate) const CONVERSATION_COUNT: &str = count!($by_conversation, "m.conversation = $1", "m.id");
+        pub(crate) const WORDS_UP: &str =
+            page!($by_words, concat!($words, " AND m.account = $1"), $words_id, "");
+        pub(crate) const WORDS_DOWN: &str =
+            page!($by_words, concat!($words, " AND m.account = $1"), $words_id, " DESC");
+        pub(crate) const WORDS_COUNT: &str = count!($by_words, concat!($words, " AND m.account = $1"), $words_id);
+        pub(crate) const WORDS_CONVERSATION_UP: &str =
+            page!($by_words, concat!($words, " AND m.conversation = $1"), $words_id, "");
+        pub(crate) const WORDS_CONVERSATION_DOWN: &str =
+            page!($by_words, concat!($words, " AND m.conversation = $1"), $words_id, " DESC");
+        pub(crate) const WORDS_CONVERSATION_COUNT: &str =
+            count!($by_words, concat!($words, " AND m.conversation = $1"), $words_id);
+
+        /// Which statements a query needs.
+        #[derive(Clone, Copy)]
+        struct Texts {
+            up: &'static str,
+            down: &'static str,
+            count: &'static str,
+        }
+
+        const fn texts(conversation: bool, words: bool) -> Texts {
+            match (conversation, words) {
+                (false, false) => Texts { up: ACCOUNT_UP, down: ACCOUNT_DOWN, count: ACCOUNT_COUNT },
+                (true, false) => Texts { up: CONVERSATION_UP, down: CONVERSATION_DOWN, count: CONVERSATION_COUNT },
+                (false, true) => Texts { up: WORDS_UP, down: WORDS_DOWN, count: WORDS_COUNT },
+                (true, true) => Texts {
+                    up: WORDS_CONVERSATION_UP,
+                    down: WORDS_CONVERSATION_DOWN,
+                    count: WORDS_CONVERSATION_COUNT,
+                },
+            }
+        }
+
+        async fn conversation(on: &mut $connection, account: i64, with: &str) -> Outcome<Option<i64>> {
+            Ok(query_scalar("SELECT number FROM conversations WHERE account = $1 AND jid = $2")
+                .bind(account)
+                .bind(with)
+                .fetch_optional(on)
+                .await?)
+        }
+
+        pub(crate) async fn page(
+            on: &mut $connection,
+            user: &BareJid,
+            query: &ArchiveQuery,
+        ) -> Outcome<Option<ArchivePage>> {
+            let mut tx = on.begin_with($snapshot).await?;
+            let page = page_of_snapshot(&mut tx, user, query).await?;
+            tx.commit().await?;
+            Ok(page)
+        }
+
+        async fn page_of_snapshot(
+            on: &mut $connection,
+            user: &BareJid,
+            query: &ArchiveQuery,
+        ) -> Outcome<Option<ArchivePage>> {
+            let names = named(query);
+            let Some(account) = number(on, user).await? else {
+                return Ok(names.is_empty().then(|| nothing(query)));
+            };
+            if !names.is_empty() && !all_there(on, account, &names).await? {
+                return Ok(None);
+            }
+            let of_conversation = match &query.with {
+                None => None,
+                Some(with) => match conversation(on, account, with.bare_str()).await? {
+                    None => return Ok(Some(nothing(query))),
+                    number => number,
+                },
+            };
+            let terms = match &query.words {
+                None => None,
+                Some(text) => match $search(account, text) {
+                    None => return Ok(Some(nothing(query))),
+                    terms => terms,
+                },
+            };
+            let (mut ahead, mut behind) = (0, 0);
+            if query.start.is_some() || query.end.is_some() {
+                (ahead, behind) =
+                    query_as("SELECT ahead, behind FROM archive_marks WHERE slot = 0").fetch_one(&mut *on).await?;
+            }
+            let mut span = Span::of(query.start, query.end, ahead, behind);
+            if let Some(id) = query.after_id {
+                span.after(codec::to_column(id)?);
+            }
+            if let Some(id) = query.before_id {
+                span.before(codec::to_column(id)?);
+            }
+            let look = Look {
+                scope: of_conversation.unwrap_or(account),
+                resource: query.with.as_ref().and_then(|with| with.resourcepart()),
+                span,
+            };
+            let texts = texts(of_conversation.is_some(), terms.is_some());
+            if query.ids.is_empty() {
+                ranged(on, query, &look, texts, terms).await.map(Some)
+            } else {
+                listed(on, query, &look, texts, terms, account).await.map(Some)
+            }
+        }
+
+        /// A page of a range of ids.
+        async fn ranged(
+            on: &mut $connection,
+            query: &ArchiveQuery,
+            look: &Look<'_>,
+            texts: Texts,
+            terms: Option<String>,
+        ) -> Outcome<ArchivePage> {
+            let span = look.of_page(query)?;
+            let fetch = i64::try_from(query.max).unwrap_or(i64::MAX).saturating_add(1);
+            let statement = if forwards(query) { texts.up } else { texts.down };
+            let statement = query_as(statement)
+                .bind(look.scope)
+                .bind(span.first_id)
+                .bind(span.last_id)
+                .bind(span.first_sure)
+                .bind(span.last_sure)
+                .bind(span.first_stamp)
+                .bind(span.last_stamp)
+                .bind(look.resource)
+                .bind(fetch);
+            let statement = match &terms {
+                Some(terms) => statement.bind(terms.as_str()),
+                None => statement,
+            };
+            let mut rows: Vec<MessageRow> = statement.fetch_all(&mut *on).await?;
+            let complete = rows.len() <= query.max;
+            rows.truncate(query.max);
+            if !forwards(query) {
+                rows.reverse();
+            }
+            let mut page = ArchivePage { messages: messages(rows)?, complete, count: None, index: None };
+            if query.count {
+                let first = page.messages.first().map_or(0, |message| codec::to_bound(message.id));
+                let (count, before) = counted(on, look, texts, terms, first).await?;
+                page.count = Some(count);
+                page.index = page.messages.first().map(|_| before);
+            }
+            Ok(page)
+        }
+
+        /// How many match, and how many of them before an id.
+        async fn counted(
+            on: &mut $connection,
+            look: &Look<'_>,
+            texts: Texts,
+            terms: Option<String>,
+            before: i64,
+        ) -> Outcome<(u64, u64)> {
+            let span = look.span;
+            let statement = query_as(texts.count)
+                .bind(look.scope)
+                .bind(span.first_id)
+                .bind(span.last_id)
+                .bind(span.first_sure)
+                .bind(span.last_sure)
+                .bind(span.first_stamp)
+                .bind(span.last_stamp)
+                .bind(look.resource)
+                .bind(before);
+            let statement = match terms {
+                Some(terms) => statement.bind(terms),
+                None => statement,
+            };
+            let (count, before): (i64, i64) = statement.fetch_one(on).await?;
+            Ok((codec::from_column(count)?, codec::from_column(before)?))
+        }
+
+        /// A page of messages that the query lists; they are few.
+        async fn listed(
+            on: &mut $connection,
+            query: &ArchiveQuery,
+            look: &Look<'_>,
+            texts: Texts,
+            terms: Option<String>,
+            account: i64,
+        ) -> Outcome<ArchivePage> {
+            let mut matches = Vec::new();
+            for id in named(query) {
+                if !query.ids.contains(&id) {
+                    continue;
+                }
+                let mut alone = Look { span: look.span, ..*look };
+                alone.span.after(codec::to_column(id)?.saturating_sub(1));
+                alone.span.before(codec::to_column(id)?.saturating_add(1));
+                if counted(on, &alone, texts, terms.clone(), 0).await?.0 == 1 {
+                    matches.push(id);
+                }
+            }
+            let (ids, complete) = cut(query, &matches);
+            let rows: Vec<MessageRow> = query_as(concat!(
+                "SELECT m.id, m.stamp, m.stanza, t.id, t.resource FROM messages AS m \
+                 LEFT JOIN tail AS t ON t.account = m.account AND t.id = m.id \
+                 WHERE m.account = $1 AND m.id ",
+                $listed,
+                " ORDER BY m.id"
+            ))
+            .bind(account)
+            .bind($list(&ids)?)
+            .fetch_all(on)
+            .await?;
+            let index = ids.first().map(|first| matches.partition_point(|id| id < first) as u64);
+            Ok(ArchivePage {
+                messages: messages(rows)?,
+                complete,
+                count: query.count.then_some(matches.len() as u64),
+                index: index.filter(|_| query.count),
+            })
+        }
+
+        async fn all_there(on: &mut $connection, account: i64, ids: &[u64]) -> Outcome<bool> {
+            if ids.iter().any(|id| i64::try_from(*id).is_err()) {
+                return Ok(false);
+            }
+            let there: i64 = query_scalar(concat!(
+                "SELECT count(*) FROM messages WHERE account = $1 AND id ",
+                $listed,
+                " AND conversation IS NOT NULL"
+            ))
+            .bind(account)
+            .bind($list(ids)?)
+            .fetch_one(on)
+            .await?;
+            Ok(usize::try_from(there) == Ok(ids.len()))
+        }
+
+        fn messages(rows: Vec<MessageRow>) -> Outcome<Vec<ArchivedMessage>> {
+            let mut messages = Vec::with_capacity(rows.len());
+            for (id, stamp, stanza, waits, resource) in rows {
+                messages.push(ArchivedMessage {
+                    id: codec::from_column(id)?,
+                    stamp: codec::from_stamp(stamp)?,
+                    stanza: stanza.into(),
+                    waits: waits.map(|_| resource),
+                });
+            }
+            Ok(messages)
+        }
+
+        pub(crate) async fn ends(on: &mut $connection, user: &BareJid) -> Outcome<Option<ArchiveEnds>> {
+            let mut tx = on.begin_with($snapshot).await?;
+            let mut ends = Vec::new();
+            if let Some(account) = number(&mut tx, user).await? {
+                for statement in [
+                    concat!(
+                        "SELECT m.id, m.stamp FROM ",
+                        $by_account,
+                        " WHERE m.account = $1 AND m.conversation IS NOT NULL ORDER BY m.id LIMIT 1"
+                    ),
+                    concat!(
+                        "SELECT m.id, m.stamp FROM ",
+                        $by_account,
+                        " WHERE m.account = $1 AND m.conversation IS NOT NULL ORDER BY m.id DESC LIMIT 1"
+                    ),
+                ] {
+                    let row: Option<(i64, i64)> =
+                        query_as(statement).bind(account).fetch_optional(&mut *tx).await?;
+                    if let Some((id, stamp)) = row {
+                        ends.push(ArchivePlace { id: codec::from_column(id)?, stamp: codec::from_stamp(stamp)? });
+                    }
+                }
+            }
+            tx.commit().await?;
+            Ok(match ends[..] {
+                [start, end] => Some(ArchiveEnds { start, end }),
+                _ => None,
+            })
+        }
+
+        pub(crate) async fn archived_id(
+            on: &mut $connection,
+            user: &BareJid,
+            with: &BareJid,
+            message_id: &str,
+        ) -> Outcome<Option<u64>> {
+            let id: Option<i64> = query_scalar(concat!(
+                "SELECT last.id FROM (SELECT m.id, m.sent, m.message_id FROM ",
+                $by_conversation,
+                " WHERE m.conversation = (SELECT number FROM conversations \
+                 WHERE account = (SELECT number FROM accounts WHERE jid = $1) AND jid = $2) \
+                 AND m.conversation IS NOT NULL ORDER BY m.id DESC LIMIT 1000) AS last \
+                 WHERE last.message_id = $3 AND NOT CAST(last.sent AS BOOLEAN) ORDER BY last.id DESC LIMIT 1"
+            ))
+            .bind(user.as_str())
+            .bind(with.as_str())
+            .bind(message_id)
+            .fetch_optional(on)
+            .await?;
+            Ok(id.map(codec::from_column).transpose()?)
+        }
+
+        pub(crate) async fn set_displayed(
+            on: &mut $connection,
+            user: &BareJid,
+            with: &BareJid,
+            id: u64,
+        ) -> Outcome<bool> {
+            let done = query(
+                "UPDATE conversations SET displayed = $3 WHERE account = (SELECT number FROM accounts WHERE jid = $1) \
+                 AND jid = $2 AND displayed < $3",
+            )
+            .bind(user.as_str())
+            .bind(with.as_str())
+            .bind(codec::to_column(id)?)
+            .execute(on)
+            .await?;
+            Ok(done.rows_affected() == 1)
+        }
+
+        pub(crate) async fn conversations(on: &mut $connection, user: &BareJid) -> Outcome<Vec<Conversation>> {
+            let rows: Vec<(String, i64, i64)> = query_as(concat!(
+                "SELECT c.jid, c.displayed, (SELECT count(*) FROM ",
+                $by_conversation,
+                " WHERE m.conversation = c.number AND m.conversation IS NOT NULL AND m.id > c.displayed \
+                 AND CAST(m.counts AS BOOLEAN)) \
+                 FROM conversations AS c WHERE c.account = (SELECT number FROM accounts WHERE jid = $1) ORDER BY c.jid"
+            ))
+            .bind(user.as_str())
+            .fetch_all(on)
+            .await?;
+            let mut conversations = Vec::new();
+            for (jid, displayed, unread) in rows {
+                if displayed != 0 || unread != 0 {
+                    conversations.push(Conversation {
+                        with: codec::jid(&jid)?,
+                        displayed: codec::from_column(displayed)?,
+                        unread: codec::from_column(unread)?,
+                    });
+                }
+            }
+            Ok(conversations)
+        }
+
+        pub(crate) async fn expire(
+            on: &mut $connection,
+            user: &BareJid,
+            up_to: u64,
+            limit: usize,
+        ) -> Outcome<bool> {
+            let mut tx = on.begin_with($begin).await?;
+            let Some(account) = number(&mut tx, user).await? else {
+                tx.rollback().await?;
+                return Ok(false);
+            };
+            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+            let mut ids: Vec<i64> = query_scalar(concat!(
+                "SELECT m.id FROM ",
+                $by_account,
+                " WHERE m.account = $1 AND m.conversation IS NOT NULL AND m.id <= $2 ORDER BY m.id LIMIT $3"
+            ))
+            .bind(account)
+            .bind(codec::to_bound(up_to))
+            .bind(limit.saturating_add(1))
+            .fetch_all(&mut *tx)
+            .await?;
+            let more = i64::try_from(ids.len()).is_ok_and(|found| found > limit);
+            ids.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+            let ids: Vec<u64> = ids.into_iter().map(codec::from_column).collect::<Result<_, _>>()?;
+            for statement in [
+                // What is known for a day stays known, however soon the archive forgets it.
+                concat!(
+                    "INSERT INTO seen (account, id, digest) SELECT account, id, digest FROM messages \
+                     WHERE account = $1 AND id ",
+                    $listed,
+                    " AND digest IS NOT NULL AND id > (SELECT forgotten FROM archive_marks WHERE slot = 0) \
+                     ON CONFLICT DO NOTHING"
+                ),
+                concat!(
+                    "UPDATE messages SET conversation = NULL, digest = NULL WHERE account = $1 AND id ",
+                    $listed,
+                    " AND EXISTS (SELECT 1 FROM tail AS t WHERE t.account = messages.account AND t.id = messages.id)"
+                ),
+                concat!("UPDATE tail SET alone = (1 = 1) WHERE account = $1 AND id ", $listed),
+                concat!(
+                    "DELETE FROM messages WHERE account = $1 AND id ",
+                    $listed,
+                    " AND conversation IS NOT NULL"
+                ),
+            ] {
+                query(statement).bind(account).bind($list(&ids)?).execute(&mut *tx).await?;
+            }
+            unfind(&mut tx, account, &ids).await?;
+            tx.commit().await?;
+            Ok(more)
+        }
+
+        /// Takes messages out of what is found by words.
+        async fn unfind(on: &mut $connection, account: i64, ids: &[u64]) -> Outcome<()> {
+            for statement in [
+                concat!("DELETE FROM unindexed WHERE account = $1 AND id ", $listed),
+                $unfind,
+            ] {
+                query(statement).bind(account).bind($list(ids)?).execute(&mut *on).await?;
+            }
+            Ok(())
+        }
+
+        pub(crate) async fn expired_accounts(
+            on: &mut $connection,
+            domain: &BareJid,
+            up_to: u64,
+            after: Option<&BareJid>,
+            limit: usize,
+        ) -> Outcome<Vec<BareJid>> {
+            let found: Vec<String> = query_scalar(concat!(
+                "SELECT a.jid FROM accounts AS a WHERE a.domain = $1 AND a.jid > $2 AND EXISTS (SELECT 1 FROM ",
+                $by_account,
+                " WHERE m.account = a.number AND m.conversation IS NOT NULL AND m.id <= $3) ORDER BY a.jid LIMIT $4"
+            ))
+            .bind(domain.as_str())
+            .bind(after.map_or("", |after| after.as_str()))
+            .bind(codec::to_bound(up_to))
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+            .fetch_all(on)
+            .await?;
+            Ok(found.iter().map(|jid| codec::jid(jid)).collect::<Result<_, _>>()?)
+        }
+
+        /// Removes some of what deleted accounts have left; `true` when there may be more.
+        pub(crate) async fn purge(on: &mut $connection, limit: usize, long_ago: i64) -> Outcome<bool> {
+            let mut tx = on.begin_with($begin).await?;
+            let mut left = i64::try_from(limit).unwrap_or(i64::MAX);
+            let numbers: Vec<(i64, i64)> =
+                query_as("SELECT number, deleted FROM deleted_accounts ORDER BY number").fetch_all(&mut *tx).await?;
+            let mut more = false;
+            for (account, deleted) in numbers {
+                for statement in [
+                    "SELECT id FROM tail WHERE account = $1 LIMIT $2",
+                    concat!(
+                        "SELECT m.id FROM ",
+                        $by_account,
+                        " WHERE m.account = $1 AND m.conversation IS NOT NULL ORDER BY m.id LIMIT $2"
+                    ),
+                    "SELECT id FROM seen WHERE account = $1 LIMIT $2",
+                ] {
+                    let ids: Vec<i64> =
+                        query_scalar(statement).bind(account).bind(left.saturating_add(1)).fetch_all(&mut *tx).await?;
+                    let mut ids: Vec<u64> = ids.into_iter().map(codec::from_column).collect::<Result<_, _>>()?;
+                    if i64::try_from(ids.len()).is_ok_and(|found| found > left) {
+                        more = true;
+                        ids.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+                    }
+                    if ids.is_empty() {
+                        continue;
+                    }
+                    left -= i64::try_from(ids.len()).unwrap_or(left);
+                    for statement in [
+                        concat!("DELETE FROM tail WHERE account = $1 AND id ", $listed),
+                        concat!("DELETE FROM seen WHERE account = $1 AND id ", $listed),
+                        concat!("DELETE FROM messages WHERE account = $1 AND id ", $listed),
+                    ] {
+                        query(statement).bind(account).bind($list(&ids)?).execute(&mut *tx).await?;
+                    }
+                    unfind(&mut tx, account, &ids).await?;
+                }
+                if more {
+                    break;
+                }
+                query("DELETE FROM conversations WHERE account = $1").bind(account).execute(&mut *tx).await?;
+                if deleted < long_ago {
+                    query("DELETE FROM deleted_accounts WHERE number = $1").bind(account).execute(&mut *tx).await?;
+                }
+            }
+            tx.commit().await?;
+            Ok(more)
+        }
+    };
+}
+
+pub(crate) use {archive, count, page};

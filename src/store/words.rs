@@ -1,0 +1,115 @@
+//! Words of a text, to be found by: the same for every database (XEP-0431 leaves to the server what a word is).
+//!
+//! A word is a run of letters and digits without case and accents; of scripts that put no space between words, each
+//! character is one. A term is a word behind the number of its account, so that a search touches nothing of other accounts
+//! and a term holds no character that means something to a database's search syntax.
+
+use std::collections::BTreeSet;
+
+use icu_normalizer::DecomposingNormalizerBorrowed;
+use icu_properties::props::{GeneralCategory, Ideographic, Script};
+use icu_properties::{CodePointMapData, CodePointSetData};
+
+/// The longest word, in bytes; what is longer is known by its beginning.
+const LONGEST: usize = 64;
+
+/// The most different words of a text that it is found by.
+const MOST: usize = 4096;
+
+/// The words of a text.
+pub(crate) fn words(text: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut word = String::new();
+    if text.is_ascii() {
+        for part in text.split(|char: char| !char.is_ascii_alphanumeric()) {
+            word.push_str(part.get(..LONGEST).unwrap_or(part));
+            word.make_ascii_lowercase();
+            end_word(&mut word, &mut found);
+        }
+        return found;
+    }
+    let category = CodePointMapData::<GeneralCategory>::new();
+    let script = CodePointMapData::<Script>::new();
+    let ideographic = CodePointSetData::new::<Ideographic>();
+    let lower = text.to_lowercase();
+    for char in DecomposingNormalizerBorrowed::new_nfkd().normalize_iter(lower.chars()) {
+        match category.get(char) {
+            GeneralCategory::NonspacingMark | GeneralCategory::EnclosingMark => continue,
+            GeneralCategory::SpacingMark => {}
+            _ if char.is_alphanumeric() => {}
+            _ => {
+                end_word(&mut word, &mut found);
+                continue;
+            }
+        }
+        let alone = ideographic.contains(char)
+            || matches!(
+                script.get(char),
+                Script::Hiragana | Script::Katakana | Script::Thai | Script::Lao | Script::Khmer | Script::Myanmar
+            );
+        if alone {
+            end_word(&mut word, &mut found);
+        }
+        if word.len() + char.len_utf8() <= LONGEST {
+            word.extend(char.to_lowercase());
+        }
+        if alone {
+            end_word(&mut word, &mut found);
+        }
+    }
+    end_word(&mut word, &mut found);
+    found
+}
+
+fn end_word(word: &mut String, found: &mut BTreeSet<String>) {
+    if !word.is_empty() && found.len() < MOST {
+        found.insert(std::mem::take(word));
+    }
+    word.clear();
+}
+
+/// The terms that a text of an account is found by.
+pub(crate) fn terms(account: i64, text: &str) -> Vec<String> {
+    words(text).into_iter().map(|word| format!("{account}_{word}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, wanted: &[&str]) {
+        let found: Vec<String> = words(text).into_iter().collect();
+        let mut wanted = wanted.to_vec();
+        wanted.sort_unstable();
+        assert_eq!(found, wanted, "{text}");
+    }
+
+    #[test]
+    fn words_are_letters_and_digits_without_case_and_accents() {
+        check("", &[]);
+        check("?! -- ... \" ' * : ( ) ^", &[]);
+        check("Hello, WORLD! It's 7 o'clock", &["hello", "world", "it", "s", "7", "o", "clock"]);
+        check("Äpfel für Ångström; CAFÉ cafe\u{301}", &["apfel", "fur", "angstrom", "cafe"]);
+        check("ﬁne ＡＢＣ", &["fine", "abc"]);
+        check("Привет, Ёжик", &["привет", "ежик"]);
+        check("a_b NOT x* AND", &["a", "b", "not", "x", "and"]);
+        check("東京 ラーメン", &["東", "京", "ラ", "ー", "メ", "ン"]);
+        check("🙂👍", &[]);
+    }
+
+    #[test]
+    fn a_word_is_cut_and_so_is_the_number_of_words() {
+        let long = "x".repeat(1000);
+        check(&long, &[&long[..LONGEST]]);
+        let wide = "ж".repeat(1000);
+        check(&wide, &[&"ж".repeat(LONGEST / 2)]);
+        let many: String = (0..10_000).map(|n| format!("{n} ")).collect();
+        assert_eq!(words(&many).len(), MOST);
+    }
+
+    #[test]
+    fn a_term_belongs_to_its_account() {
+        assert_eq!(terms(7, "Hi, you"), ["7_hi", "7_you"]);
+        assert!(terms(7, "*").is_empty());
+    }
+}
