@@ -40,8 +40,19 @@ pub struct Conversation {
     pub from: u32,
     /// The account written to.
     pub to: u32,
-    /// Its messages are for archives and offline storage; else they say that nobody may store them (XEP-0334).
-    pub stored: bool,
+    /// What is promised for its messages.
+    pub care: Care,
+}
+
+/// What is promised for the messages of a conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Care {
+    /// All that there is to promise.
+    Full,
+    /// They say that nobody may store them (XEP-0334): they come to who is there, and are in no archive.
+    Unstored,
+    /// Nothing that could be judged, as their recipient does not say what it got.
+    None,
 }
 
 /// What is known of a message.
@@ -158,13 +169,12 @@ impl Ledger {
 
     /// A new conversation.
     pub fn open(&mut self, from: u32, to: u32) -> u32 {
-        self.conversations.push(Conversation { from, to, stored: true });
-        self.conversations.len() as u32 - 1
+        self.open_with(from, to, Care::Full)
     }
 
-    /// A new conversation of which nothing may be stored.
-    pub fn open_unstored(&mut self, from: u32, to: u32) -> u32 {
-        self.conversations.push(Conversation { from, to, stored: false });
+    /// A new conversation for which less is promised.
+    pub fn open_with(&mut self, from: u32, to: u32, care: Care) -> u32 {
+        self.conversations.push(Conversation { from, to, care });
         self.conversations.len() as u32 - 1
     }
 
@@ -306,6 +316,9 @@ impl Ledger {
     /// How many acknowledged messages have not reached a device of their recipient, and were not refused.
     pub fn on_the_way(&self) -> usize {
         let way = self.touched.iter().filter(|key| {
+            if self.conversations[key.conversation as usize].care == Care::None {
+                return false;
+            }
             let message = &self.messages[*key];
             message.acked.is_some() && message.told.is_none() && !self.reached(**key, message)
         });

@@ -13,6 +13,7 @@ use tokio::time::sleep;
 
 use crate::archive;
 use crate::device::{Device, Spec};
+use crate::ledger::Care;
 use crate::report::Report;
 use crate::world::{World, names};
 
@@ -70,7 +71,7 @@ impl People {
             let talks = {
                 let mut ledger = world.ledger();
                 [pair, (pair.1, pair.0)].map(|(from, to)| match number {
-                    0 => ledger.open_unstored(from, to),
+                    0 => ledger.open_with(from, to, Care::Unstored),
                     _ => ledger.open(from, to),
                 })
             };

@@ -15,7 +15,7 @@ use tokio::time::sleep;
 
 use crate::archive;
 use crate::device::Device;
-use crate::ledger::{Key, Ledger, What};
+use crate::ledger::{Care, Key, Ledger, What};
 
 /// How long those who wait for something wait.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -118,7 +118,7 @@ impl World {
             (ledger.id(key), ledger.conversation(key.conversation))
         };
         let to = &self.users[conversation.to as usize];
-        let hint = if conversation.stored { "" } else { "<no-store xmlns='urn:xmpp:hints'/>" };
+        let hint = if conversation.care == Care::Unstored { "<no-store xmlns='urn:xmpp:hints'/>" } else { "" };
         let filling = "x".repeat(filling);
         format!(
             "<message to='{to}@{DOMAIN}' type='chat' id='{id}'><body>Text of {id}. {filling}</body>\

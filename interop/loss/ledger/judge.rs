@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
-use super::{FATE, Key, Ledger, Message, Path, Reception};
+use super::{Care, FATE, Key, Ledger, Message, Path, Reception};
 
 /// Which rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -78,6 +78,9 @@ impl Ledger {
             found.push(Violation { rule, text: format!("{} {text}", self.id(key)), keys: vec![key] })
         };
         let conversation = self.conversations[key.conversation as usize];
+        if conversation.care == Care::None {
+            return;
+        }
         let kept_by = |account| message.kept.iter().any(|(other, _)| *other == account);
         let reached = self.reached(key, message);
         if message.sent.is_empty() {
@@ -94,7 +97,7 @@ impl Ledger {
             } else if !reached {
                 say(Rule::Delivery, "was acknowledged and archived, and came to no device".into());
             }
-            if self.has_archive && conversation.stored {
+            if self.has_archive && conversation.care == Care::Full {
                 let missing = [conversation.from, conversation.to].into_iter().filter(|account| !kept_by(*account));
                 let missing: Vec<String> = missing.map(|account| self.account_name(account)).collect();
                 if !missing.is_empty() {
