@@ -44,6 +44,17 @@ async fn waiting(world: &World, user: &str) -> u64 {
     world.store.tail_size(&jid(user)).await.unwrap().messages
 }
 
+/// Waits until what a client has sent is on disk.
+async fn handled(client: &Client, h: u32) {
+    for _ in 0..10_000 {
+        if client.session.handled() == Some(h) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    panic!("{:?} are handled, and not {h}", client.session.handled());
+}
+
 /// Waits until nothing of the user's waits in the database.
 async fn delivered(world: &World, user: &str) {
     for _ in 0..1000 {
@@ -87,6 +98,7 @@ async fn t11_what_is_not_acknowledged_goes_out_again_on_both_sides() {
     romeo.send(&chat(JULIET, "six")).await;
     assert_eq!(juliet.bodies(), ["six"]);
     juliet.send(&ack(6)).await;
+    handled(&romeo, 6).await;
     romeo.send("<r xmlns='urn:xmpp:sm:3'/>").await;
     assert!(romeo.read().contains("<a xmlns='urn:xmpp:sm:3' h='6'/>"));
     let another = world.login(JULIET, "chamber").await;
