@@ -33,7 +33,7 @@ const BACKLOG: u64 = 64 * 1024 * 1024;
 /// With more bytes waiting than this, senders are slowed down.
 const PRESSURE: u64 = 1024 * 1024;
 /// A sender is made to wait so long at most before it is read again: its pings come that late.
-const SLOWEST: Duration = Duration::from_millis(100);
+const SLOWEST: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
 struct Queue {
