@@ -53,22 +53,24 @@ CREATE TABLE seen (
 
 CREATE INDEX seen_by_account ON seen (account);
 
--- One row: how far the times of ids have been from the stamps, in microseconds, and up to which id digests are forgotten.
+-- One row: how far the times of ids have been from the stamps, in microseconds; up to which id digests are forgotten; and
+-- how many accounts have been deleted.
 CREATE TABLE archive_marks (
     slot      INTEGER PRIMARY KEY,
     ahead     INTEGER NOT NULL,
     behind    INTEGER NOT NULL,
-    forgotten INTEGER NOT NULL
+    forgotten INTEGER NOT NULL,
+    deletions INTEGER NOT NULL
 ) STRICT;
 
-INSERT INTO archive_marks (slot, ahead, behind, forgotten) VALUES (0, 0, 0, 0);
+INSERT INTO archive_marks (slot, ahead, behind, forgotten, deletions) VALUES (0, 0, 0, 0, 0);
 
 CREATE TABLE deleted_accounts (
     number  INTEGER PRIMARY KEY,
     deleted INTEGER NOT NULL
 ) STRICT;
 
--- Texts that cannot be found by their words yet. An empty one: what was found under this id is not to be found any more.
+-- Texts that cannot be found by their words yet.
 CREATE TABLE unindexed (
     id      INTEGER PRIMARY KEY,
     account INTEGER NOT NULL,

@@ -8,7 +8,6 @@ mod commit;
 mod open;
 mod words;
 
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use rookery_core::store::StoreError;
@@ -54,8 +53,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct PostgresStore {
     health: Health,
     pub(crate) pool: PgPool,
-    /// The highest id that the marks hold for sure.
-    marked: AtomicI64,
+    memory: (),
 }
 
 impl PostgresStore {

@@ -119,6 +119,7 @@ macro_rules! rows {
                     .bind(codec::to_stamp(SystemTime::now()))
                     .execute(&mut *tx)
                     .await?;
+                query("UPDATE archive_marks SET deletions = deletions + 1 WHERE slot = 0").execute(&mut *tx).await?;
             }
             tx.commit().await?;
             Ok(number.is_some())
@@ -477,7 +478,7 @@ macro_rules! call {
     };
 }
 
-/// The traits of core for a backend that has `health`, `reader()`, `writer()` and `try_again(&Failure)`, a module
+/// The traits of core for a backend that has `health`, `reader()`, `writer()` `try_again(&Failure)` and `memory`, a module
 /// `rows`, `archive` and `words`, and a function `commit`.
 ///
 /// `reader()` and `writer()` give a lease on a connection. A lease that is dropped without `settle` (the deadline, or a
@@ -561,10 +562,7 @@ macro_rules! store {
                     return Ok(());
                 }
                 let batch = crate::batch::Batch::new(changes)?;
-                let known = self.marked.load(Ordering::Relaxed);
-                call!(self.write, on => commit(on, &batch, known))?;
-                self.marked.fetch_max(batch.highest, Ordering::Relaxed);
-                Ok(())
+                call!(self.write, on => commit(on, &batch, &self.memory))
             }
 
             async fn tail(

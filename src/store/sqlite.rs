@@ -11,11 +11,12 @@
 //! The file is not mapped into memory: a disk that fails under a mapping kills the process instead of failing the call.
 
 mod commit;
+mod names;
 mod open;
+mod wide;
 mod words;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use rookery_core::store::StoreError;
@@ -25,6 +26,7 @@ use sqlx::{ConnectOptions, Connection, Sqlite, SqlitePool, query_as};
 use tokio::sync::{Mutex, MutexGuard};
 
 use self::commit::commit;
+use self::names::Names;
 use crate::health::{Failure, Fault, Health, Outcome};
 
 mod rows {
@@ -68,8 +70,7 @@ pub(crate) struct SqliteStore {
     /// `None` while a call has it, and after a call that broke it.
     pub(crate) writer: Mutex<Option<SqliteConnection>>,
     readers: SqlitePool,
-    /// The highest id that the marks hold for sure.
-    marked: AtomicI64,
+    memory: parking_lot::Mutex<Names>,
 }
 
 impl SqliteStore {

@@ -1,5 +1,6 @@
 //! What every database must do, as functions of a store; `suite!` makes them tests of a backend.
 
+mod archive;
 mod child;
 mod memory;
 mod postgres;

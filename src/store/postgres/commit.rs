@@ -3,7 +3,7 @@
 
 use sqlx::{PgConnection, query};
 
-use crate::batch::{Batch, Place};
+use crate::batch::{Batch, Place, Put};
 use crate::codec;
 use crate::health::Outcome;
 use crate::span::widened;
@@ -13,7 +13,7 @@ INSERT INTO conversations (account, jid)
 SELECT DISTINCT accounts.number, wanted.peer
 FROM UNNEST($1::text[], $2::text[]) AS wanted (jid, peer)
 JOIN accounts ON accounts.jid = wanted.jid
-WHERE NOT EXISTS (
+WHERE wanted.peer IS NOT NULL AND NOT EXISTS (
     SELECT 1 FROM conversations AS there WHERE there.account = accounts.number AND there.jid = wanted.peer
 )
 ON CONFLICT (account, jid) DO NOTHING";
@@ -50,7 +50,7 @@ WITH new AS (
     ON CONFLICT (account, id) DO UPDATE SET alone = excluded.alone, size = excluded.size, resource = excluded.resource
 ), texts AS (
     INSERT INTO unindexed (id, account, body)
-    SELECT id, account, coalesce(body, '') FROM new
+    SELECT id, account, body FROM new WHERE body IS NOT NULL
     ON CONFLICT (id, account) DO UPDATE SET body = excluded.body
 ), old AS (
     SELECT accounts.number AS account, row.id, row.vanishes, row.settled
@@ -65,11 +65,26 @@ WITH new AS (
         ) AS found
         WHERE old.vanishes OR (old.settled AND found.conversation IS NULL)
     ))
-    RETURNING account, id
-), unindexing AS (
-    INSERT INTO unindexed (id, account, body)
-    SELECT id, account, '' FROM dropped
-    ON CONFLICT (id, account) DO UPDATE SET body = ''
+), changed AS (
+    SELECT account, id, body IS NULL AS textless FROM new WHERE id <= (SELECT max(tail_marks.id) FROM tail_marks)
+    UNION ALL
+    SELECT account, id, true FROM old WHERE vanishes
+), unfound AS (
+    DELETE FROM words WHERE ctid = ANY (ARRAY(
+        SELECT found.ctid FROM changed
+        CROSS JOIN LATERAL (
+            SELECT words.ctid FROM words WHERE words.account = changed.account AND words.id = changed.id LIMIT 1
+        ) AS found
+    ))
+), textless AS (
+    DELETE FROM unindexed WHERE ctid = ANY (ARRAY(
+        SELECT found.ctid FROM changed
+        CROSS JOIN LATERAL (
+            SELECT unindexed.ctid FROM unindexed
+            WHERE unindexed.account = changed.account AND unindexed.id = changed.id LIMIT 1
+        ) AS found
+        WHERE changed.textless
+    ))
 ), left_tail AS (
     DELETE FROM tail WHERE ctid = ANY (ARRAY(
         SELECT found.ctid FROM old
@@ -99,8 +114,8 @@ WITH new AS (
 )
 UPDATE tail_marks SET id = $23 WHERE slot = pg_backend_pid() % 16 AND id < $23";
 
-/// Commits a batch. The mark is moved in the same round trip, whatever it is known to be.
-pub(super) async fn commit(on: &mut PgConnection, batch: &Batch<'_>, _: i64) -> Outcome<()> {
+/// Commits a batch. Nothing is remembered from one to the next: several servers may share the database.
+pub(super) async fn commit(on: &mut PgConnection, batch: &Batch<'_>, (): &()) -> Outcome<()> {
     let puts = &batch.puts;
     let archived = || puts.iter().map(|put| put.archived());
     let jids: Vec<&str> = puts.iter().map(|put| put.account().as_str()).collect();
@@ -113,7 +128,7 @@ pub(super) async fn commit(on: &mut PgConnection, batch: &Batch<'_>, _: i64) -> 
     let counts: Vec<bool> = archived().map(|archived| archived.is_some_and(|archived| archived.counts)).collect();
     let stamps: Vec<i64> = puts.iter().map(|put| codec::to_stamp(put.record.entry.stamp)).collect();
     let digests: Vec<Option<i64>> =
-        puts.iter().map(|put| put.archived().and_then(|_| put.record.digest).map(u64::cast_signed)).collect();
+        puts.iter().map(|put| put.archived().and(put.record.digest).map(u64::cast_signed)).collect();
     let peer_resources: Vec<Option<&str>> =
         archived().map(|archived| archived.and_then(|archived| archived.resource.as_deref())).collect();
     let message_ids: Vec<Option<&str>> =
@@ -123,18 +138,22 @@ pub(super) async fn commit(on: &mut PgConnection, batch: &Batch<'_>, _: i64) -> 
     let resources: Vec<Option<&str>> = puts.iter().map(|put| put.record.entry.resource.as_deref()).collect();
     let bodies: Vec<Option<&str>> = puts.iter().map(|put| put.body()).collect();
     let leaving = puts.iter().filter(|put| !put.waits).map(|put| (put.place(), false, false));
-    let vanishing = batch.vanish().map(|place| (place, true, true));
+    let vanishing = batch.gone.iter().map(Put::place).chain(batch.refused.iter().copied());
+    let vanishing = vanishing.map(|place| (place, true, true));
     let delivered = batch.delivered.iter().map(|place| (*place, false, true));
     let old: Vec<(Place<'_>, bool, bool)> = leaving.chain(vanishing).chain(delivered).collect();
     let old_jids: Vec<&str> = old.iter().map(|(place, ..)| place.account.as_str()).collect();
     let old_ids: Vec<i64> = old.iter().map(|(place, ..)| place.id).collect();
     let vanishes: Vec<bool> = old.iter().map(|(_, vanishes, _)| *vanishes).collect();
     let settled: Vec<bool> = old.iter().map(|(_, _, settled)| *settled).collect();
-    let known: Vec<(Place<'_>, i64)> = batch.known_apart().collect();
+    let apart = puts.iter().chain(&batch.gone);
+    let known: Vec<(Place<'_>, i64)> =
+        apart.clone().filter_map(|put| Some((put.place(), put.digest_apart()?))).collect();
     let known_jids: Vec<&str> = known.iter().map(|(place, _)| place.account.as_str()).collect();
     let known_ids: Vec<i64> = known.iter().map(|(place, _)| place.id).collect();
     let known_digests: Vec<i64> = known.iter().map(|(_, digest)| *digest).collect();
-    let unknown: Vec<Place<'_>> = batch.unknown_apart().collect();
+    let unknown = apart.filter(|put| put.digest_apart().is_none()).map(Put::place);
+    let unknown: Vec<Place<'_>> = unknown.chain(batch.refused.iter().copied()).collect();
     let unknown_jids: Vec<&str> = unknown.iter().map(|place| place.account.as_str()).collect();
     let unknown_ids: Vec<i64> = unknown.iter().map(|place| place.id).collect();
     let (ahead, behind) = batch.skew;

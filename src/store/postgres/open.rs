@@ -1,6 +1,5 @@
 //! Opening the pool: the URL, a first connection that can say what is wrong, schema, settings of each connection.
 
-use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use sqlx::migrate::MigrateError;
@@ -57,7 +56,7 @@ impl PostgresStore {
             })
             .after_connect(move |connection, _| Box::pin(async move { settle(connection, commit, deadline).await }))
             .connect_lazy_with(options);
-        Ok(Self { health: Health::new(name, deadline, judge), pool, marked: AtomicI64::new(0) })
+        Ok(Self { health: Health::new(name, deadline, judge), pool, memory: () })
     }
 }
 

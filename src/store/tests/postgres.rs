@@ -7,6 +7,7 @@ use rookery_core::store::{AccountStore, StoreError, TailStore};
 use sqlx::{Connection, Executor, PgConnection, query_scalar};
 use tokio::task::spawn_blocking;
 
+use super::archive::archive_suite;
 use super::suite::suite;
 use super::{Fixture, LogCapture, append, ids, jid, keys, remove};
 use crate::postgres::PostgresStore;
@@ -61,6 +62,7 @@ async fn fixture() -> Option<Fixture> {
 }
 
 suite!(fixture);
+archive_suite!(fixture);
 
 async fn refusal(url: &str) -> OpenError {
     match open(&conf(url)).await {
