@@ -9,6 +9,7 @@ pub mod people;
 pub mod report;
 pub mod t1;
 pub mod t11;
+pub mod t14;
 pub mod t2;
 pub mod t4;
 pub mod t5;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use rookery_loss::{t1, t2, t4, t5, t6, t7, t8, t9, t11};
+use rookery_loss::{t1, t2, t4, t5, t6, t7, t8, t9, t11, t14};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Proves that a server loses nothing it acknowledged, or shows what it lost.
@@ -35,6 +35,8 @@ enum Scenario {
     T9(t9::Clock),
     /// Restarts under load
     T11(t11::Restart),
+    /// Counters that come round
+    T14(t14::Counters),
 }
 
 fn main() -> ExitCode {
@@ -58,6 +60,7 @@ async fn play(scenario: Scenario) -> ExitCode {
             Scenario::T6(options) => t6::run(options).await,
             Scenario::T9(options) => t9::run(options).await,
             Scenario::T11(options) => t11::run(options).await,
+            Scenario::T14(options) => t14::run(options).await,
             Scenario::T7(options) => t7::run(options).await,
             Scenario::T8(options) => t8::run(options).await,
         }
