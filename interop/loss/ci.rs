@@ -1,9 +1,10 @@
 //! All scenarios, each as short as it can be and still say something. Those that mostly wait run beside each other.
 
+use std::future::poll_fn;
+use std::task::Poll;
 use std::time::Instant;
 
 use clap::Parser;
-use futures_join::join_all;
 use rookery_rigs::Failure;
 
 use crate::cli::Cli;
@@ -25,6 +26,8 @@ const LANES: &[&[&str]] = &[
     &["t2 --acks 2000 --store postgres"],
     &["t1 --loops 50 --longest 600 --messages 40"],
     &["t1 --loops 5 --longest 1000 --store postgres"],
+    &["t3 --durability relaxed --control --cuts 2"],
+    &["t3 --cuts 4"],
     &["t4 --seconds 12"],
     &["t6 --slow 20 --kib 12288 --seconds 12 --stall 4"],
     &["t7 --seconds 14", "t7 --seconds 14 --store postgres --only stop", "t8 --seconds 14 --only full"],
@@ -38,9 +41,13 @@ pub async fn run(options: &Short) -> Result<Report, Failure> {
     let mut sum = Report::new("ci");
     let start = Instant::now();
     for lane in LANES {
-        let lines: Vec<&str> = lane.iter().copied().filter(|line| options.only.as_deref().is_none_or(|only| line.contains(only))).collect();
-        let plays = lines.iter().map(|line| play(line));
-        for (line, outcome) in lines.iter().zip(join_all(plays).await) {
+        let lines: Vec<&str> = lane
+            .iter()
+            .copied()
+            .filter(|line| options.only.as_deref().is_none_or(|only| line.contains(only)))
+            .collect();
+        let plays = lines.iter().map(|line| play(line)).collect();
+        for (line, outcome) in lines.iter().zip(together(plays).await) {
             match outcome {
                 Ok(report) => sum.add(&report),
                 Err(error) => sum.check(false, line, error),
@@ -49,6 +56,21 @@ pub async fn run(options: &Short) -> Result<Report, Failure> {
     }
     sum.say(format!("{} s in all", start.elapsed().as_secs()));
     Ok(sum)
+}
+
+/// All of these at the same time.
+async fn together<T>(plays: Vec<impl Future<Output = T>>) -> Vec<T> {
+    let mut plays: Vec<_> = plays.into_iter().map(|play| (Box::pin(play), None)).collect();
+    poll_fn(|cx| {
+        for (play, outcome) in plays.iter_mut().filter(|(_, outcome)| outcome.is_none()) {
+            if let Poll::Ready(value) = play.as_mut().poll(cx) {
+                *outcome = Some(value);
+            }
+        }
+        if plays.iter().all(|(_, outcome)| outcome.is_some()) { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    plays.into_iter().filter_map(|(_, outcome)| outcome).collect()
 }
 
 async fn play(line: &str) -> Result<Report, Failure> {

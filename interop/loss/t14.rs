@@ -54,7 +54,11 @@ pub async fn run(options: &Counters) -> Result<Report, Failure> {
             shift(world)
         });
         let shifts = shifts.await?;
-        report.check(shifts.len() == devices.len(), "all sessions are kept", format!("{} of {}", shifts.len(), devices.len()));
+        report.check(
+            shifts.len() == devices.len(),
+            "all sessions are kept",
+            format!("{} of {}", shifts.len(), devices.len()),
+        );
         for device in &devices {
             let user = &world.users[device.spec.account as usize];
             let Some((_, ours, theirs)) = shifts.iter().find(|(name, ..)| name == user) else { continue };
@@ -82,7 +86,11 @@ pub async fn run(options: &Counters) -> Result<Report, Failure> {
     report.judge(&world);
     let resumed: u64 = devices.iter().map(|device| device.state.resumed.load(Ordering::SeqCst)).sum();
     let refused: u64 = devices.iter().map(|device| device.state.refused.load(Ordering::SeqCst)).sum();
-    report.check(refused == 0 && resumed > 0, "sessions are resumed", format!("{resumed} were, {refused} were refused"));
+    report.check(
+        refused == 0 && resumed > 0,
+        "sessions are resumed",
+        format!("{resumed} were, {refused} were refused"),
+    );
     report.protocol(&devices, true);
     for device in &mut devices {
         device.stop().await;
@@ -102,9 +110,7 @@ fn shift(world: &World) -> Result<Vec<(String, u32, u32)>, Failure> {
         }
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     };
-    let rows = sqlite(
-        "SELECT s.rowid, a.jid, hex(s.state) FROM sessions s JOIN accounts a ON a.number = s.account",
-    )?;
+    let rows = sqlite("SELECT s.rowid, a.jid, hex(s.state) FROM sessions s JOIN accounts a ON a.number = s.account")?;
     let mut shifts = Vec::new();
     for row in rows.lines() {
         let mut fields = row.split('|');
@@ -113,7 +119,8 @@ fn shift(world: &World) -> Result<Vec<(String, u32, u32)>, Failure> {
         let state: Option<Vec<u8>> =
             (0..hex.len() / 2).map(|at| u8::from_str_radix(hex.get(2 * at..2 * at + 2)?, 16).ok()).collect();
         let moved = state.as_deref().and_then(moved);
-        let (state, ours, theirs) = moved.ok_or_else(|| Failure::Protocol(format!("the session of {user} cannot be read")))?;
+        let (state, ours, theirs) =
+            moved.ok_or_else(|| Failure::Protocol(format!("the session of {user} cannot be read")))?;
         let hex: String = state.iter().map(|byte| format!("{byte:02x}")).collect();
         sqlite(&format!("UPDATE sessions SET state = x'{hex}' WHERE rowid = {rowid}"))?;
         shifts.push((user.to_owned(), ours, theirs));
@@ -175,7 +182,8 @@ async fn wrong(world: &Arc<World>, report: &mut Report) -> Result<(), Failure> {
                 }
             }
         });
-        let answer = answer.await.map_or_else(|error| error.to_string(), |said| String::from_utf8_lossy(&said).into_owned());
+        let answer =
+            answer.await.map_or_else(|error| error.to_string(), |said| String::from_utf8_lossy(&said).into_owned());
         let fit = match expected {
             Some(expected) => answer.contains(expected),
             None => answer.contains("stream:error") || answer.starts_with("<a "),
