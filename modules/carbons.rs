@@ -120,22 +120,6 @@ impl Carbons {
         }
     }
 
-    fn save(self: &Arc<Self>, _: &Arc<Server>, session: &Arc<Session>) -> Option<Element> {
-        let enabled = session.get(self.enabled).unwrap_or_default();
-        let rooms = session.get(self.rooms).unwrap_or_default();
-        let room = |(_, occupant): (_, &Jid)| Element::new("room", ns::CARBONS).attr("occupant", occupant.as_str());
-        (enabled || !rooms.is_empty()).then(|| {
-            let state = Element::new(if enabled { "enable" } else { "disable" }, ns::CARBONS);
-            state.children(rooms.iter().map(room))
-        })
-    }
-
-    fn restore(self: &Arc<Self>, _: &Arc<Server>, session: &Arc<Session>, state: &Element) {
-        session.set(self.enabled, state.is("enable", ns::CARBONS));
-        let occupants = state.elements().filter_map(|room| Jid::new(room.get("occupant")?).ok());
-        session.set(self.rooms, occupants.map(|occupant| (occupant.bare(), occupant)).collect::<HashMap<_, _>>());
-    }
-
     // ---- copies ---------------------------------------------------------------------------------------------------
 
     /// Nobody else speaks of copies to our users (§11): a wrapper that comes from elsewhere is forged.

@@ -16,12 +16,15 @@ PATIENCE = float(os.environ.get("INTEROP_PATIENCE", "20"))  # seconds that any o
 
 @dataclass(frozen=True)
 class Client:
-    """`binding` is the channel binding it uses for `plus`; `plain` is its best mechanism without one.
-    `host` is given where the library must be told a name in place of an address. `lacks` maps a feature that the library does not have to the reason.
+    """`start` is what it takes to start, in seconds of CPU: quick ones are chosen to talk to.
+    `binding` is the channel binding it uses for `plus`; `plain` is its best mechanism without one.
+    `host` is given where the library must be told a name in place of an address. `lacks` maps a feature, or a part of one, that the library does
+    not have to the reason.
     """
 
     name: str
     command: tuple
+    start: float
     plain: str
     plus: str | None = None
     binding: str | None = None
@@ -33,16 +36,21 @@ class Client:
 
 
 NO_RESUME = "the library has no XEP-0198"
+NO_ARCHIVE = dict.fromkeys(
+    ("archive", "marks", "carbons", "catch-up", "devices", "tunnel", "restart"), "the library has no XEP-0313 and no XEP-0280"
+)
 
 CLIENTS = [
     Client(
         "slixmpp",
         (CACHE / "slixmpp/bin/python", HERE / "slixmpp/driver.py"),
+        start=0.4,
         plain="SCRAM-SHA-256",
     ),
     Client(
         "aioxmpp",
         (CACHE / "aioxmpp/bin/python", HERE / "aioxmpp/driver.py"),
+        start=0.9,
         plain="SCRAM-SHA-256",
         plus="SCRAM-SHA-256-PLUS",
         binding="tls-exporter",
@@ -50,33 +58,42 @@ CLIENTS = [
     Client(
         "xmppjs",
         ("node", CACHE / "xmppjs/driver.js"),
+        start=0.6,
         plain="SCRAM-SHA-1",
         host="localhost",  # direct TLS checks the certificate for the name that was dialled
+        lacks={"handled": "does not count answers to its own questions as handled, so that a server repeats itself"},
     ),
     Client(
         "mellium",
         (CACHE / "mellium/driver",),
+        start=0.1,
         plain="SCRAM-SHA-256",
         plus="SCRAM-SHA-256-PLUS",
         binding="tls-exporter",
-        lacks={"resume": NO_RESUME},
+        lacks=dict.fromkeys(("resume", "tunnel", "restart"), NO_RESUME)
+        | {"count": "asks for no page when it asks for an empty one", "errors": "does not tell of a query that failed"},
     ),
     Client(
         "smack",
         ("java", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-cp", f"{CACHE}/smack/lib/*:{CACHE}/smack/classes", "Driver"),
+        start=0.8,
         plain="SCRAM-SHA-1",
         host="localhost",  # direct TLS checks the certificate for the name that was dialled
+        lacks={"count": "asks for no page when it asks for an empty one", "metadata": "does not know them"},
     ),
     Client(
         "strophe",
         (CACHE / "strophe/driver",),
+        start=0.1,
         plain="SCRAM-SHA-256",
+        lacks=NO_ARCHIVE,
     ),
     Client(
         "profanity",
         ("python3", HERE / "profanity/driver.py"),
+        start=0.3,
         plain="SCRAM-SHA-256",
-        lacks={"resume": "a terminal program: no command of it cuts the network"},
+        lacks=NO_ARCHIVE | {"resume": "a terminal program: no command of it cuts the network"},
     ),
 ]
 
@@ -86,10 +103,12 @@ class Failed(Exception):
 
 
 class Driver:
-    """One running client. Events are kept in order; a wait takes the first that fits and leaves the others."""
+    """One running client. Events are kept in order; a wait takes the first that fits and leaves the others. All that
+    were ever read stay in the journal.
+    """
 
     def __init__(self, client, server, log):
-        self.client, self.server, self.events = client, server, []
+        self.client, self.server, self.events, self.journal = client, server, [], []
         self.queue = queue.SimpleQueue()
         self.log = log.open("a", buffering=1)
         self.process = subprocess.Popen(
@@ -121,7 +140,7 @@ class Driver:
         self.queue.put(None)
 
     def note(self, arrow, what):
-        self.log.write(f"{arrow} {json.dumps(what)}\n")
+        self.log.write(f"{time.time()%1000:.3f} {arrow} {json.dumps(what)}\n")
 
     def do(self, name, **arguments):
         command = {"do": name} | arguments
@@ -146,6 +165,7 @@ class Driver:
                     raise Failed(f"{self.client.name} ended while {wanted} was awaited")
                 self.note("<<", event)
                 self.events.append(event)
+                self.journal.append(event)
             event = self.events[at]
             if event["ev"] == ev and all(event.get(k) == v for k, v in fields.items()) and matches(event):
                 return self.events.pop(at)
@@ -166,9 +186,12 @@ class Driver:
         host = self.client.host or self.server.host
         self.do("connect", jid=self.jid, password=password, host=host, port=port, tls=tls, ca=str(self.server.ca))
 
-    def online(self, account, password, tls="starttls"):
-        """Logs in and asks for the roster, which makes the resource an interested one (RFC 6121, 2.2)."""
+    def login(self, account, password, tls="starttls"):
         self.connect(account, password, tls)
+        return self.online()
+
+    def online(self):
+        """Waits for the login and asks for the roster, which makes the resource an interested one (RFC 6121, 2.2)."""
         online = self.wait("online")
         self.do("roster")
         self.wait("roster")

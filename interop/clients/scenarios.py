@@ -4,56 +4,18 @@ A feature is a function of a `Bench`; it raises `Failed` or returns a short rema
 "nothing came" is asked after a ping, because a server answers it after all that it had to say before.
 """
 
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, suppress
 from itertools import permutations
 
-from clients import Client, Driver, Failed
-
-PASSWORD = "correct horse: bätterie & staple"
-
-
-@dataclass
-class Bench:
-    """A client, the one that it talks to, and accounts of their own."""
-
-    server: object
-    client: Client
-    other: Client
-    folder: object
-
-    def account(self, role):
-        return account(self.client, role)
-
-    @contextmanager
-    def driver(self, client=None):
-        client = client or self.client
-        with Driver(client, self.server, self.folder / f"{client.name}.log") as driver:
-            yield driver
-
-    @contextmanager
-    def pair(self, role, tls="starttls"):
-        """Both online and available, as strangers: (the client under test, the other)."""
-        with self.driver() as mine, self.driver(self.other) as theirs:
-            theirs.online(self.account(role + "-other"), PASSWORD)
-            mine.online(self.account(role), PASSWORD, tls)
-            theirs.available()
-            mine.available()
-            yield mine, theirs
-
-
-def account(client, role):
-    return f"{client.name}-{role}".lower()
-
-
-def expect(truth, complaint):
-    if not truth:
-        raise Failed(complaint)
+from archives import archive, carbons, catch_up, marks
+from bench import PASSWORD, account, expect, has, sender
+from clients import Driver, Failed
+from histories import devices, restart, tunnel
 
 
 def login(bench, tls):
     with bench.driver() as driver:
-        online = driver.online(bench.account("login"), PASSWORD, tls)
+        online = driver.login(bench.account("login"), PASSWORD, tls)
         expect(online["jid"].split("/")[0] == driver.jid, f"bound as {online['jid']}")
         strongest = bench.client.strongest(bench.server)
         expect(online["mechanism"] == strongest, f"logged in by {online['mechanism']}, not {strongest}")
@@ -105,9 +67,9 @@ def presence(bench):
         theirs.quit()
         mine.wait("presence", sender(theirs.jid), type="unavailable")
     with bench.driver() as mine, bench.driver(bench.other) as theirs:
-        mine.online(bench.account("presence"), PASSWORD)
+        mine.login(bench.account("presence"), PASSWORD)
         mine.available("back again")
-        theirs.online(bench.account("presence-other"), PASSWORD)
+        theirs.login(bench.account("presence-other"), PASSWORD)
         theirs.available()
         theirs.wait("presence", sender(mine.jid), type="available", status="back again")
         mine.quit()
@@ -144,12 +106,12 @@ def offline(bench):
     bodies = [f"while you were out {n}" for n in range(3)]
     with bench.driver() as mine, bench.driver(bench.other) as theirs:
         mine.jid = bench.account("offline") + "@localhost"
-        theirs.online(bench.account("offline-other"), PASSWORD)
+        theirs.login(bench.account("offline-other"), PASSWORD)
         theirs.available()
         for body in bodies:
             theirs.do("send", to=mine.jid, body=body)
         theirs.ping()
-        mine.online(bench.account("offline"), PASSWORD)
+        mine.login(bench.account("offline"), PASSWORD)
         mine.do("presence")
         for body in bodies:
             message = mine.wait("message", sender(theirs.jid))
@@ -193,13 +155,13 @@ def resume(bench):
 
 def ping(bench):
     with bench.driver() as driver:
-        driver.online(bench.account("login"), PASSWORD)
+        driver.login(bench.account("login"), PASSWORD)
         driver.ping()
 
 
 def disco(bench):
     with bench.driver() as driver:
-        driver.online(bench.account("login"), PASSWORD)
+        driver.login(bench.account("login"), PASSWORD)
         driver.do("disco", to="localhost")
         info = driver.wait("disco")
         expect("server/im" in info["identities"], f"the identities are {info['identities']}")
@@ -211,8 +173,11 @@ def disco(bench):
 FEATURES = {
     "starttls": starttls, "direct": direct, "refused": refused, "roster": roster, "presence": presence,
     "chat": chat, "offline": offline, "resume": resume, "ping": ping, "disco": disco,
+    "archive": archive, "marks": marks, "carbons": carbons, "catch-up": catch_up,
+    "devices": devices, "tunnel": tunnel, "restart": restart,
 }
-ROLES = ["login", "pairs"] + [r + o for r in ("roster", "presence", "chat", "offline", "resume") for o in ("", "-other")]
+TWO = ["roster", "presence", "chat", "offline", "resume", "archive", "marks", "carbons", "catch-up", "devices", "tunnel", "restart"]
+ROLES = ["login", "pairs", "archive-third"] + [role + other for role in TWO for other in ("", "-other")]
 
 
 class Company:
@@ -231,7 +196,7 @@ class Company:
     def enter(self, client):
         try:
             driver = self.stack.enter_context(Driver(client, self.server, self.folder / f"{client.name}.log"))
-            driver.online(account(client, "pairs"), PASSWORD)
+            driver.login(account(client, "pairs"), PASSWORD)
             driver.do("presence")
             return driver
         except Failed as failure:
@@ -282,11 +247,3 @@ def heard(driver, client, body):
     message = driver.wait("message", sender(f"{account(client, 'pairs')}@localhost"))
     expect(message["body"] == body, f"heard {message['body']!r}")
     expect(message.get("delayed"), "an offline message has no delay stamp")
-
-
-def sender(jid):
-    return lambda event: event["from"].split("/")[0] == jid
-
-
-def has(jid, subscription):
-    return lambda event: any(i["jid"] == jid and i["subscription"] == subscription for i in event["items"])

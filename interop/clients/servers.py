@@ -1,7 +1,9 @@
 """The server under test: Rookery, Prosody (to see whether a failure is the client's) or one that already runs.
 
 Each has `host`, `starttls` and `direct` (ports), `ca` (a PEM file), `binds` (its TLS channel binding types),
-`add_user(name, password)` and `stop()`; accounts are NAME@localhost. Everything lives below the folder given.
+`add_user(name, password)`, `restart()` and `stop()`; accounts are NAME@localhost. `keeps_sessions` says that they can be
+resumed after a restart, `found_is_delivered` that what a client found in its archive is not sent to it as an offline
+message besides; `lacks` maps features that cannot be tried to the reason. Everything lives below the folder given.
 """
 
 import hashlib
@@ -71,6 +73,8 @@ tls = "direct"
 
 class Rookery:
     host = "127.0.0.1"
+    keeps_sessions = found_is_delivered = True
+    lacks = {}
     binds = ("tls-exporter", "tls-server-end-point")
 
     def __init__(self, folder):
@@ -78,10 +82,13 @@ class Rookery:
         self.conf, self.ca = write_rookery_conf(folder, {"starttls": self.starttls, "direct": self.direct})
         self.program = os.environ.get("ROOKERY_BIN") or self.build()
         self.log = folder / "rookery.log"
-        with self.log.open("wb") as log:
+        self.start()
+
+    def start(self):
+        with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [self.program, "serve", "--config", self.conf],
-                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=folder,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=self.log.parent,
             )
             with ended_if_this_fails(self.process):
                 self.wait_ready(log)
@@ -109,6 +116,10 @@ class Rookery:
         command = [self.program, "user", "add", f"{name}@{DOMAIN}", "--password", password, "--config", self.conf]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
+    def restart(self):
+        self.stop()
+        self.start()
+
     def stop(self):
         end(self.process)
         self.copier.wait()
@@ -118,6 +129,8 @@ class Prosody:
     """PROSODY and PROSODYCTL name other programs than the ones in PATH."""
 
     host = "127.0.0.1"
+    keeps_sessions = found_is_delivered = False
+    lacks = {}
 
     def __init__(self, folder):
         self.starttls, self.direct = free_ports(2)
@@ -156,11 +169,14 @@ ssl = {{ certificate = "{self.ca}", key = "{key}" }}
 c2s_direct_tls_ssl = {{ certificate = "{self.ca}", key = "{key}" }}
 VirtualHost "{DOMAIN}"
 """)
+        self.start()
+        modern = "Prosody version 0." not in self.log.read_text()
+        self.binds = ("tls-exporter", "tls-server-end-point") if modern else ()
+
+    def start(self):
         self.process = subprocess.Popen([self.program, "-F", "--config", self.conf], stdout=subprocess.DEVNULL)
         with ended_if_this_fails(self.process):
             self.wait_ready()
-        modern = "Prosody version 0." not in self.log.read_text()
-        self.binds = ("tls-exporter", "tls-server-end-point") if modern else ()
 
     def wait_ready(self, seconds=30):
         deadline = time.monotonic() + seconds
@@ -177,12 +193,19 @@ VirtualHost "{DOMAIN}"
         command = [self.control, "--root", "--config", self.conf, "register", name, DOMAIN, password]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
+    def restart(self):
+        self.stop()
+        self.start()
+
     def stop(self):
         end(self.process)
 
 
 class External:
     """A server that somebody else started and gave the accounts of `run --list-accounts`."""
+
+    keeps_sessions = found_is_delivered = False
+    lacks = {"restart": "it is not ours to restart"}
 
     def __init__(self, host, starttls, direct, ca, binds):
         self.host, self.starttls, self.direct, self.ca = host, starttls, direct, ca

@@ -33,7 +33,7 @@ const LAST_ORDERS: Duration = Duration::from_secs(10);
 /// How long the writer may take to write what waits.
 const WRITING: Duration = Duration::from_secs(15);
 /// How long the sessions may take to be saved.
-const SAVING: Duration = Duration::from_secs(20);
+const SAVING: Duration = Duration::from_secs(15);
 /// Sessions in one transaction, and bytes of them.
 const CHUNK: (usize, usize) = (200, 4 << 20);
 /// How long to wait before sessions that could not be read are tried again.
@@ -83,6 +83,13 @@ impl Resting {
         if let Some(Rows::InHand(rows)) = self.state.write().accounts.get_mut(bare) {
             rows.iter_mut().for_each(|row| row.expires = UNIX_EPOCH);
         }
+    }
+
+    /// An account whose rows are on disk, and others of that sort: taken together they cost one transaction.
+    fn batch(&self, user: &BareJid) -> Vec<BareJid> {
+        let state = self.state.read();
+        let others = state.accounts.iter().filter(|(other, rows)| matches!(rows, Rows::OnDisk) && *other != user);
+        std::iter::once(user).chain(others.map(|(other, _)| other)).take(CHUNK.0).cloned().collect()
     }
 
     fn is_on_disk(&self, user: &BareJid) -> bool {
@@ -239,9 +246,9 @@ impl Server {
         if !self.resting.is_on_disk(user) {
             return Ok(());
         }
-        let (server, user) = (self.clone(), user.clone());
+        let (server, users) = (self.clone(), self.resting.batch(user));
         // In a task of its own: between the database and here the rows must not go missing with whoever asked for them.
-        let taken = tokio::spawn(async move { server.take_rows(&[user]).await });
+        let taken = tokio::spawn(async move { server.take_rows(&users).await });
         taken.await.unwrap_or_else(|failure| Err(StoreError::Unavailable(failure.to_string())))
     }
 
@@ -277,6 +284,13 @@ impl Server {
             if !self.rise(account, row, left) {
                 error!(session = %jid, "a saved session cannot be read; its client has to log in anew");
             }
+        }
+        // If one that held a message has not come back, the others get it.
+        let tail = account.tail.lock();
+        if tail.size.messages > tail.live.len() as u64 {
+            let sessions = account.sessions().into_iter();
+            let reachable = sessions.filter(|session| session.priority().is_some_and(|priority| priority >= 0));
+            reachable.for_each(|session| session.read_on_from(0));
         }
     }
 

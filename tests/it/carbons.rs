@@ -453,8 +453,7 @@ async fn a_session_that_outlives_the_server_gets_copies_still_and_knows_what_it_
     juliet.send(&chat(ROMEO, "two")).await;
     assert_eq!(left(&world, ROMEO).await, 2);
     garden.cut().await;
-    world.server.finish().await;
-    let world = world.again().await;
+    let world = world.restart().await;
     let juliet = world.login(JULIET, "balcony").await;
     let orchard = world.bind(ROMEO, "orchard").await;
     let garden = Client::over(&world, orchard.session.account.session("garden").unwrap());

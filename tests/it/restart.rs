@@ -44,6 +44,17 @@ async fn waiting(world: &World, user: &str) -> u64 {
     world.store.tail_size(&jid(user)).await.unwrap().messages
 }
 
+/// Waits until what a client has sent is on disk.
+async fn handled(client: &Client, h: u32) {
+    for _ in 0..10_000 {
+        if client.session.handled() == Some(h) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    panic!("{:?} are handled, and not {h}", client.session.handled());
+}
+
 /// Waits until nothing of the user's waits in the database.
 async fn delivered(world: &World, user: &str) {
     for _ in 0..1000 {
@@ -87,6 +98,7 @@ async fn t11_what_is_not_acknowledged_goes_out_again_on_both_sides() {
     romeo.send(&chat(JULIET, "six")).await;
     assert_eq!(juliet.bodies(), ["six"]);
     juliet.send(&ack(6)).await;
+    handled(&romeo, 6).await;
     romeo.send("<r xmlns='urn:xmpp:sm:3'/>").await;
     assert!(romeo.read().contains("<a xmlns='urn:xmpp:sm:3' h='6'/>"));
     let another = world.login(JULIET, "chamber").await;
@@ -565,6 +577,49 @@ async fn t8_a_database_that_takes_nothing_does_not_hold_the_end_up() {
     world.store.fail(None);
     let world = world.start_again().await;
     assert!(world.resume(JULIET, &id, 0).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_ends_before_its_sessions_are_back_leaves_them_to_the_next() {
+    let world = World::new(BOTH).await;
+    let (romeo, juliet) =
+        (world.login_resumable(ROMEO, "orchard").await, world.login_resumable(JULIET, "balcony").await);
+    let (romeos, juliets) = (romeo.id(), juliet.id());
+    let mut world = world.restart().await;
+    world.store.slow(Duration::from_millis(100));
+    for _ in 0..3 {
+        // Time enough to take the rows, and not to load an account.
+        let enough = tokio::time::timeout(Duration::from_millis(150), world.server.bring_all_back());
+        enough.await.expect_err("not done");
+        assert!(world.store.saved_accounts().await.unwrap().is_empty());
+        assert!(world.server.accounts.all().is_empty());
+        world = world.restart().await;
+    }
+    for (user, id) in [(ROMEO, romeos), (JULIET, juliets)] {
+        assert_eq!(resumed(&world.resume(user, &id, 0).await.unwrap()).0, 0);
+    }
+}
+
+#[tokio::test]
+async fn what_a_session_held_that_has_not_come_back_is_for_the_others() {
+    let world = World::new(BOTH).await;
+    let romeo = world.login(ROMEO, "orchard").await;
+    let phone = world.login_resumable(JULIET, "phone").await;
+    let laptop = world.login_resumable(JULIET, "laptop").await;
+    phone.read();
+    romeo.send(&chat("juliet@localhost/laptop", "for the laptop")).await;
+    romeo.send(&chat(JULIET, "for both")).await;
+    assert_eq!(phone.bodies(), ["for both"]);
+    laptop.cut().await;
+    let id = phone.id();
+    world.stop().await;
+    let mut rows = world.store.take_sessions(&[jid(JULIET)]).await.unwrap();
+    rows.iter_mut().filter(|row| row.jid.resource() == "laptop").for_each(|row| row.state = b"\xff".to_vec());
+    world.store.save_sessions(&rows).await.unwrap();
+    let world = world.start_again().await;
+    let phone = world.resume(JULIET, &id, 1).await.unwrap();
+    let read = read_until(&phone, resumed(&phone).1, "<body>for the laptop</body>").await;
+    assert_eq!(bodies(&read), ["for both", "for the laptop"]);
 }
 
 #[tokio::test]

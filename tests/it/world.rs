@@ -93,14 +93,6 @@ impl World {
         Ok(Client { server: self.server.clone(), session, connection })
     }
 
-    /// Another run of the server, with the same database.
-    pub(crate) async fn again(self) -> Self {
-        let database: Arc<dyn Store> = self.store.clone();
-        let conf = Conf::parse("[host.localhost]\n", "test.toml").unwrap();
-        let server = Server::start(conf, database, rookery_modules::ALL).await.unwrap();
-        Self { server, store: self.store }
-    }
-
     /// Binds a resource without presence.
     pub(crate) async fn bind(&self, user: &str, resource: &str) -> Client {
         let stream = StreamInfo { id: self.server.next_stream(), peer: [127, 0, 0, 1].into(), secured: true };

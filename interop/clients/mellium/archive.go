@@ -220,7 +220,8 @@ func (c *client) mark(ctx context.Context, cmd command) error {
 }
 
 func (c *client) sendMessage(ctx context.Context, cmd command, children []xml.TokenReader) error {
-	start := stanza.Message{ID: fmt.Sprint(time.Now().UnixNano()), To: jid.MustParse(cmd.To), Type: stanza.ChatMessage}
+	name := xml.Name{Space: stanza.NSClient, Local: "message"}
+	start := stanza.Message{XMLName: name, ID: fmt.Sprint(time.Now().UnixNano()), To: jid.MustParse(cmd.To), Type: stanza.ChatMessage}
 	out := start.Wrap(xmlstream.MultiReader(children...))
 	if cmd.Private {
 		out = carbons.Private(out)

@@ -21,6 +21,7 @@ const fail = (what, error) =>
 
 let xmpp;
 let account;
+const unsent = []; // messages that the library did not take while there was no connection
 let results = []; // of the archive's query that is under way
 const contacts = new Map();
 
@@ -38,6 +39,7 @@ const commands = {
       },
     });
     xmpp.reconnect.stop(); // a test decides when
+    xmpp.timeout = 15_000; // two seconds would be little for a busy machine
     xmpp.on("error", (error) => process.stderr.write(`${error.stack}\n`));
     xmpp.on("stanza", hear);
     xmpp.on("disconnect", () => emit("dropped"));
@@ -90,7 +92,7 @@ const commands = {
     emit("carbons", { on });
   },
 
-  async archive({ max, after, before, pages, ...filters }) {
+  async archive({ do: _, max, after, before, pages, ...filters }) {
     let found = [];
     let fin;
     if (pages === "backward") before = "";
@@ -153,6 +155,7 @@ const commands = {
     await xmpp.reconnect.reconnect();
     await ended;
     emit("resumed");
+    for (const message of unsent.splice(0)) await xmpp.send(message);
   },
 
   async quit() {
@@ -174,7 +177,7 @@ async function send(to, children) {
   const id = crypto.randomUUID();
   const message = xml("message", { to, type: "chat", id }, ...children, xml("origin-id", { xmlns: IDS, id }));
   emit("sent", describe(message));
-  await xmpp.send(message);
+  await xmpp.send(message).catch(() => unsent.push(message));
 }
 
 function query(filters, { max, after, before }) {

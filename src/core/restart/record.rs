@@ -1,5 +1,8 @@
 //! A session at rest as bytes: a version, and then records with their lengths in front. Each is an element, some with
 //! stanzas behind it, as they are written on a stream.
+//!
+//! Stanzas that nobody stores for later are among them, those marked `no-store` (XEP-0334) too: this is no archive, but a
+//! queue on its way to one client, and gone from the database before it goes on.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
