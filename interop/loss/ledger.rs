@@ -198,7 +198,7 @@ impl Ledger {
         self.note_at(self.start.elapsed(), party, what);
     }
 
-    /// The server died.
+    /// The server died, and all that it sent before was read.
     pub fn crashed(&mut self) {
         self.crashes.push(self.start.elapsed());
     }
