@@ -32,6 +32,9 @@ pub struct Kill {
     /// The longest time from the first message to the kill, in milliseconds
     #[arg(long, default_value_t = 2000)]
     pub longest: u64,
+    /// How many messages are to be acknowledged altogether, for a run that is to prove something by their number
+    #[arg(long, default_value_t = 1)]
+    pub at_least: u64,
     /// One line for each loop
     #[arg(long)]
     pub verbose: bool,
@@ -103,6 +106,10 @@ pub async fn campaign(options: &Kill, report: &mut Report, power: bool) -> Resul
         device.stop().await;
     }
     report.rules(&world, &options.common);
+    if options.at_least > 1 {
+        let acked = world.ledger().acked();
+        report.check(acked >= options.at_least, format!("at least {} messages were acknowledged", options.at_least), acked);
+    }
     if world.ledger().has_archive {
         report.say(format!("{items} items in the archives, read again as a whole at the end"));
     }

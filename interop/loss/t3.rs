@@ -48,6 +48,7 @@ pub async fn run(options: &Power) -> Result<Report, Failure> {
         pairs: options.pairs,
         messages: 40,
         longest: 1000,
+        at_least: 1,
         verbose: false,
     };
     let mut report = Report::new("t3");
