@@ -421,16 +421,16 @@ impl Server {
             if is_for_it && kept.is_waiting() && session.has_copy(id) {
                 receipts.push(kept.delivered(&mut tail));
             }
-            let is_wanted = is_for_it
+            let copy = session.copy_due(id);
+            let is_wanted = (is_for_it || copy.is_some())
                 && !own.contains(&id)
                 && if owed.contains(&id) { !kept.is_void() } else { kept.is_waiting() && !with_others.contains(&id) };
             if !room {
             } else if !is_wanted {
                 session.pass_over(id);
-            } else if !session.push_caught(Outgoing {
-                stanza: Arc::new(delayed(&kept)),
-                to: None,
-                kept: Some(kept.clone()),
+            } else if !session.push_caught(match copy {
+                Some(stanza) => Outgoing { stanza, to: Some(session.jid.clone().into()), kept: Some(kept.clone()) },
+                None => Outgoing { stanza: Arc::new(delayed(&kept)), to: None, kept: Some(kept.clone()) },
             }) {
                 room = false;
             }
