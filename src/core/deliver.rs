@@ -22,7 +22,7 @@ use crate::seen;
 use crate::server::Server;
 use crate::session::{Outgoing, Pushed, Session};
 use crate::store::TailEntry;
-use crate::tail::{Keep, Kept, Receipts, Writer};
+use crate::tail::{Keep, Kept, Receipts, Side, Writer};
 
 /// Entries of a tail that are read at once.
 pub(crate) const PAGE: usize = 100;
@@ -110,7 +110,8 @@ impl Server {
         let is_recorded = may_be_kept(kind, stanza) && !seen::is_to_self(&account.jid, stanza);
         let stream = Some(session.stream.id);
         let digest = stanza.head.to.as_ref().filter(|_| is_recorded);
-        let digest = digest.and_then(|to| seen::digest(seen::peer(stanza, to), stanza, session.has_acks()));
+        let digest =
+            digest.and_then(|to| seen::digest(Side::Sender, seen::peer(stanza, to), stanza, session.has_acks()));
         let mut tail = account.tail.lock();
         if tail.is_sent_again(digest, stream, waiting) {
             return Ok(Passed::On);
@@ -159,9 +160,13 @@ impl Server {
         let storable = may_be_kept(kind, &stanza);
         let stream = session.map(|session| session.stream.id);
         let digest = stanza.head.from.as_ref().filter(|_| storable).and_then(|from| {
-            seen::digest(seen::peer(&stanza, from), &stanza, session.is_some_and(|session| session.has_acks()))
+            let may_resend = session.is_some_and(|session| session.has_acks());
+            seen::digest(Side::Recipient, seen::peer(&stanza, from), &stanza, may_resend)
         });
         let mut tail = account.tail.lock();
+        if account.is_deleted() {
+            return Err((Box::new(stanza), StanzaError::new(Condition::ServiceUnavailable)));
+        }
         if tail.is_sent_again(digest, stream, &waiting) {
             return Ok(());
         }
