@@ -240,7 +240,7 @@ impl Server {
                 tail.seen.insert(digest, id, stream);
             }
             let archived = order.is_archived();
-            let keep = Keep { id, stanza: stanza.clone(), archived, digest: digest.filter(|_| archived), waiting };
+            let keep = Keep { id, stanza: stanza.clone(), archived, digest, waiting };
             tail.keep(account, keep, to.resourcepart().map(Box::from))
         });
         if !hand_to(&targets, &stanza, kept.as_ref())
