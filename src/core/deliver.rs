@@ -265,7 +265,7 @@ impl Server {
         account.remove_session(session);
         let mut parted = Parted::default();
         let Some(host) = self.host(account.jid.domainpart()) else { return Some(parted) };
-        let held: HashSet<u64> = account.sessions().iter().flat_map(|other| other.held_or_owed()).collect();
+        let mut held: HashSet<u64> = account.sessions().iter().flat_map(|other| other.held_or_owed()).collect();
         let (targets, _) = targets(account, &Jid::from(account.jid.clone()), MessageType::Chat);
         let readers = || targets.iter().filter(|target| !target.collects_mail());
         let mut unread = left.unread;
@@ -277,7 +277,8 @@ impl Server {
                 parted.unkept.push(out.stanza);
                 continue;
             };
-            if !kept.is_waiting() || held.contains(&kept.id) {
+            // A session may hold a message and results of its queries that carry it as well.
+            if !kept.is_waiting() || !held.insert(kept.id) {
                 continue;
             }
             if targets.is_empty() {
@@ -287,10 +288,7 @@ impl Server {
                     &mut copy,
                     Stage::Undelivered,
                 ) {
-                    Ok(Passed::Done) => {
-                        tail.release(&kept);
-                        continue;
-                    }
+                    Ok(Passed::Done) => continue,
                     Ok(Passed::On) => StanzaError::new(Condition::ServiceUnavailable),
                     Err(error) => error,
                 };
@@ -306,6 +304,7 @@ impl Server {
         if let Some(after) = unread {
             readers().for_each(|target| target.read_on_from(after));
         }
+        tail.release_idle();
         Some(parted)
     }
 
