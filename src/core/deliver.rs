@@ -22,7 +22,7 @@ use crate::seen;
 use crate::server::Server;
 use crate::session::{Outgoing, Pushed, Session};
 use crate::store::TailEntry;
-use crate::tail::{Keep, Kept, Receipts, Writer};
+use crate::tail::{Keep, Kept, Receipts, Side, Writer};
 
 /// Entries of a tail that are read at once.
 pub(crate) const PAGE: usize = 100;
@@ -110,7 +110,8 @@ impl Server {
         let is_recorded = may_be_kept(kind, stanza) && !seen::is_to_self(&account.jid, stanza);
         let stream = Some(session.stream.id);
         let digest = stanza.head.to.as_ref().filter(|_| is_recorded);
-        let digest = digest.and_then(|to| seen::digest(seen::peer(stanza, to), stanza, session.has_acks()));
+        let digest =
+            digest.and_then(|to| seen::digest(Side::Sender, seen::peer(stanza, to), stanza, session.has_acks()));
         let mut tail = account.tail.lock();
         if tail.is_sent_again(digest, stream, waiting) {
             return Ok(Passed::On);
@@ -159,9 +160,13 @@ impl Server {
         let storable = may_be_kept(kind, &stanza);
         let stream = session.map(|session| session.stream.id);
         let digest = stanza.head.from.as_ref().filter(|_| storable).and_then(|from| {
-            seen::digest(seen::peer(&stanza, from), &stanza, session.is_some_and(|session| session.has_acks()))
+            let may_resend = session.is_some_and(|session| session.has_acks());
+            seen::digest(Side::Recipient, seen::peer(&stanza, from), &stanza, may_resend)
         });
         let mut tail = account.tail.lock();
+        if account.is_deleted() {
+            return Err((Box::new(stanza), StanzaError::new(Condition::ServiceUnavailable)));
+        }
         if tail.is_sent_again(digest, stream, &waiting) {
             return Ok(());
         }
@@ -235,7 +240,7 @@ impl Server {
                 tail.seen.insert(digest, id, stream);
             }
             let archived = order.is_archived();
-            let keep = Keep { id, stanza: stanza.clone(), archived, digest: digest.filter(|_| archived), waiting };
+            let keep = Keep { id, stanza: stanza.clone(), archived, digest, waiting };
             tail.keep(account, keep, to.resourcepart().map(Box::from))
         });
         if !hand_to(&targets, &stanza, kept.as_ref())
@@ -260,7 +265,7 @@ impl Server {
         account.remove_session(session);
         let mut parted = Parted::default();
         let Some(host) = self.host(account.jid.domainpart()) else { return Some(parted) };
-        let held: HashSet<u64> = account.sessions().iter().flat_map(|other| other.held_or_owed()).collect();
+        let mut held: HashSet<u64> = account.sessions().iter().flat_map(|other| other.held_or_owed()).collect();
         let (targets, _) = targets(account, &Jid::from(account.jid.clone()), MessageType::Chat);
         let readers = || targets.iter().filter(|target| !target.collects_mail());
         let mut unread = left.unread;
@@ -272,7 +277,8 @@ impl Server {
                 parted.unkept.push(out.stanza);
                 continue;
             };
-            if !kept.is_waiting() || held.contains(&kept.id) {
+            // A session may hold a message and results of its queries that carry it as well.
+            if !kept.is_waiting() || !held.insert(kept.id) {
                 continue;
             }
             if targets.is_empty() {
@@ -282,10 +288,7 @@ impl Server {
                     &mut copy,
                     Stage::Undelivered,
                 ) {
-                    Ok(Passed::Done) => {
-                        tail.release(&kept);
-                        continue;
-                    }
+                    Ok(Passed::Done) => continue,
                     Ok(Passed::On) => StanzaError::new(Condition::ServiceUnavailable),
                     Err(error) => error,
                 };
@@ -301,6 +304,7 @@ impl Server {
         if let Some(after) = unread {
             readers().for_each(|target| target.read_on_from(after));
         }
+        tail.release_idle();
         Some(parted)
     }
 

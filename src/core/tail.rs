@@ -395,6 +395,15 @@ impl Tail {
         }
     }
 
+    /// Lets go of all entries that are on disk and that nobody holds any more.
+    pub(crate) fn release_idle(&mut self) {
+        let before = self.live.len();
+        self.live.retain(|_, kept| Arc::strong_count(kept) > 1 || kept.fate.lock().phase != Phase::Written);
+        if self.live.len() != before {
+            self.epoch += 1;
+        }
+    }
+
     /// What is on its way out is on disk now, or never was there.
     pub(crate) fn forget(&mut self, kept: &Kept) {
         if self.live.remove(&kept.id).is_some() {

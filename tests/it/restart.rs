@@ -651,3 +651,43 @@ async fn who_wanted_copies_gets_them_after_a_restart() {
     let got = phone.read();
     assert!(got.contains("<received xmlns='urn:xmpp:carbons:2'>") && got.contains("hark"), "{got}");
 }
+
+#[tokio::test]
+async fn t11_copies_at_the_end_are_sent_after_the_start() {
+    let world = World::new(BOTH).await;
+    let romeo = world.login(ROMEO, "orchard").await;
+    let phone = world.login_resumable(JULIET, "phone").await;
+    let laptop = world.login_resumable(JULIET, "laptop").await;
+    laptop.send("<iq type='set' id='c'><enable xmlns='urn:xmpp:carbons:2'/></iq>").await;
+    assert!(laptop.read().contains("type='result'"));
+    laptop.send(&ack(1)).await;
+    // The streams are about to be closed, and somebody is faster.
+    world.server.stop().await;
+    romeo.send(&chat("juliet@localhost/phone", "one")).await;
+    world.server.finish().await;
+    let world = world.start_again().await;
+    let (phone, laptop) = (world.resume(JULIET, &phone.id(), 0).await, world.resume(JULIET, &laptop.id(), 1).await);
+    assert_eq!(bodies(&resumed(&phone.unwrap()).1), ["one"]);
+    let copy = resumed(&laptop.expect("a session that goes on")).1;
+    assert!(copy.contains("<received ") && bodies(&copy) == ["one"], "{copy}");
+}
+
+#[tokio::test]
+async fn t11_a_client_that_collects_what_waits_is_not_sent_it_after_the_start() {
+    let world = World::new(BOTH).await;
+    let romeo = world.login_resumable(ROMEO, "orchard").await;
+    romeo.send(&chat(JULIET, "one")).await;
+    handled(&romeo, 1).await;
+    let juliet = world.bind(JULIET, "balcony").await;
+    juliet.session.collect_mail();
+    juliet.send("<presence/>").await;
+    juliet.send("<enable xmlns='urn:xmpp:sm:3' resume='true'/>").await;
+    assert_eq!(juliet.bodies(), Vec::<String>::new());
+    let world = world.restart().await;
+    let juliet = world.resume(JULIET, &juliet.id(), 0).await.unwrap();
+    for _ in 0..20 {
+        assert_eq!(juliet.bodies(), Vec::<String>::new());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(world.server.mail_count(&juliet.session), 1);
+}
