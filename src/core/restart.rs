@@ -286,7 +286,8 @@ impl Server {
             }
         }
         // If one that held a message has not come back, the others get it; unless somebody collects what waits.
-        let (tail, sessions) = (account.tail.lock(), account.sessions());
+        let (mut tail, sessions) = (account.tail.lock(), account.sessions());
+        tail.release_idle();
         let is_collected = sessions.iter().any(|session| session.collects_mail());
         if tail.size.messages > tail.live.len() as u64 && !is_collected {
             let sessions = sessions.into_iter();

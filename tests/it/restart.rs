@@ -691,3 +691,23 @@ async fn t11_a_client_that_collects_what_waits_is_not_sent_it_after_the_start() 
     }
     assert_eq!(world.server.mail_count(&juliet.session), 1);
 }
+
+#[tokio::test]
+async fn t11_what_a_session_held_that_cannot_be_read_goes_to_those_that_can() {
+    let world = World::new(BOTH).await;
+    let romeo = world.login_resumable(ROMEO, "orchard").await;
+    let phone = world.login_resumable(JULIET, "phone").await;
+    let laptop = world.login_resumable(JULIET, "laptop").await;
+    romeo.send(&chat("juliet@localhost/phone", "one")).await;
+    handled(&romeo, 1).await;
+    assert_eq!(phone.bodies(), ["one"]);
+    world.stop().await;
+    let mut rows = world.store.take_sessions(&[jid(JULIET)]).await.unwrap();
+    let of_phone = rows.iter_mut().find(|row| row.jid.resource() == "phone").unwrap();
+    of_phone.state.push(0);
+    world.store.save_sessions(&rows).await.unwrap();
+    let world = world.start_again().await;
+    let laptop = world.resume(JULIET, &laptop.id(), 0).await.unwrap();
+    let read = read_until(&laptop, String::new(), "</message>").await;
+    assert_eq!(bodies(&read), ["one"]);
+}
