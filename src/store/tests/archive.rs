@@ -35,7 +35,7 @@ macro_rules! archive_suite {
             what_expires_leaves_the_archive_and_not_the_tail,
             accounts_with_something_old_are_told_by_address,
             what_was_seen_is_known_for_a_while,
-            c8_a_deleted_archive_is_nobodys,
+            a_deleted_archive_is_nobodys,
             a_clock_that_jumps_hides_nothing,
             a_batch_that_comes_in_part_again_is_stored_once,
             random_archives_answer_as_in_memory,
@@ -514,7 +514,7 @@ pub(crate) async fn what_was_seen_is_known_for_a_while(store: &Arc<dyn Store>) {
     assert_eq!(ask(store, all()).await, (vec![1, 4], true));
 }
 
-pub(crate) async fn c8_a_deleted_archive_is_nobodys(store: &Arc<dyn Store>) {
+pub(crate) async fn a_deleted_archive_is_nobodys(store: &Arc<dyn Store>) {
     ten(store).await;
     put(
         store,
