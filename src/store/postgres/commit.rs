@@ -13,7 +13,7 @@ INSERT INTO conversations (account, jid)
 SELECT DISTINCT accounts.number, wanted.peer
 FROM UNNEST($1::text[], $2::text[]) AS wanted (jid, peer)
 JOIN accounts ON accounts.jid = wanted.jid
-WHERE NOT EXISTS (
+WHERE wanted.peer IS NOT NULL AND NOT EXISTS (
     SELECT 1 FROM conversations AS there WHERE there.account = accounts.number AND there.jid = wanted.peer
 )
 ON CONFLICT (account, jid) DO NOTHING";
