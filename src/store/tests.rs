@@ -6,6 +6,7 @@ mod memory;
 mod postgres;
 mod sqlite;
 mod suite;
+mod upgrade;
 
 use std::any::Any;
 use std::cell::RefCell;

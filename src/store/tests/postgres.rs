@@ -19,7 +19,7 @@ const ALICE: &str = "alice@x.example";
 /// The server that the tests share; it ends with the process.
 static SERVER: OnceLock<PostgresServer> = OnceLock::new();
 
-fn wanted() -> bool {
+pub(super) fn wanted() -> bool {
     let wanted = postgres_wanted();
     if !wanted {
         eprintln!("not run: ROOKERY_TEST_POSTGRES=off");
@@ -37,7 +37,7 @@ async fn own_server() -> Arc<PostgresServer> {
     spawn_blocking(start).await.unwrap()
 }
 
-async fn database() -> String {
+pub(super) async fn database() -> String {
     let server = server().await;
     spawn_blocking(|| server.create_database().unwrap()).await.unwrap()
 }
