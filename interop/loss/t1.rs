@@ -108,7 +108,11 @@ pub async fn campaign(options: &Kill, report: &mut Report, power: bool) -> Resul
     report.rules(&world, &options.common);
     if options.at_least > 1 {
         let acked = world.ledger().acked();
-        report.check(acked >= options.at_least, format!("at least {} messages were acknowledged", options.at_least), acked);
+        report.check(
+            acked >= options.at_least,
+            format!("at least {} messages were acknowledged", options.at_least),
+            acked,
+        );
     }
     if world.ledger().has_archive {
         report.say(format!("{items} items in the archives, read again as a whole at the end"));
