@@ -134,7 +134,16 @@ pub struct Ledger {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Place {
     Archive(u32),
-    Session(u32, u32, bool),
+    /// Of a party, with its number, by what came there: copies and archives are streams of their own beside what is
+    /// delivered.
+    Session(u32, u32, Lane),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Lane {
+    Delivery,
+    Copies,
+    Archive,
 }
 
 impl Ledger {
@@ -225,7 +234,12 @@ impl Ledger {
                     let again = message.received.iter().any(|old| old.party == party && old.session == session);
                     message.received.push(Reception { at, party, session, path, stanza_id: stanza_id.clone() });
                     if !again {
-                        self.in_order(Place::Session(party, session, path == Path::Archive), key);
+                        let lane = match path {
+                            Path::Live | Path::Delayed => Lane::Delivery,
+                            Path::Carbon => Lane::Copies,
+                            Path::Archive => Lane::Archive,
+                        };
+                        self.in_order(Place::Session(party, session, lane), key);
                     }
                 }
                 What::Kept(_, id) => {
