@@ -73,6 +73,9 @@ pub struct Drained {
     pub hungry: bool,
     /// After these bytes the stream is to be closed so.
     pub close: Option<StreamError>,
+    /// Or rather left as it is, without a word, since the session goes on in another: a stream error or
+    /// `</stream:stream>` makes clients forget it (XEP-0198 §5 calls such a stream unfinished).
+    pub unfinished: bool,
 }
 
 impl Session {
@@ -271,6 +274,7 @@ impl Session {
         drained.wrote = buffer.len() > start;
         if !drained.more || state.outlives_stream() {
             drained.close = state.closing.take();
+            drained.unfinished = state.outlives_stream();
         }
         Some(drained)
     }

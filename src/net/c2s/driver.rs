@@ -40,6 +40,8 @@ const BACKLOG: usize = 512 * 1024;
 pub(super) enum Gone {
     /// The stream was closed, by either side.
     Closed(Ending),
+    /// The server ends, and the session goes on after the start.
+    Unfinished,
     /// The socket failed, or ended before the stream.
     Lost(io::Error),
     /// It did nothing for too long.
@@ -57,6 +59,7 @@ impl fmt::Display for Gone {
             Self::Closed(Ending::ByPeer(Some(error))) => write!(f, "closed by the client with {error}"),
             Self::Closed(Ending::ByUs(None) | Ending::Login(_)) => f.write_str("closed"),
             Self::Closed(Ending::ByUs(Some(error))) => write!(f, "closed with {error}"),
+            Self::Unfinished => f.write_str("the server ends, and the session goes on after the start"),
             Self::Lost(error) => write!(f, "connection lost: {error}"),
             Self::TimedOut(what) => f.write_str(what),
             Self::Past => f.write_str("the session goes on in another connection, or has ended"),
@@ -147,7 +150,7 @@ impl Driver {
         let driven = common.server.panics.caught(pin!(self.drive())).await;
         let gone = driven.unwrap_or(Gone::Panicked);
         self.part(&gone).await;
-        if let Gone::Closed(_) | Gone::Past = gone {
+        if let Gone::Closed(_) | Gone::Unfinished | Gone::Past = gone {
             let mut ending = self.connection.ending.clone();
             let last_moment = async {
                 ending.begun().await;
@@ -388,12 +391,17 @@ impl Driver {
         let (session, now) = (&attached.session, now());
         let mut drained = None;
         self.connection.transport.write_with(|out| drained = session.drain(attached.number, out, BUDGET, now))?;
-        let Some(Drained { wrote, more, hungry, close }) = drained else { return self.past().map(|()| false) };
+        let Some(Drained { wrote, more, hungry, close, unfinished }) = drained else {
+            return self.past().map(|()| false);
+        };
         attached.in_flight |= wrote;
         if hungry {
             self.common.server.catch_up(session);
         }
         if let Some(error) = close {
+            if unfinished {
+                return Err(Gone::Unfinished);
+            }
             self.stream.close(now, Some(error));
             self.transmit_stream()?;
             return Ok(false);
