@@ -260,7 +260,8 @@ impl Session {
         self.wake.notify_one();
     }
 
-    /// The same because the server ends, and will be back: a session that can be resumed does not end by that.
+    /// The same because the server ends, and will be back: a session that can be resumed does not end by that, and its
+    /// stream is left unfinished.
     pub fn suspend(&self) {
         let mut state = self.state.lock();
         state.suspended = true;
