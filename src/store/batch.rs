@@ -36,11 +36,6 @@ impl<'a> Put<'a> {
         self.archived().and_then(|archived| archived.body.as_deref())
     }
 
-    /// What it is known by, where the archive does not say so.
-    pub(crate) fn digest_apart(&self) -> Option<i64> {
-        if self.record.archived.is_some() { None } else { self.record.digest.map(u64::cast_signed) }
-    }
-
     pub(crate) fn place(&self) -> Place<'a> {
         Place { account: self.account(), id: self.id }
     }

@@ -1,5 +1,9 @@
 //! The hot path: a batch of tail changes as few, wide, prepared statements in one transaction (`wide.rs`), with numbers for
-//! names (`names.rs`).
+//! names (`names.rs`) and in epochs (`epochs.rs`).
+//!
+//! Numbers are never given out twice, and conversations live as long as their account. So what is remembered from one
+//! commit to the next is true until an account or an epoch goes; each time `archive_marks` counts one more, and a commit that
+//! finds another count than the last forgets everything.
 //!
 //! What has an id above the mark was never committed before: the mark goes up with every batch, in its transaction. Most
 //! messages are such, and nothing has to be looked for that an earlier commit of theirs might have left.
@@ -8,6 +12,7 @@ use parking_lot::Mutex;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, query, query_as};
 
+use super::epochs::Epochs;
 use super::names::Names;
 use super::wide::{Statement, Wide, run, wide};
 use crate::batch::{Batch, Place, Put};
@@ -18,13 +23,13 @@ use crate::span::widened;
 /// An id belongs to one account for ever. What a deleted account has left is in nobody's way; else the account becomes
 /// NULL, which it may not, and the batch fails.
 const PUT: Wide = wide!(
-    "INSERT INTO messages (id, account, conversation, sent, counts, stamp, digest, resource, message_id, stanza) \
+    "INSERT INTO messages (id, epoch, account, conversation, sent, counts, stamp, resource, message_id, stanza) \
      SELECT * FROM (VALUES ",
     "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     ") WHERE column1 IS NOT NULL ON CONFLICT (id) DO UPDATE SET account = CASE WHEN account = excluded.account \
      OR NOT EXISTS (SELECT 1 FROM accounts WHERE accounts.number = messages.account) THEN excluded.account END, \
-     conversation = excluded.conversation, sent = excluded.sent, counts = excluded.counts, stamp = excluded.stamp, \
-     digest = excluded.digest, resource = excluded.resource, message_id = excluded.message_id, stanza = excluded.stanza"
+     epoch = excluded.epoch, conversation = excluded.conversation, sent = excluded.sent, counts = excluded.counts, \
+     stamp = excluded.stamp, resource = excluded.resource, message_id = excluded.message_id, stanza = excluded.stanza"
 );
 
 const WAIT: Wide = wide!(
@@ -55,15 +60,15 @@ const VANISH: Wide = wide!(
 );
 
 const KNOW: Wide = wide!(
-    "INSERT INTO seen (account, id, digest) SELECT * FROM (VALUES ",
-    "(?, ?, ?)",
-    ") WHERE column1 IS NOT NULL ON CONFLICT (id) DO UPDATE SET account = excluded.account, digest = excluded.digest"
+    "INSERT INTO seen (epoch, account, id, digest) SELECT * FROM (VALUES ",
+    "(?, ?, ?, ?)",
+    ") WHERE column1 IS NOT NULL ON CONFLICT (epoch, account, id) DO UPDATE SET digest = excluded.digest"
 );
 
 const UNKNOW: Wide = wide!(
-    "WITH old (account, id) AS (VALUES ",
-    "(?, ?)",
-    ") DELETE FROM seen WHERE id IN (SELECT seen.id FROM old CROSS JOIN seen ON seen.id = old.id AND seen.account = old.account)"
+    "WITH old (epoch, account, id) AS (VALUES ",
+    "(?, ?, ?)",
+    ") DELETE FROM seen WHERE (epoch, account, id) IN (SELECT epoch, account, id FROM old)"
 );
 
 const INDEX_LATER: Wide = wide!(
@@ -78,23 +83,37 @@ const UNFIND: Wide =
 const FORGET_TEXT: Wide =
     wide!("WITH old (id) AS (VALUES ", "(?)", ") DELETE FROM unindexed WHERE id IN (SELECT id FROM old)");
 
+/// What one commit tells the next.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    deletions: i64,
+    names: Names,
+    epochs: Epochs,
+}
+
 /// Commits a batch.
-pub(super) async fn commit(on: &mut SqliteConnection, batch: &Batch<'_>, memory: &Mutex<Names>) -> Outcome<()> {
+pub(super) async fn commit(on: &mut SqliteConnection, batch: &Batch<'_>, memory: &Mutex<Memory>) -> Outcome<()> {
     // Put back when the commit has come through: what a failed one has learned may not be true.
-    let mut names = std::mem::take(&mut *memory.lock());
+    let mut known = std::mem::take(&mut *memory.lock());
     let mut tx = on.begin_with("BEGIN IMMEDIATE").await?;
-    let (deletions, mark, ahead, behind): (i64, i64, i64, i64) = query_as(
-        "SELECT archive_marks.deletions, tail_marks.id, archive_marks.ahead, archive_marks.behind \
+    let (deletions, mark, records, ahead, behind): (i64, i64, i64, i64, i64) = query_as(
+        "SELECT archive_marks.deletions, tail_marks.id, tail_marks.records, archive_marks.ahead, archive_marks.behind \
          FROM archive_marks CROSS JOIN tail_marks WHERE archive_marks.slot = 0 AND tail_marks.slot = 0",
     )
     .fetch_one(&mut *tx)
     .await?;
-    names.check(deletions);
-    names.learn(&mut tx, batch).await?;
-    write(&mut tx, batch, &names, mark).await?;
-    if batch.highest > mark {
-        query("UPDATE tail_marks SET id = ? WHERE slot = 0").bind(batch.highest).execute(&mut *tx).await?;
+    if known.deletions != deletions {
+        known = Memory { deletions, ..Memory::default() };
     }
+    known.names.learn(&mut tx, batch).await?;
+    known.epochs.learn(&mut tx).await?;
+    let records = known.epochs.grow(&mut tx, batch.puts.len() + batch.gone.len(), records, mark).await?;
+    write(&mut tx, batch, &known, mark).await?;
+    query("UPDATE tail_marks SET id = max(id, ?), records = ? WHERE slot = 0")
+        .bind(batch.highest)
+        .bind(records)
+        .execute(&mut *tx)
+        .await?;
     if batch.skew.0 > ahead || batch.skew.1 > behind {
         query("UPDATE archive_marks SET ahead = max(ahead, ?), behind = max(behind, ?) WHERE slot = 0")
             .bind(widened(batch.skew.0))
@@ -103,16 +122,17 @@ pub(super) async fn commit(on: &mut SqliteConnection, batch: &Batch<'_>, memory:
             .await?;
     }
     tx.commit().await?;
-    *memory.lock() = names;
+    *memory.lock() = known;
     Ok(())
 }
 
-async fn write(on: &mut SqliteConnection, batch: &Batch<'_>, names: &Names, mark: i64) -> Outcome<()> {
+async fn write(on: &mut SqliteConnection, batch: &Batch<'_>, known: &Memory, mark: i64) -> Outcome<()> {
+    let Memory { names, epochs, .. } = known;
     let number = |place: Place<'_>| Some((names.account(place.account.as_str())?, place.id));
     let bind_place = |statement: Statement, (account, id): &(i64, i64)| statement.bind(*account).bind(*id);
     let is_fresh = |put: &&Put<'_>| put.id > mark;
 
-    let puts: Vec<Row<'_>> = batch.puts.iter().filter_map(|put| Row::new(put, names)).collect();
+    let puts: Vec<Row<'_>> = batch.puts.iter().filter_map(|put| Row::new(put, known)).collect();
     run(on, &PUT, &puts, Row::bind).await?;
     let waiting: Vec<&Row<'_>> = puts.iter().filter(|row| row.put.waits).collect();
     run(on, &WAIT, &waiting, |statement, row| row.bind_waiting(statement)).await?;
@@ -127,13 +147,16 @@ async fn write(on: &mut SqliteConnection, batch: &Batch<'_>, names: &Names, mark
     run(on, &LEAVE, &leaving, bind_place).await?;
     run(on, &VANISH, &vanishing, bind_place).await?;
 
-    let apart = batch.puts.iter().chain(&batch.gone);
-    let known = apart.clone().filter_map(|put| Some((number(put.place())?, put.digest_apart()?)));
-    let known: Vec<((i64, i64), i64)> = known.collect();
-    run(on, &KNOW, &known, |statement, (place, digest)| bind_place(statement, place).bind(*digest)).await?;
-    let unknown = apart.filter(|put| put.digest_apart().is_none() && !is_fresh(put)).map(Put::place);
-    let unknown: Vec<(i64, i64)> = unknown.chain(batch.refused.iter().copied()).filter_map(number).collect();
-    run(on, &UNKNOW, &unknown, bind_place).await?;
+    let all = batch.puts.iter().chain(&batch.gone);
+    let seen = all.clone().filter_map(|put| Some((number(put.place())?, put.record.digest?.cast_signed())));
+    let seen: Vec<((i64, i64), i64)> = seen.collect();
+    run(on, &KNOW, &seen, |statement, (place, digest)| {
+        bind_place(statement.bind(epochs.of(place.1)), place).bind(*digest)
+    })
+    .await?;
+    let unseen = all.filter(|put| put.record.digest.is_none() && !is_fresh(put)).map(Put::place);
+    let unseen: Vec<(i64, i64)> = unseen.chain(batch.refused.iter().copied()).filter_map(number).collect();
+    run(on, &UNKNOW, &unseen, |statement, place| bind_place(statement.bind(epochs.of(place.1)), place)).await?;
 
     let changed = puts.iter().filter(|row| row.put.id <= mark).map(|row| row.put.id);
     let changed: Vec<i64> = changed.chain(vanishing.iter().map(|(_, id)| *id)).collect();
@@ -147,16 +170,17 @@ async fn write(on: &mut SqliteConnection, batch: &Batch<'_>, names: &Names, mark
 /// A message to put, with numbers for names.
 struct Row<'a> {
     put: &'a Put<'a>,
+    epoch: i64,
     account: i64,
     conversation: Option<i64>,
 }
 
 impl<'a> Row<'a> {
     /// An account that is not there any more has no number: its messages are passed over.
-    fn new(put: &'a Put<'a>, names: &Names) -> Option<Self> {
+    fn new(put: &'a Put<'a>, known: &Memory) -> Option<Self> {
         let jid = put.account().as_str();
-        let conversation = put.archived().and_then(|archived| names.conversation(jid, archived.with.as_str()));
-        Some(Self { put, account: names.account(jid)?, conversation })
+        let conversation = put.archived().and_then(|archived| known.names.conversation(jid, archived.with.as_str()));
+        Some(Self { put, epoch: known.epochs.of(put.id), account: known.names.account(jid)?, conversation })
     }
 
     fn bind(statement: Statement, row: &Self) -> Statement {
@@ -164,12 +188,12 @@ impl<'a> Row<'a> {
         let archived = row.put.archived();
         statement
             .bind(*id)
+            .bind(row.epoch)
             .bind(row.account)
             .bind(row.conversation)
             .bind(archived.is_some_and(|archived| archived.sent))
             .bind(archived.is_some_and(|archived| archived.counts))
             .bind(codec::to_stamp(record.entry.stamp))
-            .bind(archived.and(record.digest).map(u64::cast_signed))
             .bind(archived.and_then(|archived| archived.resource.as_deref()))
             .bind(archived.and_then(|archived| archived.message_id.as_deref()))
             .bind(record.entry.stanza.as_ref())

@@ -1,8 +1,4 @@
 //! The numbers of accounts and conversations, remembered from one commit to the next.
-//!
-//! Numbers are never given out twice, and a conversation lives as long as its account. So what is remembered is true until
-//! an account is deleted, by whatever process: every deletion is counted in `archive_marks`, and a commit that finds
-//! another count than the last forgets everything.
 
 use std::collections::HashMap;
 
@@ -38,7 +34,6 @@ type Map<T> = HashMap<Box<str>, T, RandomState>;
 /// What is remembered.
 #[derive(Debug, Default)]
 pub(super) struct Names {
-    deletions: i64,
     new: Map<Account>,
     /// What has not been asked for since it was new.
     old: Map<Account>,
@@ -53,13 +48,6 @@ struct Account {
 }
 
 impl Names {
-    /// Forgets what may not be true any more, given how many accounts have ever been deleted.
-    pub(super) fn check(&mut self, deletions: i64) {
-        if self.deletions != deletions {
-            *self = Self { deletions, ..Self::default() };
-        }
-    }
-
     /// Learns all names of a batch. Conversations that are not there are made; accounts that are not there have no
     /// number.
     pub(super) async fn learn(&mut self, on: &mut SqliteConnection, batch: &Batch<'_>) -> Outcome<()> {
