@@ -105,11 +105,15 @@ impl Module for Archive {
         &[Xep(59, "1.0"), Xep(297, "1.0"), Xep(313, "1.1.3"), Xep(334, "1.0.0"), Xep(431, "0.2.0"), Xep(441, "0.2.0")];
     type Config = ArchiveConf;
 
-    fn new(config: ArchiveConf, setup: &Setup<'_>) -> Result<Self, Fault> {
+    fn judge(config: &ArchiveConf) -> Result<(), Fault> {
         if config.page.get() > config.page_most.get() {
             let why = format!("this is more than \"page_most\" allows, which is {}", config.page_most);
             return Err(Fault { option: "page", why });
         }
+        Ok(())
+    }
+
+    fn new(config: ArchiveConf, setup: &Setup<'_>) -> Result<Self, Fault> {
         Ok(Self {
             domain: setup.domain.clone(),
             default: Arc::new(Preferences::new(config.default)),

@@ -41,6 +41,12 @@ pub trait Module: Sized + Send + Sync + 'static {
     /// Its options; `()` when there are none.
     type Config: Section;
 
+    /// Whether its options go together and mean something, as far as their types do not say: for `rookery check` as well,
+    /// which has no server. What this has passed comes to [`Self::new`].
+    fn judge(_: &Self::Config) -> Result<(), Fault> {
+        Ok(())
+    }
+
     /// Takes its options and what it needs of the server.
     fn new(config: Self::Config, setup: &Setup<'_>) -> Result<Self, Fault>;
 
@@ -655,13 +661,15 @@ fn install<M: Module>(
         return Ok(());
     };
     let setup = Setup { server, domain, module: M::NAME };
-    let module =
-        M::new(config, &setup).map_err(|fault| conf.fault(domain.as_str(), M::NAME, fault.option, &fault.why))?;
+    let placed = |fault: Fault| conf.fault(domain.as_str(), M::NAME, fault.option, &fault.why);
+    M::judge(&config).map_err(placed)?;
+    let module = M::new(config, &setup).map_err(placed)?;
     table.modules.push((M::NAME, M::XEPS));
     M::hooks(&mut Hooks { module: Arc::new(module), table });
     Ok(())
 }
 
 fn judge<M: Module>(conf: &Conf, domain: &BareJid) -> Result<(), ConfigError> {
-    conf.module::<M::Config>(domain.as_str(), M::NAME, M::ON).map(drop)
+    let Some(config) = conf.module::<M::Config>(domain.as_str(), M::NAME, M::ON)? else { return Ok(()) };
+    M::judge(&config).map_err(|fault| conf.fault(domain.as_str(), M::NAME, fault.option, &fault.why))
 }
