@@ -80,6 +80,7 @@ impl Server {
             Ok(None) => return self.bounce(&stanza, StanzaError::new(Condition::ServiceUnavailable), session).await,
             Err(error) => return self.bounce(&stanza, error.into(), session).await,
         };
+        unforge(&account, &mut stanza);
         match self.pass(host, &account, None, &mut stanza, Way::Incoming, &[Stage::Guard, Stage::Stamp]).await {
             Ok(Passed::On) => {}
             Ok(Passed::Done) => return,
@@ -541,6 +542,14 @@ impl Server {
                 }
             }
         }
+    }
+}
+
+/// Takes out the stanza-ids that others give in the account's name, however they write it (XEP-0359 §5, security.md C3).
+fn unforge(account: &Account, stanza: &mut Stanza) {
+    let is_ours = |by: &str| Jid::new(by.trim()).is_ok_and(|by| by.bare_str() == account.jid.as_str());
+    if stanza.has("stanza-id", ns::SID) {
+        stanza.retain_elements(|e| !(e.is("stanza-id", ns::SID) && e.get("by").is_none_or(is_ours)));
     }
 }
 
