@@ -138,7 +138,9 @@ impl Server {
         }
         if order.is_archived() {
             let stanza = Arc::new(stanza.clone());
-            let record = tail.record(account, Keep { id, stanza, archived: true, digest, waiting: waiting.clone() });
+            let keep =
+                Keep { id, stanza, archived: true, findable: order.is_findable(), digest, waiting: waiting.clone() };
+            let record = tail.record(account, keep);
             if let Some(receipt) = waiting {
                 receipt.stands_for(&record);
             }
@@ -235,8 +237,9 @@ impl Server {
             if let Some(digest) = digest {
                 tail.seen.insert(digest, id, stream);
             }
-            let archived = order.is_archived();
-            let keep = Keep { id, stanza: stanza.clone(), archived, digest: digest.filter(|_| archived), waiting };
+            let (archived, findable) = (order.is_archived(), order.is_findable());
+            let digest = digest.filter(|_| archived);
+            let keep = Keep { id, stanza: stanza.clone(), archived, findable, digest, waiting };
             tail.keep(account, keep, to.resourcepart().map(Box::from))
         });
         if !hand_to(&targets, &stanza, kept.as_ref())
@@ -596,7 +599,8 @@ pub(crate) fn may_be_kept(kind: MessageType, stanza: &Stanza) -> bool {
         MessageType::Normal | MessageType::Chat => {}
         MessageType::Groupchat | MessageType::Headline | MessageType::Error => return false,
     }
-    if stanza.has("no-store", ns::HINTS) {
+    // What another archive sends is for the session that has asked it (security.md C1).
+    if stanza.has("no-store", ns::HINTS) || stanza.has("result", ns::MAM) {
         return false;
     }
     stanza.has("store", ns::HINTS)
