@@ -80,6 +80,7 @@ impl Server {
             Ok(None) => return self.bounce(&stanza, StanzaError::new(Condition::ServiceUnavailable), session).await,
             Err(error) => return self.bounce(&stanza, error.into(), session).await,
         };
+        unforge(&account, &mut stanza);
         match self.pass(host, &account, None, &mut stanza, Way::Incoming, &[Stage::Guard, Stage::Stamp]).await {
             Ok(Passed::On) => {}
             Ok(Passed::Done) => return,
@@ -138,7 +139,9 @@ impl Server {
         }
         if order.is_archived() {
             let stanza = Arc::new(stanza.clone());
-            let record = tail.record(account, Keep { id, stanza, archived: true, digest, waiting: waiting.clone() });
+            let keep =
+                Keep { id, stanza, archived: true, findable: order.is_findable(), digest, waiting: waiting.clone() };
+            let record = tail.record(account, keep);
             if let Some(receipt) = waiting {
                 receipt.stands_for(&record);
             }
@@ -239,8 +242,8 @@ impl Server {
             if let Some(digest) = digest {
                 tail.seen.insert(digest, id, stream);
             }
-            let archived = order.is_archived();
-            let keep = Keep { id, stanza: stanza.clone(), archived, digest, waiting };
+            let (archived, findable) = (order.is_archived(), order.is_findable());
+            let keep = Keep { id, stanza: stanza.clone(), archived, findable, digest, waiting };
             tail.keep(account, keep, to.resourcepart().map(Box::from))
         });
         if !hand_to(&targets, &stanza, kept.as_ref())
@@ -548,6 +551,14 @@ impl Server {
     }
 }
 
+/// Takes out the stanza-ids that others give in the account's name, however they write it (XEP-0359 §5, security.md C3).
+fn unforge(account: &Account, stanza: &mut Stanza) {
+    let is_ours = |by: &str| Jid::new(by.trim()).is_ok_and(|by| by.bare_str() == account.jid.as_str());
+    if stanza.has("stanza-id", ns::SID) {
+        stanza.retain_elements(|e| !(e.is("stanza-id", ns::SID) && e.get("by").is_none_or(is_ours)));
+    }
+}
+
 /// Gives a message to sessions. `false` when none has taken it.
 fn hand_to(targets: &Sessions, stanza: &Arc<Stanza>, kept: Option<&Arc<Kept>>) -> bool {
     let mut taken = false;
@@ -591,7 +602,8 @@ pub(crate) fn may_be_kept(kind: MessageType, stanza: &Stanza) -> bool {
         MessageType::Normal | MessageType::Chat => {}
         MessageType::Groupchat | MessageType::Headline | MessageType::Error => return false,
     }
-    if stanza.has("no-store", ns::HINTS) {
+    // What another archive sends is for the session that has asked it (security.md C1).
+    if stanza.has("no-store", ns::HINTS) || stanza.has("result", ns::MAM) {
         return false;
     }
     stanza.has("store", ns::HINTS)

@@ -26,7 +26,7 @@ const LAZY_WINDOW: Duration = Duration::from_millis(50);
 /// A message that the database has not taken for so long is refused, if nobody else has it, and new ones are.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A commit that takes longer is not just slow.
-const STALLED: Duration = Duration::from_secs(1);
+const STALLED: Duration = Duration::from_secs(3);
 /// Changes in one transaction.
 const BATCH: usize = 2000;
 /// Bytes of stanzas in one transaction, about: a slow database takes that much before its deadline, too.
