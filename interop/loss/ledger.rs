@@ -117,8 +117,8 @@ pub struct Ledger {
     events: Vec<Event>,
     messages: HashMap<Key, Message>,
     touched: HashSet<Key>,
-    /// Each account's archive as read so far: archive id, and which message it is if it is one of ours.
-    archives: HashMap<u32, Vec<(Box<str>, Option<Key>)>>,
+    /// Each account's archive as read so far.
+    archives: HashMap<u32, Vec<Archived>>,
     archive_ids: HashSet<(u32, Box<str>)>,
     /// Which message has a stanza-id, by account.
     given: HashMap<(u32, Box<str>), Key>,
@@ -130,6 +130,9 @@ pub struct Ledger {
     acked: u64,
     found: Vec<Violation>,
 }
+
+/// An item of an archive: its id, and which message it is if it is one of ours.
+type Archived = (Box<str>, Option<Key>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Place {

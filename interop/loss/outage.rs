@@ -149,7 +149,8 @@ pub async fn play(
         let (fit, text) = match items {
             Ok(items) => (!items.is_empty(), format!("{} items in {took:.1?}", items.len())),
             // What the database has not taken yet would be missing in the answer.
-            Err(error) => (error.to_string().contains("type='wait'"), format!("refused by a wait error in {took:.1?}")),
+            Err(error) if error.to_string().contains("type='wait'") => (true, format!("told to wait after {took:.1?}")),
+            Err(error) => (false, error.to_string()),
         };
         report.check(fit, "archives are read meanwhile, or their clients told to wait", text);
     }

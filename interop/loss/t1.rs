@@ -185,7 +185,7 @@ async fn play(
     power: bool,
     rng: &mut Rng,
 ) -> Result<(Duration, Option<Duration>), Failure> {
-    let on_ack = number % 2 == 0;
+    let on_ack = number.is_multiple_of(2);
     let after = rng.between(Duration::from_millis(200), Duration::from_millis(options.longest.max(201)));
     world.gather(devices.iter()).await?;
     let absent = |pair: &&Pair| matches!(pair.shape, Shape::Offline | Shape::Reader);
