@@ -139,7 +139,7 @@ impl Session {
         if state.phase == Phase::Closed {
             return Pushed::Refused;
         }
-        if state.closing.is_some() {
+        if state.closing.is_some() && !state.outlives_stream() {
             state.has_gap = true;
             return Pushed::Refused;
         }
