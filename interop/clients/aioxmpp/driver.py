@@ -138,7 +138,15 @@ class Driver:
         self.pinger = self.client.summon(aioxmpp.PingService)
         self.disco = self.client.summon(aioxmpp.DiscoClient)
         self.carbons = self.client.summon(aioxmpp.CarbonsClient)
-        self.client.on_stream_suspended.connect(lambda *_: emit("dropped"))
+        self.client.on_stream_suspended.connect(self.suspended)
+        self.client.on_stream_destroyed.connect(self.lost)
+
+    def suspended(self, *_):
+        self.destroyed = False
+        emit("dropped")
+
+    def lost(self, *_):
+        self.destroyed = True
 
     def message(self, stanza):
         account = self.client.local_jid.bare()
@@ -213,7 +221,6 @@ class Driver:
     async def send(self, message):
         message.autoset_id()
         message.xep0359_origin_id = misc.OriginID(message.id_)
-        emit("sent", **describe(message))
         written = asyncio.get_running_loop().create_future()
 
         def changed(token, state):
@@ -222,6 +229,7 @@ class Driver:
 
         self.client.enqueue(message, on_state_change=changed)
         await written  # the library fails when the connection goes before it has written what it was given
+        emit("sent", **describe(message))
 
     async def do_carbons(self, on=True):
         await (self.carbons.enable() if on else self.carbons.disable())
@@ -279,13 +287,12 @@ class Driver:
         await self.until(self.client.on_stream_suspended, lambda: raw.shutdown(socket.SHUT_RDWR))
 
     async def do_resume(self):
-        lost = self.client.on_stream_destroyed.connect(
-            lambda *_: emit("error", do="resume", condition="resumption failed")
-        )
-        await self.until(self.client.on_stream_resumed, self.gate.set)
+        await self.until(self.client.on_stream_resumed, self.gate.set)  # which it says of new sessions, too
         self.gate.clear()
-        self.client.on_stream_destroyed.disconnect(lost)
-        emit("resumed")
+        if self.destroyed:
+            emit("error", do="resume", condition="resumption failed")
+        else:
+            emit("resumed")
 
     async def do_quit(self):
         if self.client and self.client.running:
