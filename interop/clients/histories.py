@@ -284,7 +284,7 @@ def restart(bench):
         conversation = Conversation(bench, stack, "restart", clients, (logins, logins))
         conversation.talk(6)
         marks, together = conversation.marks(), []
-        if bench.server.keeps_sessions:
+        if bench.server.keeps_sessions and "flight" not in bench.client.lacks:
             together = conversation.at_once(conversation.present(), 5)
         bench.server.restart()
         for device in conversation.present():

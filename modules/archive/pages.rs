@@ -37,7 +37,7 @@ pub(super) struct Whole<P> {
     pub(super) complete: bool,
     /// How many match in all, when that was asked for.
     pub(super) count: Option<u64>,
-    /// How many of them come before the first of the page, when the count was asked for.
+    /// How many of them come before the first of the page, when the count was asked for and no older page is to follow.
     pub(super) index: Option<u64>,
 }
 
@@ -70,7 +70,6 @@ where
         whole.complete = whole.count == Some(0);
         return Ok(Some(whole));
     }
-    let end = first.index.map(|index| index + first.messages.len() as u64);
     let (mut messages, mut bytes) = (0, 0);
     loop {
         let cut = lighten(piece.page_mut(), is_backward, &mut bytes);
@@ -90,7 +89,9 @@ where
     }
     if is_backward {
         whole.pieces.reverse();
-        whole.index = end.map(|end| end.saturating_sub(messages as u64));
+        // COMPAT: slixmpp (2026) pages back no further when index and length of a page make up the count. The index is
+        // optional (§4.3.2).
+        whole.index = whole.index.filter(|_| whole.complete).map(|_| 0);
     }
     if messages == 0 {
         whole.index = None;
@@ -216,7 +217,7 @@ mod tests {
         check(&sizes, Page::First, 250, (1..=130, true, Some(0)), 3);
         check(&sizes, Page::First, 120, (1..=120, false, Some(0)), 3);
         check(&sizes, Page::After(20), 250, (21..=130, true, Some(20)), 3);
-        check(&sizes, Page::Last, 120, (11..=130, false, Some(10)), 3);
+        check(&sizes, Page::Last, 120, (11..=130, false, None), 3);
         check(&sizes, Page::Last, 250, (1..=130, true, Some(0)), 3);
         check(&sizes, Page::Before(61), 250, (1..=60, true, Some(0)), 2);
         check(&sizes, Page::First, 0, (NOTHING, false, None), 1);
@@ -229,10 +230,10 @@ mod tests {
     fn a_heavy_page_ends_early() {
         let sizes = [HEAVY / 4; 20];
         check(&sizes, Page::First, 10, (1..=4, false, Some(0)), 1);
-        check(&sizes, Page::Last, 10, (17..=20, false, Some(16)), 1);
+        check(&sizes, Page::Last, 10, (17..=20, false, None), 1);
         check(&sizes, Page::Before(5), 10, (1..=4, true, Some(0)), 1);
         check(&[HEAVY * 2; 3], Page::First, 10, (1..=1, false, Some(0)), 1);
-        check(&[HEAVY * 2; 3], Page::Last, 10, (3..=3, false, Some(2)), 1);
+        check(&[HEAVY * 2; 3], Page::Last, 10, (3..=3, false, None), 1);
         let mut sizes = vec![100; 60];
         sizes.extend([HEAVY * 2, 100]);
         check(&sizes, Page::First, 100, (1..=60, false, Some(0)), 2);
@@ -240,7 +241,7 @@ mod tests {
         check(&sizes, Page::After(61), 100, (62..=62, true, Some(61)), 1);
         let mut sizes = vec![HEAVY * 2];
         sizes.extend([100; 60]);
-        check(&sizes, Page::Last, 100, (2..=61, false, Some(1)), 2);
+        check(&sizes, Page::Last, 100, (2..=61, false, None), 2);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The end of the server, and the sessions that outlive it (XEP-0198 §5).
 //!
-//! At the end all streams are closed, or left unfinished if their sessions go on. A session that can be resumed goes to the database, once what its client has sent is
-//! stored: its counts, what the client has not acknowledged or was not sent, its presence, what the modules keep in it
-//! (`restart/record.rs`). After the start it comes back, without a connection, when its account is loaded: at the latest when
+//! At the end all streams are closed, or left unfinished if their sessions go on. A session that can be resumed goes to the
+//! database, once what its client has sent is stored: its counts, what the client has not acknowledged or was not sent, its
+//! presence, what the modules keep in it (`restart/record.rs`). After the start it comes back, without a connection, when its account is loaded: at the latest when
 //! somebody has something for it. Its row is gone before it is back: a server that is killed leaves no session behind whose
 //! counts are not true any more, and its clients find in the tail what they had not confirmed.
 

@@ -711,3 +711,25 @@ async fn t11_what_a_session_held_that_cannot_be_read_goes_to_those_that_can() {
     let read = read_until(&laptop, String::new(), "</message>").await;
     assert_eq!(bodies(&read), ["one"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_that_comes_while_the_server_ends_is_there_after_the_start() {
+    let world = World::new(BOTH).await;
+    let phone = world.login_resumable(ROMEO, "phone").await;
+    phone.send("<iq type='set' id='c'><enable xmlns='urn:xmpp:carbons:2'/></iq>").await;
+    phone.read();
+    let _desk = world.login(ROMEO, "desk").await;
+    let juliet = world.login(JULIET, "balcony").await;
+    world.server.stop().await;
+    juliet.send(&chat("romeo@localhost/desk", "hark")).await;
+    let (read, _) = phone.last_words().await;
+    assert!(read.contains("hark"), "{read}");
+    phone.cut().await;
+    assert!(phone.session.is_detached());
+    let id = phone.id();
+    world.server.finish().await;
+    let world = world.start_again().await;
+    let phone = world.resume(ROMEO, &id, 1).await.unwrap();
+    let (_, read) = resumed(&phone);
+    assert!(read.contains("<received xmlns='urn:xmpp:carbons:2'>") && read.contains("hark"), "{read}");
+}

@@ -221,7 +221,6 @@ class Driver:
     async def send(self, message):
         message.autoset_id()
         message.xep0359_origin_id = misc.OriginID(message.id_)
-        emit("sent", **describe(message))
         written = asyncio.get_running_loop().create_future()
 
         def changed(token, state):
@@ -230,6 +229,7 @@ class Driver:
 
         self.client.enqueue(message, on_state_change=changed)
         await written  # the library fails when the connection goes before it has written what it was given
+        emit("sent", **describe(message))
 
     async def do_carbons(self, on=True):
         await (self.carbons.enable() if on else self.carbons.disable())
