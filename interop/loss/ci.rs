@@ -22,7 +22,7 @@ pub struct Short {
 const LANES: &[&[&str]] = &[
     // Does the machine find what it is made to find?
     &["t2 --durability relaxed --control --acks 500"],
-    &["t2 --acks 10000"],
+    &["t2 --acks 12000"],
     &["t2 --acks 2000 --store postgres"],
     &["t1 --loops 50 --longest 600 --messages 40"],
     &["t1 --loops 5 --longest 1000 --store postgres"],
