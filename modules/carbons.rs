@@ -201,14 +201,15 @@ impl Carbons {
     fn moved(self: &Arc<Self>, cx: &Cx<'_>, presence: &mut Stanza) -> Flow {
         let (Some(session), Some(to)) = (cx.session, &presence.head.to) else { return Flow::Next };
         match presence.head.kind {
-            Kind::Presence(PresenceType::Available) if rules::names_occupant(to) => {
-                if presence.has("x", ns::MUC) || self.occupant(session, to.bare_str()).is_some() {
-                    session.update(self.rooms, |rooms| {
-                        if rooms.len() < MOST_ROOMS || rooms.contains_key(to.bare_str()) {
-                            rooms.insert(to.bare(), to.clone());
-                        }
-                    });
-                }
+            Kind::Presence(PresenceType::Available)
+                if rules::names_occupant(to)
+                    && (presence.has("x", ns::MUC) || self.occupant(session, to.bare_str()).is_some()) =>
+            {
+                session.update(self.rooms, |rooms| {
+                    if rooms.len() < MOST_ROOMS || rooms.contains_key(to.bare_str()) {
+                        rooms.insert(to.bare(), to.clone());
+                    }
+                });
             }
             Kind::Presence(PresenceType::Unavailable) if self.occupant(session, to.bare_str()).is_some() => {
                 session.update(self.rooms, |rooms| rooms.remove(to.bare_str()));

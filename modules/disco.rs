@@ -59,7 +59,7 @@ impl Module for Disco {
     const XEPS: &'static [Xep] = &[Xep(30, "2.5.0"), Xep(128, "1.0.1"), Xep(157, "1.1.1")];
     type Config = DiscoConf;
 
-    fn new(contacts: DiscoConf, _: &Setup<'_>) -> Result<Self, Fault> {
+    fn judge(contacts: &DiscoConf) -> Result<(), Fault> {
         for (option, addresses) in contacts.by_kind() {
             if let Some(address) = addresses.iter().find(|address| !is_uri(address)) {
                 let why = format!(
@@ -68,6 +68,10 @@ impl Module for Disco {
                 return Err(Fault { option, why });
             }
         }
+        Ok(())
+    }
+
+    fn new(contacts: DiscoConf, _: &Setup<'_>) -> Result<Self, Fault> {
         Ok(Self { contacts })
     }
 

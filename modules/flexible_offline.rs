@@ -1,8 +1,8 @@
 //! XEP-0013: Flexible Offline Message Retrieval. A client may count what waits for its account, list it, look at messages
 //! and remove them, instead of being sent all of it when it becomes available. To look at a message does not remove it.
 //!
-//! What waits is core's (`mailbox.rs`). A message's node is its stanza-id (XEP-0359): a number of microseconds, so that
-//! nodes sorted as texts are in the order of the messages.
+//! What waits is core's (`mailbox.rs`). A message's node is its stanza-id (XEP-0359), which grows with time: nodes of the
+//! same length, sorted as texts, are in the order of the messages.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -106,17 +106,16 @@ impl Module for Register {
     const XEPS: &'static [Xep] = &[Xep(77, "2.4")];
     type Config = RegisterConf;
 
-    fn new(conf: RegisterConf, setup: &Setup<'_>) -> Result<Self, Fault> {
-        let mut reserved = BTreeSet::new();
-        for name in &conf.reserved {
-            let jid = BareJid::from_parts(Some(name), setup.domain.as_str());
-            let jid =
-                jid.map_err(|error| Fault { option: "reserved", why: format!("\"{name}\" is no user name: {error}") })?;
-            reserved.extend(jid.localpart().map(Box::from));
-        }
+    fn judge(conf: &RegisterConf) -> Result<(), Fault> {
+        reserved(conf)?;
         if conf.shortest_name.get() > conf.longest_name.get() {
             return Err(Fault { option: "shortest_name", why: "this is more than \"longest_name\"".to_owned() });
         }
+        Ok(())
+    }
+
+    fn new(conf: RegisterConf, setup: &Setup<'_>) -> Result<Self, Fault> {
+        let reserved = reserved(&conf)?;
         let throttle = Throttle::new(conf.per_address.get(), conf.in_all.get(), conf.period.get());
         let changing = setup.account_slot("changing");
         Ok(Self { conf, domain: setup.domain.clone(), reserved, throttle: Mutex::new(throttle), changing })
@@ -142,6 +141,18 @@ impl Module for Register {
             }
         }
     }
+}
+
+/// The names that nobody gets, as they are compared; the domain does not matter for them.
+fn reserved(conf: &RegisterConf) -> Result<BTreeSet<Box<str>>, Fault> {
+    let mut reserved = BTreeSet::new();
+    for name in &conf.reserved {
+        let jid = BareJid::from_parts(Some(name), "localhost");
+        let jid =
+            jid.map_err(|error| Fault { option: "reserved", why: format!("\"{name}\" is no user name: {error}") })?;
+        reserved.extend(jid.localpart().map(Box::from));
+    }
+    Ok(reserved)
 }
 
 impl Register {

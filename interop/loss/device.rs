@@ -111,6 +111,8 @@ enum Command {
     Ping(oneshot::Sender<()>),
     /// Send these bytes; they are no stanza of ours to count.
     Raw(Vec<u8>),
+    /// The counters of the session are higher than they were: what it has handled, and what the server has.
+    Shift(u32, u32),
     /// End.
     Stop,
 }
@@ -186,6 +188,11 @@ impl Device {
     /// Sends bytes that are no stanza.
     pub fn raw(&self, bytes: &str) {
         self.tell(Command::Raw(bytes.as_bytes().to_vec()));
+    }
+
+    /// Counts on from elsewhere: what it has handled, and what the server has.
+    pub fn shift(&self, ours: u32, theirs: u32) {
+        self.tell(Command::Shift(ours, theirs));
     }
 
     /// Whether the server answers a ping in time, and how long it takes.

@@ -117,8 +117,8 @@ pub struct Ledger {
     events: Vec<Event>,
     messages: HashMap<Key, Message>,
     touched: HashSet<Key>,
-    /// Each account's archive as read so far: archive id, and which message it is if it is one of ours.
-    archives: HashMap<u32, Vec<(Box<str>, Option<Key>)>>,
+    /// Each account's archive as read so far.
+    archives: HashMap<u32, Vec<Archived>>,
     archive_ids: HashSet<(u32, Box<str>)>,
     /// Which message has a stanza-id, by account.
     given: HashMap<(u32, Box<str>), Key>,
@@ -131,10 +131,22 @@ pub struct Ledger {
     found: Vec<Violation>,
 }
 
+/// An item of an archive: its id, and which message it is if it is one of ours.
+type Archived = (Box<str>, Option<Key>);
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Place {
     Archive(u32),
-    Session(u32, u32, bool),
+    /// Of a party, with its number, by what came there: copies and archives are streams of their own beside what is
+    /// delivered.
+    Session(u32, u32, Lane),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Lane {
+    Delivery,
+    Copies,
+    Archive,
 }
 
 impl Ledger {
@@ -198,7 +210,7 @@ impl Ledger {
         self.note_at(self.start.elapsed(), party, what);
     }
 
-    /// The server died.
+    /// The server died, and all that it sent before was read.
     pub fn crashed(&mut self) {
         self.crashes.push(self.start.elapsed());
     }
@@ -225,7 +237,12 @@ impl Ledger {
                     let again = message.received.iter().any(|old| old.party == party && old.session == session);
                     message.received.push(Reception { at, party, session, path, stanza_id: stanza_id.clone() });
                     if !again {
-                        self.in_order(Place::Session(party, session, path == Path::Archive), key);
+                        let lane = match path {
+                            Path::Live | Path::Delayed => Lane::Delivery,
+                            Path::Carbon => Lane::Copies,
+                            Path::Archive => Lane::Archive,
+                        };
+                        self.in_order(Place::Session(party, session, lane), key);
                     }
                 }
                 What::Kept(_, id) => {

@@ -2,6 +2,8 @@
 //! servers lose messages. See `README.md` in this folder. Built on the rigs' client, which shares no code with Rookery.
 
 pub mod archive;
+pub mod ci;
+pub mod cli;
 pub mod device;
 pub mod ledger;
 pub mod outage;
@@ -9,7 +11,9 @@ pub mod people;
 pub mod report;
 pub mod t1;
 pub mod t11;
+pub mod t14;
 pub mod t2;
+pub mod t3;
 pub mod t4;
 pub mod t5;
 pub mod t6;

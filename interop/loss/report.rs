@@ -22,17 +22,25 @@ pub struct Report {
     /// How many failed.
     pub failed: u32,
     broken: Vec<(Rule, usize)>,
+    silent: bool,
 }
 
 impl Report {
     /// An empty one.
     pub fn new(name: &str) -> Self {
-        Self { name: name.into(), passed: 0, failed: 0, broken: Rule::ALL.map(|rule| (rule, 0)).into() }
+        Self { name: name.into(), passed: 0, failed: 0, broken: Rule::ALL.map(|rule| (rule, 0)).into(), silent: false }
+    }
+
+    /// One that counts and says nothing.
+    pub fn silent(name: &str) -> Self {
+        Self { silent: true, ..Self::new(name) }
     }
 
     /// A line that is no check.
     pub fn say(&self, text: impl Display) {
-        println!("      {}: {text}", self.name);
+        if !self.silent {
+            println!("      {}: {text}", self.name);
+        }
     }
 
     /// A check, and what is to be known of it.
@@ -40,7 +48,9 @@ impl Report {
         let word = if passed { "ok  " } else { "FAIL" };
         let detail = detail.to_string();
         let detail = if detail.is_empty() { detail } else { format!(": {detail}") };
-        println!("{word}  {}: {what}{detail}", self.name);
+        if !self.silent {
+            println!("{word}  {}: {what}{detail}", self.name);
+        }
         if passed {
             self.passed += 1;
         } else {
@@ -55,7 +65,7 @@ impl Report {
         for violation in &found {
             let count = &mut self.broken.iter_mut().find(|(rule, _)| *rule == violation.rule).expect("all rules").1;
             *count += 1;
-            if *count <= EXAMPLES {
+            if *count <= EXAMPLES && !self.silent {
                 show(violation, &ledger.lines_about(&violation.keys));
             }
         }

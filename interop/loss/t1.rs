@@ -1,7 +1,7 @@
 //! T1: SIGKILL under traffic, again and again; in half of the loops within a millisecond after a driver has read an `<a/>`:
 //! then whatever was acknowledged too early is lost.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rookery_rigs::rng::Rng;
@@ -10,6 +10,8 @@ use rookery_rigs::{Failure, process};
 
 use crate::device::{Cut, Device, Spec};
 use crate::report::Report;
+use crate::trace::Tracer;
+use crate::trace::power::{self, Files, Rest};
 use crate::world::{Options, World, names, seeded};
 
 /// `loss t1`
@@ -30,6 +32,9 @@ pub struct Kill {
     /// The longest time from the first message to the kill, in milliseconds
     #[arg(long, default_value_t = 2000)]
     pub longest: u64,
+    /// How many messages are to be acknowledged altogether, for a run that is to prove something by their number
+    #[arg(long, default_value_t = 1)]
+    pub at_least: u64,
     /// One line for each loop
     #[arg(long)]
     pub verbose: bool,
@@ -65,8 +70,14 @@ struct Pair {
 
 /// Runs it.
 pub async fn run(options: &Kill) -> Result<Report, Failure> {
-    let (mut rng, seed) = seeded(&options.common);
     let mut report = Report::new("t1");
+    campaign(options, &mut report, false).await?;
+    Ok(report)
+}
+
+/// All loops; with `power` the power is cut, too.
+pub async fn campaign(options: &Kill, report: &mut Report, power: bool) -> Result<(), Failure> {
+    let (mut rng, seed) = seeded(&options.common);
     let users = [names("s", options.pairs), names("r", options.pairs)].concat();
     let world = World::new(&options.common, Setup::default(), users, seed).await?;
     let version = world.server().version();
@@ -76,7 +87,7 @@ pub async fn run(options: &Kill) -> Result<Report, Failure> {
     let (mut restarts, mut gaps) = (Vec::new(), Vec::new());
     for number in 0..options.loops {
         let mut rng = rng.fork(number.into());
-        let (took, gap) = play(&world, options, &devices, &pairs, number, &mut rng).await?;
+        let (took, gap) = play(&world, options, &devices, &pairs, number, power, &mut rng).await?;
         let faults = report.judge(&world);
         restarts.push(took);
         gaps.extend(gap);
@@ -95,6 +106,14 @@ pub async fn run(options: &Kill) -> Result<Report, Failure> {
         device.stop().await;
     }
     report.rules(&world, &options.common);
+    if options.at_least > 1 {
+        let acked = world.ledger().acked();
+        report.check(
+            acked >= options.at_least,
+            format!("at least {} messages were acknowledged", options.at_least),
+            acked,
+        );
+    }
     if world.ledger().has_archive {
         report.say(format!("{items} items in the archives, read again as a whole at the end"));
     }
@@ -116,7 +135,7 @@ pub async fn run(options: &Kill) -> Result<Report, Failure> {
             format!("{soon} of {all}, median {median:?}"),
         );
     }
-    Ok(report)
+    Ok(())
 }
 
 fn people(world: &Arc<World>, options: &Kill, rng: &mut Rng) -> (Vec<Device>, Vec<Pair>) {
@@ -163,9 +182,10 @@ async fn play(
     devices: &[Device],
     pairs: &[Pair],
     number: u32,
+    power: bool,
     rng: &mut Rng,
 ) -> Result<(Duration, Option<Duration>), Failure> {
-    let on_ack = number % 2 == 0;
+    let on_ack = number.is_multiple_of(2);
     let after = rng.between(Duration::from_millis(200), Duration::from_millis(options.longest.max(201)));
     world.gather(devices.iter()).await?;
     let absent = |pair: &&Pair| matches!(pair.shape, Shape::Offline | Shape::Reader);
@@ -183,6 +203,7 @@ async fn play(
     }
     cuts.sort_by_key(|(at, ..)| *at);
     world.mark(&format!("loop {number}"));
+    let disk = if power { Some(Disk::watch(world).await?) } else { None };
     let start = tokio::time::Instant::now();
     world.talking.send_replace(true);
     for (at, recipient, cut) in cuts {
@@ -199,9 +220,50 @@ async fn play(
     world.talking.send_replace(false);
     // Those who are online read what their sockets still hold, and notice.
     world.wait(Duration::from_secs(10), || !devices.iter().any(Device::is_online)).await;
+    if let Some(disk) = disk {
+        disk.cut(world, if number % 4 < 2 { Rest::Nothing } else { Rest::Some }, rng).await?;
+    }
     let restarted = world.restart().await?;
     world.gather(devices.iter()).await?;
     world.settle(devices).await;
     world.audit().await?;
     Ok(restarted)
+}
+
+/// What the disk has, of what the server writes.
+struct Disk {
+    files: Arc<Mutex<Files>>,
+    tracer: Tracer,
+}
+
+impl Disk {
+    async fn watch(world: &Arc<World>) -> Result<Self, Failure> {
+        // Nobody writes anything yet.
+        world
+            .blocking(|world| {
+                let pid = world.server().pid();
+                let data = world.server().data();
+                let files = Arc::new(Mutex::new(Files::default()));
+                let seen = Arc::clone(&files);
+                let tracer = Tracer::attach(pid, power::CALLS, None, move |step| {
+                    seen.lock().expect("no panic while locked").step(step);
+                })?;
+                *files.lock().expect("no panic while locked") = Files::snapshot(&data)?;
+                Ok(Self { files, tracer })
+            })
+            .await
+    }
+
+    /// The server is dead already.
+    async fn cut(self, world: &Arc<World>, rest: Rest, rng: &mut Rng) -> Result<(), Failure> {
+        let mut rng = rng.fork(1);
+        let lost = world.blocking(move |world| {
+            world.server().reap();
+            self.tracer.finish();
+            self.files.lock().expect("no panic while locked").cut(rest, &mut rng)
+        });
+        let lost = lost.await?;
+        world.mark(&format!("the power is cut, {lost} writes were not synced and are lost"));
+        Ok(())
+    }
 }

@@ -4,6 +4,7 @@
 //! when the end of one call is told before the beginning of another, it happened before it.
 
 pub mod durable;
+pub mod power;
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};

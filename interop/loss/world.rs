@@ -150,7 +150,6 @@ impl World {
             server.kill();
             trigger.killed = true;
             drop(server);
-            self.ledger().crashed();
             self.mark("SIGKILL");
         }
     }
@@ -170,9 +169,12 @@ impl World {
         };
         let took = tokio::task::spawn_blocking(start).await.expect("no panic")?;
         self.mark("the server is up");
+        let trigger = std::mem::take(&mut *self.trigger.lock().expect("no panic while locked"));
+        if trigger.killed {
+            self.ledger().crashed();
+        }
         self.ledger().recovered();
-        let gap = std::mem::take(&mut *self.trigger.lock().expect("no panic while locked")).gap;
-        Ok((took, gap))
+        Ok((took, trigger.gap))
     }
 
     /// Runs something that takes its time.

@@ -57,6 +57,11 @@ impl<T> Unacked<T> {
         self.queue.is_empty()
     }
 
+    /// All counts are higher than they were, by this much modulo 2^32.
+    pub fn shift(&mut self, by: u32) {
+        self.acked = self.acked.wrapping_add(by);
+    }
+
     /// A new stream management session begins; what was not acknowledged on the old one.
     pub fn restart(&mut self) -> Vec<T> {
         self.acked = 0;

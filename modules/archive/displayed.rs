@@ -21,6 +21,9 @@ use super::Archive;
 /// Conversations of one account whose markers may wait; beyond, they are passed over, as XEP-0333 §1 allows.
 const MOST: usize = 1000;
 
+/// The longest id that is looked up, in bytes; they wait in memory.
+const LONGEST_ID: usize = 1023;
+
 /// Markers of an account that wait to be looked up.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
@@ -81,7 +84,8 @@ fn marker(message: &Stanza) -> Option<(BareJid, Box<str>)> {
         return None;
     }
     let displayed = message.find("displayed", ns::MARKERS)?;
-    Some((message.head.to.as_ref()?.bare(), displayed.get("id")?.into()))
+    let id = displayed.get("id").filter(|id| id.len() <= LONGEST_ID)?;
+    Some((message.head.to.as_ref()?.bare(), id.into()))
 }
 
 #[cfg(test)]
@@ -97,6 +101,9 @@ mod tests {
         assert_eq!(of(&format!("<message to='a@b' type='chat'><body/>{displayed}</message>")), expected);
         assert_eq!(of(&format!("<message to='a@b' type='groupchat'>{displayed}</message>")), None);
         assert_eq!(of("<message to='a@b'><displayed xmlns='urn:xmpp:chat-markers:0'/></message>"), None);
+        let long = "x".repeat(LONGEST_ID + 1);
+        let long = format!("<displayed xmlns='urn:xmpp:chat-markers:0' id='{long}'/>");
+        assert_eq!(of(&format!("<message to='a@b'>{long}</message>")), None);
         assert_eq!(of("<message to='a@b'><markable xmlns='urn:xmpp:chat-markers:0'/></message>"), None);
     }
 

@@ -22,6 +22,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use rookery_core::account::Account;
+use rookery_core::archive::Results;
 use rookery_core::config::Count;
 use rookery_core::module::{Call, Cx, Fault, Flow, Hooks, IqResult, Module, Setup, Stage, Target, Way, Xep};
 use rookery_core::retention::Keep;
@@ -39,6 +40,7 @@ use rookery_xmpp::stanza::{IqType, Stanza};
 use serde::Deserialize;
 use tracing::error;
 
+use self::pages::Whole;
 pub use self::preferences::Policy;
 use self::preferences::Preferences;
 use self::query::{Offer, Query};
@@ -48,6 +50,8 @@ const PREFERENCES: &str = "preferences";
 
 /// Queries of one session that may be in hand: one that is answered, and others that wait for their turn.
 const IN_HAND: usize = 10;
+/// A query of more bytes is not kept as it is while it waits.
+const LARGE: usize = 4096;
 /// How often an account may query in the long run, and how often at once.
 const INTERVAL: Duration = Duration::from_millis(200);
 const BURST: u32 = 50;
@@ -105,11 +109,15 @@ impl Module for Archive {
         &[Xep(59, "1.0"), Xep(297, "1.0"), Xep(313, "1.1.3"), Xep(334, "1.0.0"), Xep(431, "0.2.0"), Xep(441, "0.2.0")];
     type Config = ArchiveConf;
 
-    fn new(config: ArchiveConf, setup: &Setup<'_>) -> Result<Self, Fault> {
+    fn judge(config: &ArchiveConf) -> Result<(), Fault> {
         if config.page.get() > config.page_most.get() {
             let why = format!("this is more than \"page_most\" allows, which is {}", config.page_most);
             return Err(Fault { option: "page", why });
         }
+        Ok(())
+    }
+
+    fn new(config: ArchiveConf, setup: &Setup<'_>) -> Result<Self, Fault> {
         Ok(Self {
             domain: setup.domain.clone(),
             default: Arc::new(Preferences::new(config.default)),
@@ -178,7 +186,7 @@ impl Archive {
             && worth::is_worth(message)
             && self.preferences_of(account).archives(peer, || is_in_roster(peer))
         {
-            cx.archive();
+            cx.archive(self.offer.search);
         }
     }
 
@@ -236,7 +244,11 @@ impl Archive {
             StanzaError::new(Condition::ResourceConstraint).with_kind(ErrorKind::Wait).with_text(text)
         })?;
         // The session has to read for this to go on, and its own connection may be the one that has brought the query.
-        let Call { server, stanza, .. } = call;
+        let Call { server, mut stanza, .. } = call;
+        // It may wait for long, and all that it says has been read.
+        if stanza.size() > LARGE {
+            stanza.children_mut().clear();
+        }
         server.clone().beside(async move {
             let _turn = place.turn().await;
             if let Err(error) = self.answer(&server, &session, &stanza, &query).await {
@@ -255,17 +267,15 @@ impl Archive {
         query: &Query,
     ) -> Result<(), StanzaError> {
         let account = &session.account;
-        self.pace_of(account).wait().await;
+        let pace = self.pace_of(account);
+        pace.wait().await;
         // Nothing is read before there is room for it: what a slow client asks for costs no memory.
         if !session.room().await {
             return Ok(());
         }
-        let stable = query.archive.words.is_none() || self.index_for_search(server, account).await?;
-        let page = pages::read(&query.archive, |piece| {
-            let (server, session) = (server.clone(), session.clone());
-            async move { server.archive_page(&session, &piece).await }
-        });
-        let mut page = page.await?.ok_or_else(|| StanzaError::new(Condition::ItemNotFound))?;
+        // To count a long archive, or to look through it, takes the database some time (security.md B16).
+        let (page, stable) = pace.work(self.read(server, session, query)).await?;
+        let mut page = page.ok_or_else(|| StanzaError::new(Condition::ItemNotFound))?;
         let fin = result::fin(&page, stable);
         if query.flip {
             page.pieces.reverse();
@@ -287,6 +297,21 @@ impl Archive {
         }
         session.send(request.result(Some(fin)));
         Ok(())
+    }
+
+    /// A page, and whether it will stay as it is.
+    async fn read(
+        &self,
+        server: &Arc<Server>,
+        session: &Arc<Session>,
+        query: &Query,
+    ) -> Result<(Option<Whole<Results>>, bool), StanzaError> {
+        let stable = query.archive.words.is_none() || self.index_for_search(server, &session.account).await?;
+        let page = pages::read(&query.archive, |piece| {
+            let (server, session) = (server.clone(), session.clone());
+            async move { server.archive_page(&session, &piece).await }
+        });
+        Ok((page.await?, stable))
     }
 
     fn pace_of(&self, account: &Account) -> Arc<Pace> {

@@ -25,6 +25,10 @@ pub(super) fn is_eligible(
     if message.has("private", ns::CARBONS) || message.has("no-copy", ns::HINTS) {
         return false;
     }
+    // What another archive sends is for the session that has asked it (security.md C1).
+    if message.has("result", ns::MAM) {
+        return false;
+    }
     let is_private = in_room || names_occupant(peer) && message.has("x", ns::MUC_USER);
     match (kind, way) {
         (MessageType::Groupchat, _) => false,
@@ -114,6 +118,16 @@ mod tests {
                 }
             }
             assert!(judged(way, "chat", "juliet@localhost", "<private xmlns='urn:x'/><no-copy/>"));
+        }
+    }
+
+    #[test]
+    fn results_of_other_archives_are_not_copied() {
+        let result = "<result xmlns='urn:xmpp:mam:2' id='1'/>";
+        for way in [Way::Incoming, Way::Outgoing] {
+            for kind in ["chat", "normal"] {
+                assert!(!judged(way, kind, "room@conference.localhost", &format!("{result}{BODY}")), "{kind}");
+            }
         }
     }
 

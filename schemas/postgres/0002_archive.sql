@@ -14,7 +14,6 @@ CREATE TABLE messages (
     sent         BOOLEAN NOT NULL,
     counts       BOOLEAN NOT NULL,
     stamp        BIGINT  NOT NULL,
-    digest       BIGINT,
     resource     TEXT    COLLATE "C",
     message_id   TEXT    COLLATE "C",
     stanza       BYTEA   NOT NULL,
@@ -34,8 +33,8 @@ CREATE TABLE tail (
     PRIMARY KEY (account, id)
 );
 
-INSERT INTO messages (account, id, conversation, sent, counts, stamp, digest, resource, message_id, stanza)
-SELECT account, id, NULL, false, false, stamp, NULL, NULL, NULL, stanza FROM tail_before ORDER BY id;
+INSERT INTO messages (account, id, conversation, sent, counts, stamp, resource, message_id, stanza)
+SELECT account, id, NULL, false, false, stamp, NULL, NULL, stanza FROM tail_before ORDER BY id;
 INSERT INTO tail (account, id, alone, size, resource)
 SELECT account, id, true, length(stanza), resource FROM tail_before;
 DROP TABLE tail_before;
@@ -45,7 +44,7 @@ ALTER TABLE tail SET (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_i
 
 CREATE INDEX messages_by_conversation ON messages (conversation, id) WHERE conversation IS NOT NULL;
 
--- Digests of messages that the archive does not keep.
+-- What messages are known by if they are sent again.
 CREATE TABLE seen (
     account BIGINT NOT NULL,
     id      BIGINT NOT NULL,
@@ -55,22 +54,24 @@ CREATE TABLE seen (
 
 CREATE INDEX seen_by_id ON seen (id);
 
--- One row: how far the times of ids have been from the stamps, in microseconds, and up to which id digests are forgotten.
+-- One row: how far the times of ids have been from the stamps, in microseconds; up to which id digests are forgotten; and
+-- how many accounts have gone.
 CREATE TABLE archive_marks (
     slot      INTEGER PRIMARY KEY,
     ahead     BIGINT NOT NULL,
     behind    BIGINT NOT NULL,
-    forgotten BIGINT NOT NULL
+    forgotten BIGINT NOT NULL,
+    deletions BIGINT NOT NULL
 );
 
-INSERT INTO archive_marks (slot, ahead, behind, forgotten) VALUES (0, 0, 0, 0);
+INSERT INTO archive_marks (slot, ahead, behind, forgotten, deletions) VALUES (0, 0, 0, 0, 0);
 
 CREATE TABLE deleted_accounts (
     number  BIGINT PRIMARY KEY,
     deleted BIGINT NOT NULL
 );
 
--- Texts that cannot be found by their words yet. An empty one: what was found under this id is not to be found any more.
+-- Texts that cannot be found by their words yet.
 CREATE TABLE unindexed (
     id      BIGINT NOT NULL,
     account BIGINT NOT NULL,

@@ -22,7 +22,7 @@ use crate::seen;
 use crate::server::Server;
 use crate::session::{Outgoing, Pushed, Session};
 use crate::store::TailEntry;
-use crate::tail::{Keep, Kept, Receipts, Writer};
+use crate::tail::{Keep, Kept, Receipts, Side, Writer};
 
 /// Entries of a tail that are read at once.
 pub(crate) const PAGE: usize = 100;
@@ -80,6 +80,7 @@ impl Server {
             Ok(None) => return self.bounce(&stanza, StanzaError::new(Condition::ServiceUnavailable), session).await,
             Err(error) => return self.bounce(&stanza, error.into(), session).await,
         };
+        unforge(&account, &mut stanza);
         match self.pass(host, &account, None, &mut stanza, Way::Incoming, &[Stage::Guard, Stage::Stamp]).await {
             Ok(Passed::On) => {}
             Ok(Passed::Done) => return,
@@ -110,7 +111,8 @@ impl Server {
         let is_recorded = may_be_kept(kind, stanza) && !seen::is_to_self(&account.jid, stanza);
         let stream = Some(session.stream.id);
         let digest = stanza.head.to.as_ref().filter(|_| is_recorded);
-        let digest = digest.and_then(|to| seen::digest(seen::peer(stanza, to), stanza, session.has_acks()));
+        let digest =
+            digest.and_then(|to| seen::digest(Side::Sender, seen::peer(stanza, to), stanza, session.has_acks()));
         let mut tail = account.tail.lock();
         if tail.is_sent_again(digest, stream, waiting) {
             return Ok(Passed::On);
@@ -137,7 +139,9 @@ impl Server {
         }
         if order.is_archived() {
             let stanza = Arc::new(stanza.clone());
-            let record = tail.record(account, Keep { id, stanza, archived: true, digest, waiting: waiting.clone() });
+            let keep =
+                Keep { id, stanza, archived: true, findable: order.is_findable(), digest, waiting: waiting.clone() };
+            let record = tail.record(account, keep);
             if let Some(receipt) = waiting {
                 receipt.stands_for(&record);
             }
@@ -159,9 +163,13 @@ impl Server {
         let storable = may_be_kept(kind, &stanza);
         let stream = session.map(|session| session.stream.id);
         let digest = stanza.head.from.as_ref().filter(|_| storable).and_then(|from| {
-            seen::digest(seen::peer(&stanza, from), &stanza, session.is_some_and(|session| session.has_acks()))
+            let may_resend = session.is_some_and(|session| session.has_acks());
+            seen::digest(Side::Recipient, seen::peer(&stanza, from), &stanza, may_resend)
         });
         let mut tail = account.tail.lock();
+        if account.is_deleted() {
+            return Err((Box::new(stanza), StanzaError::new(Condition::ServiceUnavailable)));
+        }
         if tail.is_sent_again(digest, stream, &waiting) {
             return Ok(());
         }
@@ -234,8 +242,8 @@ impl Server {
             if let Some(digest) = digest {
                 tail.seen.insert(digest, id, stream);
             }
-            let archived = order.is_archived();
-            let keep = Keep { id, stanza: stanza.clone(), archived, digest: digest.filter(|_| archived), waiting };
+            let (archived, findable) = (order.is_archived(), order.is_findable());
+            let keep = Keep { id, stanza: stanza.clone(), archived, findable, digest, waiting };
             tail.keep(account, keep, to.resourcepart().map(Box::from))
         });
         if !hand_to(&targets, &stanza, kept.as_ref())
@@ -260,7 +268,7 @@ impl Server {
         account.remove_session(session);
         let mut parted = Parted::default();
         let Some(host) = self.host(account.jid.domainpart()) else { return Some(parted) };
-        let held: HashSet<u64> = account.sessions().iter().flat_map(|other| other.held_or_owed()).collect();
+        let mut held: HashSet<u64> = account.sessions().iter().flat_map(|other| other.held_or_owed()).collect();
         let (targets, _) = targets(account, &Jid::from(account.jid.clone()), MessageType::Chat);
         let readers = || targets.iter().filter(|target| !target.collects_mail());
         let mut unread = left.unread;
@@ -272,7 +280,8 @@ impl Server {
                 parted.unkept.push(out.stanza);
                 continue;
             };
-            if !kept.is_waiting() || held.contains(&kept.id) {
+            // A session may hold a message and results of its queries that carry it as well.
+            if !kept.is_waiting() || !held.insert(kept.id) {
                 continue;
             }
             if targets.is_empty() {
@@ -282,10 +291,7 @@ impl Server {
                     &mut copy,
                     Stage::Undelivered,
                 ) {
-                    Ok(Passed::Done) => {
-                        tail.release(&kept);
-                        continue;
-                    }
+                    Ok(Passed::Done) => continue,
                     Ok(Passed::On) => StanzaError::new(Condition::ServiceUnavailable),
                     Err(error) => error,
                 };
@@ -301,6 +307,7 @@ impl Server {
         if let Some(after) = unread {
             readers().for_each(|target| target.read_on_from(after));
         }
+        tail.release_idle();
         Some(parted)
     }
 
@@ -421,16 +428,16 @@ impl Server {
             if is_for_it && kept.is_waiting() && session.has_copy(id) {
                 receipts.push(kept.delivered(&mut tail));
             }
-            let is_wanted = is_for_it
+            let copy = session.copy_due(id);
+            let is_wanted = (is_for_it || copy.is_some())
                 && !own.contains(&id)
                 && if owed.contains(&id) { !kept.is_void() } else { kept.is_waiting() && !with_others.contains(&id) };
             if !room {
             } else if !is_wanted {
                 session.pass_over(id);
-            } else if !session.push_caught(Outgoing {
-                stanza: Arc::new(delayed(&kept)),
-                to: None,
-                kept: Some(kept.clone()),
+            } else if !session.push_caught(match copy {
+                Some(stanza) => Outgoing { stanza, to: Some(session.jid.clone().into()), kept: Some(kept.clone()) },
+                None => Outgoing { stanza: Arc::new(delayed(&kept)), to: None, kept: Some(kept.clone()) },
             }) {
                 room = false;
             }
@@ -544,6 +551,14 @@ impl Server {
     }
 }
 
+/// Takes out the stanza-ids that others give in the account's name, however they write it (XEP-0359 §5, security.md C3).
+fn unforge(account: &Account, stanza: &mut Stanza) {
+    let is_ours = |by: &str| Jid::new(by.trim()).is_ok_and(|by| by.bare_str() == account.jid.as_str());
+    if stanza.has("stanza-id", ns::SID) {
+        stanza.retain_elements(|e| !(e.is("stanza-id", ns::SID) && e.get("by").is_none_or(is_ours)));
+    }
+}
+
 /// Gives a message to sessions. `false` when none has taken it.
 fn hand_to(targets: &Sessions, stanza: &Arc<Stanza>, kept: Option<&Arc<Kept>>) -> bool {
     let mut taken = false;
@@ -587,7 +602,8 @@ pub(crate) fn may_be_kept(kind: MessageType, stanza: &Stanza) -> bool {
         MessageType::Normal | MessageType::Chat => {}
         MessageType::Groupchat | MessageType::Headline | MessageType::Error => return false,
     }
-    if stanza.has("no-store", ns::HINTS) {
+    // What another archive sends is for the session that has asked it (security.md C1).
+    if stanza.has("no-store", ns::HINTS) || stanza.has("result", ns::MAM) {
         return false;
     }
     stanza.has("store", ns::HINTS)

@@ -7,7 +7,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use rookery_xmpp::element::Element;
@@ -40,6 +40,12 @@ pub trait Module: Sized + Send + Sync + 'static {
     const ON: bool = true;
     /// Its options; `()` when there are none.
     type Config: Section;
+
+    /// Whether its options go together and mean something, as far as their types do not say: for `rookery check` as well,
+    /// which has no server. What this has passed comes to [`Self::new`].
+    fn judge(_: &Self::Config) -> Result<(), Fault> {
+        Ok(())
+    }
 
     /// Takes its options and what it needs of the server.
     fn new(config: Self::Config, setup: &Setup<'_>) -> Result<Self, Fault>;
@@ -180,15 +186,22 @@ pub struct Cx<'a> {
     /// From [`Stage::Copy`] on, outgoing messages: the id in the sender's archive, if it is archived. (Incoming ones carry
     /// theirs as stanza-id.)
     pub id: Option<u64>,
-    pub(crate) archive: &'a AtomicBool,
+    /// 0, [`ARCHIVED`] or [`FINDABLE`].
+    pub(crate) archive: &'a AtomicU8,
     pub(crate) copies: &'a Copies,
 }
 
+/// A message is archived.
+const ARCHIVED: u8 = 1;
+/// And is found by its words.
+pub(crate) const FINDABLE: u8 = 2;
+
 impl Cx<'_> {
     /// The message belongs into the account's archive (XEP-0313): it is stored there before its sender is told that it
-    /// has arrived. For messages, at [`Stage::Archive`].
-    pub fn archive(&self) {
-        self.archive.store(true, Ordering::Relaxed);
+    /// has arrived. For messages, at [`Stage::Archive`]. `findable`: its text is kept apart as well until it is made findable by
+    /// its words (`ArchiveStore::index_words`), which the module then has to see to.
+    pub fn archive(&self, findable: bool) {
+        self.archive.store(if findable { FINDABLE } else { ARCHIVED }, Ordering::Relaxed);
     }
 }
 
@@ -655,13 +668,15 @@ fn install<M: Module>(
         return Ok(());
     };
     let setup = Setup { server, domain, module: M::NAME };
-    let module =
-        M::new(config, &setup).map_err(|fault| conf.fault(domain.as_str(), M::NAME, fault.option, &fault.why))?;
+    let placed = |fault: Fault| conf.fault(domain.as_str(), M::NAME, fault.option, &fault.why);
+    M::judge(&config).map_err(placed)?;
+    let module = M::new(config, &setup).map_err(placed)?;
     table.modules.push((M::NAME, M::XEPS));
     M::hooks(&mut Hooks { module: Arc::new(module), table });
     Ok(())
 }
 
 fn judge<M: Module>(conf: &Conf, domain: &BareJid) -> Result<(), ConfigError> {
-    conf.module::<M::Config>(domain.as_str(), M::NAME, M::ON).map(drop)
+    let Some(config) = conf.module::<M::Config>(domain.as_str(), M::NAME, M::ON)? else { return Ok(()) };
+    M::judge(&config).map_err(|fault| conf.fault(domain.as_str(), M::NAME, fault.option, &fault.why))
 }

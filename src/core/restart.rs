@@ -285,10 +285,12 @@ impl Server {
                 error!(session = %jid, "a saved session cannot be read; its client has to log in anew");
             }
         }
-        // If one that held a message has not come back, the others get it.
-        let tail = account.tail.lock();
-        if tail.size.messages > tail.live.len() as u64 {
-            let sessions = account.sessions().into_iter();
+        // If one that held a message has not come back, the others get it; unless somebody collects what waits.
+        let (mut tail, sessions) = (account.tail.lock(), account.sessions());
+        tail.release_idle();
+        let is_collected = sessions.iter().any(|session| session.collects_mail());
+        if tail.size.messages > tail.live.len() as u64 && !is_collected {
+            let sessions = sessions.into_iter();
             let reachable = sessions.filter(|session| session.priority().is_some_and(|priority| priority >= 0));
             reachable.for_each(|session| session.read_on_from(0));
         }

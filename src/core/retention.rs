@@ -15,6 +15,8 @@ use crate::store::{KeyValueStore, StoreError};
 const MODULE: &str = "retention";
 
 const DAY: u64 = 86_400;
+/// What a period in years is read as.
+const YEAR: u64 = 31_557_600;
 /// The shortest time: less is a matter of not archiving at all.
 const SHORTEST: Duration = Duration::from_secs(DAY);
 /// The longest that is not for ever.
@@ -58,6 +60,8 @@ impl fmt::Display for Keep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Forever => f.write_str("forever"),
+            Self::For(time) if time.as_secs() == YEAR => f.write_str("1 year"),
+            Self::For(time) if time.as_secs().is_multiple_of(YEAR) => write!(f, "{} years", time.as_secs() / YEAR),
             Self::For(time) if time.as_secs() == DAY => f.write_str("1 day"),
             Self::For(time) if time.as_secs().is_multiple_of(DAY) => write!(f, "{} days", time.as_secs() / DAY),
             Self::For(time) => humantime::format_duration(*time).fmt(f),
@@ -124,6 +128,8 @@ mod tests {
             ("30d", days(30), "30 days"),
             ("90 days", days(90), "90 days"),
             ("24 hours", days(1), "1 day"),
+            ("1y", Ok(Keep::For(Duration::from_secs(YEAR))), "1 year"),
+            ("10 years", Ok(Keep::For(Duration::from_secs(10 * YEAR))), "10 years"),
             ("36 hours", Ok(Keep::For(Duration::from_secs(36 * 3600))), "1day 12h"),
             ("23 hours", Err(Keep::EXPECTED), ""),
             ("101 years", Err(Keep::EXPECTED), ""),

@@ -1,9 +1,11 @@
 //! Messages that were sent again: a client that did not get an acknowledgement sends once more what has arrived already.
 //!
 //! Each account remembers for a day what it has sent and received (design: "resending is harmless"), and takes a message
-//! that it knows only once. A message is known by its peer, its id and its text: by `origin-id` (XEP-0359), which is
-//! unique, or else by the stanza's `id`, if the sender's stream has acknowledgements (XEP-0198). Without these nobody sends
-//! again, but some programs begin to count at 1 whenever they start. On one and the same stream nothing is sent again.
+//! that it knows only once. A message is known by who of the two has sent it (who answers may use the same id), by its
+//! peer, its id and its text: by `origin-id` (XEP-0359), which is unique, or else by the stanza's `id`, if the sender's
+//! stream has acknowledgements (XEP-0198). Without these nobody sends again, but some programs begin to count at 1 whenever
+//! they start. Where there is no text, all that such a message says counts, but for the stamp that a client may put on what
+//! it sends again (XEP-0203). On one and the same stream nothing is sent again.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -15,6 +17,7 @@ use sha2::{Digest, Sha256};
 
 use crate::ids;
 use crate::store;
+use crate::tail::Side;
 
 /// For how long a message is known.
 pub(crate) const MEMORY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -22,8 +25,12 @@ pub(crate) const MEMORY: Duration = Duration::from_secs(24 * 60 * 60);
 /// So many messages an account remembers at most.
 pub(crate) const MOST: usize = 4096;
 
-/// What a message would be known by if `peer` sent it again; `None` if it has nothing to be known by.
-pub(crate) fn digest(peer: &str, stanza: &Stanza, may_resend: bool) -> Option<u64> {
+/// What a message from or to `peer` would be known by if it were sent again; `None` if it has nothing to be known by.
+pub(crate) fn digest(side: Side, peer: &str, stanza: &Stanza, may_resend: bool) -> Option<u64> {
+    let side = match side {
+        Side::Sender => "sent",
+        Side::Recipient => "received",
+    };
     let origin = stanza.has("origin-id", ns::SID).then(|| stanza.find("origin-id", ns::SID)?.get("id")).flatten();
     let (kind, id) = match (origin, &stanza.head.id) {
         (Some(origin), _) => ("origin", origin),
@@ -31,12 +38,14 @@ pub(crate) fn digest(peer: &str, stanza: &Stanza, may_resend: bool) -> Option<u6
         _ => return None,
     };
     let mut hash = Sha256::new();
-    for part in [peer, kind, id] {
+    for part in [side, peer, kind, id] {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
     }
     if let Some(body) = stanza.child_bytes("body", ns::CLIENT) {
         hash.update(body);
+    } else if kind == "stanza" {
+        stanza.bytes_of(|ns, name| (ns, name) != (ns::DELAY, "delay")).iter().for_each(|child| hash.update(child));
     }
     let [a, b, c, d, e, f, g, h, ..] = hash.finalize().0;
     Some(u64::from_le_bytes([a, b, c, d, e, f, g, h]))
@@ -104,20 +113,24 @@ mod tests {
 
     #[test]
     fn a_message_is_known_by_peer_id_and_text() {
-        let first = digest("romeo@localhost", &message("1", "hi"), true);
+        let first = digest(Side::Recipient, "romeo@localhost", &message("1", "hi"), true);
         assert!(first.is_some());
-        assert_eq!(first, digest("romeo@localhost", &message("1", "hi"), true));
-        assert_ne!(first, digest("mercutio@localhost", &message("1", "hi"), true));
-        assert_ne!(first, digest("romeo@localhost", &message("2", "hi"), true));
-        assert_ne!(first, digest("romeo@localhost", &message("1", "ho"), true));
+        assert_eq!(first, digest(Side::Recipient, "romeo@localhost", &message("1", "hi"), true));
+        assert_ne!(first, digest(Side::Recipient, "mercutio@localhost", &message("1", "hi"), true));
+        assert_ne!(first, digest(Side::Recipient, "romeo@localhost", &message("2", "hi"), true));
+        assert_ne!(first, digest(Side::Recipient, "romeo@localhost", &message("1", "ho"), true));
+        assert_ne!(first, digest(Side::Sender, "romeo@localhost", &message("1", "hi"), true));
     }
 
     #[test]
     fn without_acknowledgements_only_an_origin_id_counts() {
         let plain = message("1", "hi");
-        assert_eq!(digest("romeo@localhost", &plain, false), None);
+        assert_eq!(digest(Side::Recipient, "romeo@localhost", &plain, false), None);
         let origin = plain.child(Element::new("origin-id", ns::SID).attr("id", "o"));
-        assert_eq!(digest("romeo@localhost", &origin, false), digest("romeo@localhost", &origin, true));
+        assert_eq!(
+            digest(Side::Recipient, "romeo@localhost", &origin, false),
+            digest(Side::Recipient, "romeo@localhost", &origin, true)
+        );
     }
 
     #[test]

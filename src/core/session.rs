@@ -83,6 +83,8 @@ struct State {
     /// confirms them first.
     owed: BTreeMap<u64, Arc<Kept>>,
     owed_bytes: usize,
+    /// Of these the session gets copies.
+    due: BTreeMap<u64, Arc<Stanza>>,
     copied: Copied,
     /// Something was not sent that cannot be made good: the stream cannot go on as if nothing had happened.
     has_gap: bool,
@@ -150,6 +152,7 @@ impl Session {
                 wanted: 0,
                 owed: BTreeMap::new(),
                 owed_bytes: 0,
+                due: BTreeMap::new(),
                 copied: Copied::default(),
                 has_gap: false,
                 presence: None,
@@ -370,6 +373,7 @@ impl Session {
         let unread = state.catching_up.take();
         state.bytes = 0;
         state.owed_bytes = 0;
+        state.due.clear();
         state.requests = Vec::new();
         drop(state);
         self.wake.notify_one();

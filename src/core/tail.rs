@@ -90,6 +90,7 @@ pub struct Kept {
     /// When the server took it.
     pub stamp: SystemTime,
     archive: Option<Side>,
+    findable: bool,
     digest: Option<u64>,
     pub(crate) fate: Mutex<Fate>,
 }
@@ -188,6 +189,7 @@ impl Kept {
             resource: entry.resource.map(String::into_boxed_str),
             stamp: entry.stamp,
             archive: None,
+            findable: false,
             digest: None,
             fate: Mutex::new(Fate {
                 phase: Phase::Settled,
@@ -259,7 +261,7 @@ impl Kept {
             sent: side == Side::Sender,
             counts: side == Side::Recipient && archiving::counts(&self.stanza),
             message_id: head.id.clone(),
-            body: archiving::body(&self.stanza),
+            body: if self.findable { archiving::body(&self.stanza) } else { None },
         })
     }
 }
@@ -275,6 +277,8 @@ pub(crate) struct Keep {
     pub(crate) id: u64,
     pub(crate) stanza: Arc<Stanza>,
     pub(crate) archived: bool,
+    /// It is to be found by its words.
+    pub(crate) findable: bool,
     pub(crate) digest: Option<u64>,
     pub(crate) waiting: Option<Arc<Receipt>>,
 }
@@ -289,6 +293,7 @@ impl Keep {
             resource,
             stamp: SystemTime::now(),
             archive: self.archived.then_some(side),
+            findable: self.findable,
             digest: self.digest,
             fate: Mutex::new(Fate {
                 phase,
@@ -371,6 +376,7 @@ impl Tail {
                     resource: entry.resource.map(String::into_boxed_str),
                     stamp: entry.stamp,
                     archive: None,
+                    findable: false,
                     digest: None,
                     fate: Mutex::new(Fate {
                         phase: Phase::Written,
@@ -391,6 +397,15 @@ impl Tail {
             && Arc::strong_count(kept) <= 2
             && self.live.remove(&kept.id).is_some()
         {
+            self.epoch += 1;
+        }
+    }
+
+    /// Lets go of all entries that are on disk and that nobody holds any more.
+    pub(crate) fn release_idle(&mut self) {
+        let before = self.live.len();
+        self.live.retain(|_, kept| Arc::strong_count(kept) > 1 || kept.fate.lock().phase != Phase::Written);
+        if self.live.len() != before {
             self.epoch += 1;
         }
     }

@@ -10,6 +10,9 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+/// How much longer than it has worked somebody rests.
+const REST: u32 = 3;
+
 /// One after the other, and only so many in the queue.
 pub struct Queue {
     turn: Arc<tokio::sync::Mutex<()>>,
@@ -42,10 +45,11 @@ impl Place {
     }
 }
 
-/// So often in the long run, and so many at once.
+/// So often in the long run, and so many at once; what takes long counts for more.
 pub struct Pace {
     interval: Duration,
     burst: Duration,
+    turn: tokio::sync::Mutex<()>,
     /// When the bucket will be full again: the "theoretical arrival time" of the generic cell rate algorithm.
     full_at: Mutex<Option<Instant>>,
 }
@@ -53,12 +57,29 @@ pub struct Pace {
 impl Pace {
     /// One each `interval`, and `burst` at once after a rest.
     pub fn new(interval: Duration, burst: u32) -> Self {
-        Self { interval, burst: interval * burst, full_at: Mutex::new(None) }
+        Self { interval, burst: interval * burst, turn: tokio::sync::Mutex::default(), full_at: Mutex::new(None) }
     }
 
     /// Waits until it may go on. Whoever comes later waits longer.
     pub async fn wait(&self) {
         tokio::time::sleep_until(self.next(Instant::now())).await;
+    }
+
+    /// Does work that may take long, one after the other, so that nobody has more than one of the hands that all share.
+    /// Who has used one for some time leaves it to others for [`REST`] times as long; no one piece of work uses up more than
+    /// the burst.
+    pub async fn work<T>(&self, work: impl Future<Output = T>) -> T {
+        let _turn = self.turn.lock().await;
+        let start = Instant::now();
+        let done = work.await;
+        self.charge(Instant::now(), start.elapsed().saturating_mul(1 + REST));
+        done
+    }
+
+    fn charge(&self, now: Instant, cost: Duration) {
+        let mut full_at = self.full_at.lock();
+        let full = full_at.map_or(now, |full| full.max(now));
+        *full_at = Some(full + cost.min(self.burst));
     }
 
     fn next(&self, now: Instant) -> Instant {
@@ -82,6 +103,22 @@ mod tests {
         let rested = start + Duration::from_secs(10);
         let times: Vec<_> = (0..4).map(|_| (pace.next(rested) - rested).as_millis()).collect();
         assert_eq!(times, [0, 0, 0, 200]);
+    }
+
+    #[test]
+    fn b16_long_work_is_done_a_quarter_of_the_time() {
+        let pace = Pace::new(Duration::from_millis(200), 50);
+        let start = Instant::now();
+        let mut now = start;
+        for _ in 0..100 {
+            now = now.max(pace.next(now)) + Duration::from_secs(1);
+            pace.charge(now, Duration::from_secs(1) * (1 + REST));
+        }
+        let time = now - start;
+        assert!(time > Duration::from_secs(370) && time < Duration::from_secs(430), "{time:?}");
+        let pace = Pace::new(Duration::from_millis(200), 50);
+        pace.charge(now, Duration::from_secs(3600));
+        assert!(pace.next(now) - now < Duration::from_secs(1), "one piece of work alone stops nobody");
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 //! The order of the queue is the order in which messages were taken. What is confirmed before its batch begins, and is not
 //! archived, is passed over. A batch that fails goes back to the front.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -25,19 +26,28 @@ const LAZY_WINDOW: Duration = Duration::from_millis(50);
 /// A message that the database has not taken for so long is refused, if nobody else has it, and new ones are.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A commit that takes longer is not just slow.
-const STALLED: Duration = Duration::from_secs(1);
+const STALLED: Duration = Duration::from_secs(3);
 /// Changes in one transaction.
 const BATCH: usize = 2000;
+/// Bytes of stanzas in one transaction, about: a slow database takes that much before its deadline, too.
+const BATCH_BYTES: u64 = 4 * 1024 * 1024;
 /// So many bytes of stanzas wait for the database at most; beyond them new messages are refused.
 const BACKLOG: u64 = 64 * 1024 * 1024;
 /// With more bytes waiting than this, senders are slowed down.
 const PRESSURE: u64 = 1024 * 1024;
 /// A sender is made to wait so long at most before it is read again: its pings come that late.
-const SLOWEST: Duration = Duration::from_millis(100);
+const SLOWEST: Duration = Duration::from_secs(1);
+
+/// A message that is to be written, and its place among all that were ever appended.
+struct Append {
+    place: u64,
+    size: u64,
+    kept: Arc<Kept>,
+}
 
 #[derive(Default)]
 struct Queue {
-    appends: Vec<Arc<Kept>>,
+    appends: VecDeque<Append>,
     removals: Vec<Arc<Kept>>,
     /// How many were ever appended.
     appended: u64,
@@ -56,7 +66,7 @@ pub struct Writer {
     backlog: AtomicU64,
     /// How many bytes of stanzas a second the database has taken lately.
     pace: AtomicU64,
-    /// How many of those that were ever appended are dealt with.
+    /// Up to which place all that was ever appended is dealt with.
     done: watch::Sender<u64>,
     server: OnceLock<Weak<Server>>,
 }
@@ -134,9 +144,11 @@ impl Writer {
     }
 
     pub(crate) fn append(&self, kept: Arc<Kept>) {
-        self.backlog.fetch_add(kept.size(), Ordering::Relaxed);
+        let size = kept.size();
+        self.backlog.fetch_add(size, Ordering::Relaxed);
         let mut queue = self.queue.lock();
-        queue.appends.push(kept);
+        let place = queue.appended;
+        queue.appends.push_back(Append { place, size, kept });
         queue.appended += 1;
         let first = queue.appends.len() == 1;
         drop(queue);
@@ -193,6 +205,7 @@ impl Writer {
                 Ok(()) => WINDOW,
                 Err(()) => (pause * 2).min(Duration::from_secs(1)),
             };
+            self.advance();
         }
     }
 
@@ -204,31 +217,37 @@ impl Writer {
         };
         let mut batch = Batch::default();
         // What was confirmed while it waited is passed over here, and takes no place in the batch.
-        while batch.writing.len() < BATCH {
+        while batch.writing.len() < BATCH && batch.bytes < BATCH_BYTES {
             let waiting: Vec<_> = {
-                let mut queue = self.queue.lock();
-                let append_to = queue.appends.len().min(BATCH);
+                let queue = &mut *self.queue.lock();
+                let mut bytes = batch.bytes;
+                let fits = |append: &&Append| {
+                    let fits = bytes < BATCH_BYTES;
+                    bytes += append.size;
+                    fits
+                };
+                let append_to = queue.appends.iter().take(BATCH).take_while(fits).count();
                 queue.appends.drain(..append_to).collect()
             };
             if waiting.is_empty() {
                 break;
             }
-            for kept in waiting {
-                if kept.account.is_deleted() {
-                    // By now somebody else may have the name, who is not to find it (security.md C8).
-                    abandon(&kept);
-                    batch.passed(&kept);
-                    continue;
+            for append in waiting {
+                if append.kept.account.is_deleted() {
+                    abandon(&append.kept);
                 }
-                batch.take(kept);
+                batch.take(append);
             }
         }
         batch.changes.extend(removals.iter().map(|kept| {
             let (account, id) = (kept.account.jid.clone(), kept.id);
             if kept.is_void() { TailChange::Refuse { account, id } } else { TailChange::Deliver { account, id } }
         }));
+        self.backlog.fetch_sub(batch.passed, Ordering::Relaxed);
         if batch.changes.is_empty() {
-            self.dealt_with(&batch, false);
+            // Nothing is left that the database has not taken: what it takes is seen with the next.
+            self.failing.store(false, Ordering::Release);
+            *self.stalled.lock() = None;
             return Ok(());
         }
         self.stalled.lock().get_or_insert_with(Instant::now);
@@ -238,13 +257,12 @@ impl Writer {
                 self.keep_pace(&batch, begin.elapsed());
                 self.failing.store(false, Ordering::Release);
                 *self.stalled.lock() = None;
-                self.dealt_with(&batch, true);
+                self.backlog.fetch_sub(batch.bytes, Ordering::Relaxed);
                 self.written(batch.writing, removals);
                 Ok(())
             }
             Err(error) => {
                 self.failing.store(true, Ordering::Release);
-                self.dealt_with(&batch, false);
                 self.not_written(batch.writing, removals, &error);
                 Err(())
             }
@@ -253,31 +271,29 @@ impl Writer {
 
     /// The pace of the last batches; a small one says little.
     fn keep_pace(&self, batch: &Batch, took: Duration) {
-        if batch.writing.len() < BATCH / 8 {
+        if batch.writing.len() < BATCH / 8 && batch.bytes < BATCH_BYTES / 8 {
             return;
         }
-        let bytes: u64 = batch.writing.iter().map(|kept| kept.size()).sum();
-        let now = (bytes as f64 / took.as_secs_f64().max(1e-6)) as u64;
+        let now = (batch.bytes as f64 / took.as_secs_f64().max(1e-6)) as u64;
         let before = self.pace.load(Ordering::Relaxed);
         let pace = if before == 0 { now } else { before / 4 * 3 + now / 4 };
         self.pace.store(pace.max(1), Ordering::Relaxed);
     }
 
-    fn dealt_with(&self, batch: &Batch, written: bool) {
-        let (mut count, mut bytes) = batch.passed;
-        if written {
-            count += batch.writing.len() as u64;
-            bytes += batch.writing.iter().map(|kept| kept.size()).sum::<u64>();
-        }
-        self.backlog.fetch_sub(bytes, Ordering::Relaxed);
-        self.done.send_modify(|done| *done += count);
+    /// Says how far all is dealt with. What is confirmed or refused may overtake what waits for the disk, so to count
+    /// would not do.
+    fn advance(&self) {
+        let queue = self.queue.lock();
+        let done = queue.appends.front().map_or(queue.appended, |first| first.place);
+        drop(queue);
+        self.done.send_replace(done);
     }
 
-    fn written(&self, appends: Vec<Arc<Kept>>, removals: Vec<Arc<Kept>>) {
+    fn written(&self, appends: Vec<Append>, removals: Vec<Arc<Kept>>) {
         for kept in removals {
             kept.account.tail.lock().forget(&kept);
         }
-        for kept in appends {
+        for Append { kept, .. } in appends {
             let mut tail = kept.account.tail.lock();
             let mut fate = kept.fate.lock();
             let receipts = std::mem::take(&mut fate.receipts);
@@ -300,15 +316,17 @@ impl Writer {
             tail.release(&kept);
             drop(tail);
             drop(receipts);
+            if kept.account.is_deleted() {
+                abandon(&kept);
+            }
         }
-        self.done.send_modify(|_| ());
     }
 
-    fn not_written(&self, appends: Vec<Arc<Kept>>, removals: Vec<Arc<Kept>>, error: &StoreError) {
+    fn not_written(&self, appends: Vec<Append>, removals: Vec<Arc<Kept>>, error: &StoreError) {
         let mut late = Vec::new();
-        let mut again = Vec::with_capacity(appends.len());
-        let mut ended = (0, 0);
-        for kept in appends {
+        let mut again = VecDeque::with_capacity(appends.len());
+        let mut ended = 0;
+        for Append { place, size, kept } in appends {
             let mut tail = kept.account.tail.lock();
             let mut fate = kept.fate.lock();
             fate.tried = true;
@@ -319,7 +337,7 @@ impl Writer {
                     fate.phase = Phase::Settled;
                     let receipts = std::mem::take(&mut fate.receipts);
                     self.remove(kept.clone());
-                    ended = (ended.0 + 1, ended.1 + kept.size());
+                    ended += size;
                     drop(fate);
                     drop(tail);
                     drop(receipts);
@@ -339,14 +357,13 @@ impl Writer {
             drop(tail);
             match refused {
                 Some(receipts) => {
-                    ended = (ended.0 + 1, ended.1 + kept.size());
+                    ended += size;
                     late.push((kept, receipts));
                 }
-                None => again.push(kept),
+                None => again.push_back(Append { place, size, kept }),
             }
         }
-        self.backlog.fetch_sub(ended.1, Ordering::Relaxed);
-        self.done.send_modify(|done| *done += ended.0);
+        self.backlog.fetch_sub(ended, Ordering::Relaxed);
         {
             let mut queue = self.queue.lock();
             again.append(&mut queue.appends);
@@ -369,18 +386,12 @@ impl Writer {
     }
 }
 
-/// A message of an account that has been deleted: nobody gets it.
+/// A message of an account that has been deleted: nobody gets it. By now somebody else may have the name, who is not to find
+/// it (security.md C8): what was being written meanwhile is taken out again.
 fn abandon(kept: &Arc<Kept>) {
     let refused = kept.refuse(&mut kept.account.tail.lock());
     if refused.is_none() {
-        let mut tail = kept.account.tail.lock();
-        let mut fate = kept.fate.lock();
-        fate.phase = Phase::Settled;
-        let receipts = std::mem::take(&mut fate.receipts);
-        drop(fate);
-        tail.forget(kept);
-        drop(tail);
-        drop(receipts);
+        kept.withdraw();
     }
 }
 
@@ -388,13 +399,16 @@ fn abandon(kept: &Arc<Kept>) {
 #[derive(Default)]
 struct Batch {
     changes: Vec<TailChange>,
-    writing: Vec<Arc<Kept>>,
-    /// What needs no writing any more: how many, and of how many bytes.
-    passed: (u64, u64),
+    writing: Vec<Append>,
+    /// The bytes of stanzas that it writes.
+    bytes: u64,
+    /// The bytes of those that need no writing any more.
+    passed: u64,
 }
 
 impl Batch {
-    fn take(&mut self, kept: Arc<Kept>) {
+    fn take(&mut self, append: Append) {
+        let kept = &append.kept;
         let mut fate = kept.fate.lock();
         let waits = match fate.phase {
             Phase::Queued => {
@@ -406,16 +420,13 @@ impl Batch {
                 false
             }
             _ => {
-                drop(fate);
-                return self.passed(&kept);
+                self.passed += append.size;
+                return;
             }
         };
         drop(fate);
         self.changes.push(TailChange::Append(kept.record(waits)));
-        self.writing.push(kept);
-    }
-
-    fn passed(&mut self, kept: &Kept) {
-        self.passed = (self.passed.0 + 1, self.passed.1 + kept.size());
+        self.bytes += append.size;
+        self.writing.push(append);
     }
 }

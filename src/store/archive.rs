@@ -2,7 +2,7 @@
 //!
 //! Every filter but words, a resource and a list of ids is a range of ids (`span.rs`), so a page is read from one place of
 //! an index on. A statement is one of eight texts: of the account or of one conversation, by words or not, forwards or
-//! backwards.
+//! backwards; each database has its own (`texts.rs`), made of the same pieces.
 
 use rookery_core::store::{ArchivePage, ArchiveQuery, Page, StoreError};
 
@@ -83,7 +83,6 @@ macro_rules! page {
             $id,
             " BETWEEN $2 AND $3 AND (m.id BETWEEN $4 AND $5 OR m.stamp BETWEEN $6 AND $7) \
              AND (CAST($8 AS TEXT) IS NULL OR m.resource = $8) ORDER BY ",
-            $id,
             $order,
             " LIMIT $9"
         )
@@ -106,49 +105,26 @@ macro_rules! count {
     };
 }
 
-/// Statements on one connection; what differs is given as literals:
-///
-/// * `by_account`, `by_conversation`: the table `messages` as `m`, read by that index;
-/// * `by_words`: what is found by terms, joined with `m`; `words_id`: the id of what is found; `words`: the condition;
-/// * `unfind`: takes the messages of parameter 2 out of what is found;
-/// * `listed`: whether an id is among those of parameter 2, which `list` makes of them; `search` makes parameter 10.
+/// Statements on one connection. `$begin` starts a transaction that writes, `$snapshot` one that reads several tables as
+/// of one moment; the module beside it named `texts` holds the statements, the one named `words` makes lists and searches.
 macro_rules! archive {
-    (
-        $connection:ty, $begin:literal, $snapshot:literal,
-        by_account: $by_account:literal,
-        by_conversation: $by_conversation:literal,
-        by_words: $by_words:literal, words_id: $words_id:literal, words: $words:literal,
-        unfind: $unfind:literal, listed: $listed:literal, list: $list:path, search: $search:path $(,)?
-    ) => {
-        use rookery_core::store::{ArchiveEnds, ArchivePage, ArchivePlace, ArchiveQuery, ArchivedMessage, Conversation};
+    ($connection:ty, $begin:literal, $snapshot:literal) => {
+        use rookery_core::store::{
+            ArchiveEnds, ArchivePage, ArchivePlace, ArchiveQuery, ArchivedMessage, Conversation,
+        };
         use rookery_xmpp::jid::BareJid;
         use sqlx::{Connection, query, query_as, query_scalar};
 
         use super::rows::number;
-        use crate::archive::{Look, count, cut, forwards, named, nothing, page};
+        use super::texts;
+        use super::words::{list, search};
+        use crate::archive::{Look, cut, forwards, named, nothing};
         use crate::codec;
         use crate::health::Outcome;
+        use crate::rows::STEP;
         use crate::span::Span;
 
         type MessageRow = (i64, i64, Vec<u8>, Option<i64>, Option<String>);
-
-        pub(crate) const ACCOUNT_UP: &str = page!($by_account, "m.account = $1", "m.id", "");
-        pub(crate) const ACCOUNT_DOWN: &str = page!($by_account, "m.account = $1", "m.id", " DESC");
-        pub(crate) const ACCOUNT_COUNT: &str = count!($by_account, "m.account = $1", "m.id");
-        pub(crate) const CONVERSATION_UP: &str = page!($by_conversation, "m.conversation = $1", "m.id", "");
-        pub(crate) const CONVERSATION_DOWN: &str = page!($by_conversation, "m.conversation = $1", "m.id", " DESC");
-        pub(crate) const CONVERSATION_COUNT: &str = count!($by_conversation, "m.conversation = $1", "m.id");
-        pub(crate) const WORDS_UP: &str =
-            page!($by_words, concat!($words, " AND m.account = $1"), $words_id, "");
-        pub(crate) const WORDS_DOWN: &str =
-            page!($by_words, concat!($words, " AND m.account = $1"), $words_id, " DESC");
-        pub(crate) const WORDS_COUNT: &str = count!($by_words, concat!($words, " AND m.account = $1"), $words_id);
-        pub(crate) const WORDS_CONVERSATION_UP: &str =
-            page!($by_words, concat!($words, " AND m.conversation = $1"), $words_id, "");
-        pub(crate) const WORDS_CONVERSATION_DOWN: &str =
-            page!($by_words, concat!($words, " AND m.conversation = $1"), $words_id, " DESC");
-        pub(crate) const WORDS_CONVERSATION_COUNT: &str =
-            count!($by_words, concat!($words, " AND m.conversation = $1"), $words_id);
 
         /// Which statements a query needs.
         #[derive(Clone, Copy)]
@@ -158,15 +134,21 @@ macro_rules! archive {
             count: &'static str,
         }
 
-        const fn texts(conversation: bool, words: bool) -> Texts {
+        const fn texts_for(conversation: bool, words: bool) -> Texts {
             match (conversation, words) {
-                (false, false) => Texts { up: ACCOUNT_UP, down: ACCOUNT_DOWN, count: ACCOUNT_COUNT },
-                (true, false) => Texts { up: CONVERSATION_UP, down: CONVERSATION_DOWN, count: CONVERSATION_COUNT },
-                (false, true) => Texts { up: WORDS_UP, down: WORDS_DOWN, count: WORDS_COUNT },
+                (false, false) => {
+                    Texts { up: texts::ACCOUNT_UP, down: texts::ACCOUNT_DOWN, count: texts::ACCOUNT_COUNT }
+                }
+                (true, false) => Texts {
+                    up: texts::CONVERSATION_UP,
+                    down: texts::CONVERSATION_DOWN,
+                    count: texts::CONVERSATION_COUNT,
+                },
+                (false, true) => Texts { up: texts::WORDS_UP, down: texts::WORDS_DOWN, count: texts::WORDS_COUNT },
                 (true, true) => Texts {
-                    up: WORDS_CONVERSATION_UP,
-                    down: WORDS_CONVERSATION_DOWN,
-                    count: WORDS_CONVERSATION_COUNT,
+                    up: texts::WORDS_CONVERSATION_UP,
+                    down: texts::WORDS_CONVERSATION_DOWN,
+                    count: texts::WORDS_CONVERSATION_COUNT,
                 },
             }
         }
@@ -211,7 +193,7 @@ macro_rules! archive {
             };
             let terms = match &query.words {
                 None => None,
-                Some(text) => match $search(account, text) {
+                Some(text) => match search(account, text) {
                     None => return Ok(Some(nothing(query))),
                     terms => terms,
                 },
@@ -233,7 +215,7 @@ macro_rules! archive {
                 resource: query.with.as_ref().and_then(|with| with.resourcepart()),
                 span,
             };
-            let texts = texts(of_conversation.is_some(), terms.is_some());
+            let texts = texts_for(of_conversation.is_some(), terms.is_some());
             if query.ids.is_empty() {
                 ranged(on, query, &look, texts, terms).await.map(Some)
             } else {
@@ -331,17 +313,7 @@ macro_rules! archive {
                 }
             }
             let (ids, complete) = cut(query, &matches);
-            let rows: Vec<MessageRow> = query_as(concat!(
-                "SELECT m.id, m.stamp, m.stanza, t.id, t.resource FROM messages AS m \
-                 LEFT JOIN tail AS t ON t.account = m.account AND t.id = m.id \
-                 WHERE m.account = $1 AND m.id ",
-                $listed,
-                " ORDER BY m.id"
-            ))
-            .bind(account)
-            .bind($list(&ids)?)
-            .fetch_all(on)
-            .await?;
+            let rows: Vec<MessageRow> = query_as(texts::LISTED).bind(account).bind(list(&ids)?).fetch_all(on).await?;
             let index = ids.first().map(|first| matches.partition_point(|id| id < first) as u64);
             Ok(ArchivePage {
                 messages: messages(rows)?,
@@ -355,15 +327,7 @@ macro_rules! archive {
             if ids.iter().any(|id| i64::try_from(*id).is_err()) {
                 return Ok(false);
             }
-            let there: i64 = query_scalar(concat!(
-                "SELECT count(*) FROM messages WHERE account = $1 AND id ",
-                $listed,
-                " AND conversation IS NOT NULL"
-            ))
-            .bind(account)
-            .bind($list(ids)?)
-            .fetch_one(on)
-            .await?;
+            let there: i64 = query_scalar(texts::THERE).bind(account).bind(list(ids)?).fetch_one(on).await?;
             Ok(usize::try_from(there) == Ok(ids.len()))
         }
 
@@ -384,20 +348,8 @@ macro_rules! archive {
             let mut tx = on.begin_with($snapshot).await?;
             let mut ends = Vec::new();
             if let Some(account) = number(&mut tx, user).await? {
-                for statement in [
-                    concat!(
-                        "SELECT m.id, m.stamp FROM ",
-                        $by_account,
-                        " WHERE m.account = $1 AND m.conversation IS NOT NULL ORDER BY m.id LIMIT 1"
-                    ),
-                    concat!(
-                        "SELECT m.id, m.stamp FROM ",
-                        $by_account,
-                        " WHERE m.account = $1 AND m.conversation IS NOT NULL ORDER BY m.id DESC LIMIT 1"
-                    ),
-                ] {
-                    let row: Option<(i64, i64)> =
-                        query_as(statement).bind(account).fetch_optional(&mut *tx).await?;
+                for statement in [texts::FIRST, texts::LAST] {
+                    let row: Option<(i64, i64)> = query_as(statement).bind(account).fetch_optional(&mut *tx).await?;
                     if let Some((id, stamp)) = row {
                         ends.push(ArchivePlace { id: codec::from_column(id)?, stamp: codec::from_stamp(stamp)? });
                     }
@@ -416,19 +368,12 @@ macro_rules! archive {
             with: &BareJid,
             message_id: &str,
         ) -> Outcome<Option<u64>> {
-            let id: Option<i64> = query_scalar(concat!(
-                "SELECT last.id FROM (SELECT m.id, m.sent, m.message_id FROM ",
-                $by_conversation,
-                " WHERE m.conversation = (SELECT number FROM conversations \
-                 WHERE account = (SELECT number FROM accounts WHERE jid = $1) AND jid = $2) \
-                 AND m.conversation IS NOT NULL ORDER BY m.id DESC LIMIT 1000) AS last \
-                 WHERE last.message_id = $3 AND NOT CAST(last.sent AS BOOLEAN) ORDER BY last.id DESC LIMIT 1"
-            ))
-            .bind(user.as_str())
-            .bind(with.as_str())
-            .bind(message_id)
-            .fetch_optional(on)
-            .await?;
+            let id: Option<i64> = query_scalar(texts::ARCHIVED_ID)
+                .bind(user.as_str())
+                .bind(with.as_str())
+                .bind(message_id)
+                .fetch_optional(on)
+                .await?;
             Ok(id.map(codec::from_column).transpose()?)
         }
 
@@ -451,16 +396,8 @@ macro_rules! archive {
         }
 
         pub(crate) async fn conversations(on: &mut $connection, user: &BareJid) -> Outcome<Vec<Conversation>> {
-            let rows: Vec<(String, i64, i64)> = query_as(concat!(
-                "SELECT c.jid, c.displayed, (SELECT count(*) FROM ",
-                $by_conversation,
-                " WHERE m.conversation = c.number AND m.conversation IS NOT NULL AND m.id > c.displayed \
-                 AND CAST(m.counts AS BOOLEAN)) \
-                 FROM conversations AS c WHERE c.account = (SELECT number FROM accounts WHERE jid = $1) ORDER BY c.jid"
-            ))
-            .bind(user.as_str())
-            .fetch_all(on)
-            .await?;
+            let rows: Vec<(String, i64, i64)> =
+                query_as(texts::CONVERSATIONS).bind(user.as_str()).fetch_all(on).await?;
             let mut conversations = Vec::new();
             for (jid, displayed, unread) in rows {
                 if displayed != 0 || unread != 0 {
@@ -474,66 +411,37 @@ macro_rules! archive {
             Ok(conversations)
         }
 
-        pub(crate) async fn expire(
-            on: &mut $connection,
-            user: &BareJid,
-            up_to: u64,
-            limit: usize,
-        ) -> Outcome<bool> {
+        pub(crate) async fn expire(on: &mut $connection, user: &BareJid, up_to: u64, limit: usize) -> Outcome<bool> {
             let mut tx = on.begin_with($begin).await?;
             let Some(account) = number(&mut tx, user).await? else {
                 tx.rollback().await?;
                 return Ok(false);
             };
             let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-            let mut ids: Vec<i64> = query_scalar(concat!(
-                "SELECT m.id FROM ",
-                $by_account,
-                " WHERE m.account = $1 AND m.conversation IS NOT NULL AND m.id <= $2 ORDER BY m.id LIMIT $3"
-            ))
-            .bind(account)
-            .bind(codec::to_bound(up_to))
-            .bind(limit.saturating_add(1))
-            .fetch_all(&mut *tx)
-            .await?;
+            let mut ids: Vec<i64> = query_scalar(texts::OLDEST)
+                .bind(account)
+                .bind(codec::to_bound(up_to))
+                .bind(limit.saturating_add(1))
+                .fetch_all(&mut *tx)
+                .await?;
             let more = i64::try_from(ids.len()).is_ok_and(|found| found > limit);
             ids.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
             let ids: Vec<u64> = ids.into_iter().map(codec::from_column).collect::<Result<_, _>>()?;
-            for statement in [
-                // What is known for a day stays known, however soon the archive forgets it.
-                concat!(
-                    "INSERT INTO seen (account, id, digest) SELECT account, id, digest FROM messages \
-                     WHERE account = $1 AND id ",
-                    $listed,
-                    " AND digest IS NOT NULL AND id > (SELECT forgotten FROM archive_marks WHERE slot = 0) \
-                     ON CONFLICT DO NOTHING"
-                ),
-                concat!(
-                    "UPDATE messages SET conversation = NULL, digest = NULL WHERE account = $1 AND id ",
-                    $listed,
-                    " AND EXISTS (SELECT 1 FROM tail AS t WHERE t.account = messages.account AND t.id = messages.id)"
-                ),
-                concat!("UPDATE tail SET alone = (1 = 1) WHERE account = $1 AND id ", $listed),
-                concat!(
-                    "DELETE FROM messages WHERE account = $1 AND id ",
-                    $listed,
-                    " AND conversation IS NOT NULL"
-                ),
-            ] {
-                query(statement).bind(account).bind($list(&ids)?).execute(&mut *tx).await?;
+            for statement in texts::EXPIRE {
+                query(statement).bind(account).bind(list(&ids)?).execute(&mut *tx).await?;
             }
-            unfind(&mut tx, account, &ids).await?;
+            if !more {
+                tidy(&mut tx).await?;
+            }
             tx.commit().await?;
             Ok(more)
         }
 
-        /// Takes messages out of what is found by words.
-        async fn unfind(on: &mut $connection, account: i64, ids: &[u64]) -> Outcome<()> {
-            for statement in [
-                concat!("DELETE FROM unindexed WHERE account = $1 AND id ", $listed),
-                $unfind,
-            ] {
-                query(statement).bind(account).bind($list(ids)?).execute(&mut *on).await?;
+        async fn tidy(on: &mut $connection) -> Outcome<()> {
+            for statement in texts::TIDY {
+                if query(statement).execute(&mut *on).await?.rows_affected() == 0 {
+                    break;
+                }
             }
             Ok(())
         }
@@ -545,18 +453,27 @@ macro_rules! archive {
             after: Option<&BareJid>,
             limit: usize,
         ) -> Outcome<Vec<BareJid>> {
-            let found: Vec<String> = query_scalar(concat!(
-                "SELECT a.jid FROM accounts AS a WHERE a.domain = $1 AND a.jid > $2 AND EXISTS (SELECT 1 FROM ",
-                $by_account,
-                " WHERE m.account = a.number AND m.conversation IS NOT NULL AND m.id <= $3) ORDER BY a.jid LIMIT $4"
-            ))
-            .bind(domain.as_str())
-            .bind(after.map_or("", |after| after.as_str()))
-            .bind(codec::to_bound(up_to))
-            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-            .fetch_all(on)
-            .await?;
-            Ok(found.iter().map(|jid| codec::jid(jid)).collect::<Result<_, _>>()?)
+            // Few at a time, so that a call is short even if none has anything.
+            let (mut after, mut found) = (after.map_or(String::new(), ToString::to_string), Vec::new());
+            loop {
+                let rows: Vec<(String, bool)> = query_as(texts::WITH_OLD)
+                    .bind(domain.as_str())
+                    .bind(after.as_str())
+                    .bind(codec::to_bound(up_to))
+                    .bind(STEP)
+                    .fetch_all(&mut *on)
+                    .await?;
+                let last = i64::try_from(rows.len()).is_ok_and(|rows| rows < STEP);
+                for (jid, has_old) in rows {
+                    if found.len() < limit && has_old {
+                        found.push(codec::jid(&jid)?);
+                    }
+                    after = jid;
+                }
+                if last || found.len() >= limit {
+                    return Ok(found);
+                }
+            }
         }
 
         /// Removes some of what deleted accounts have left; `true` when there may be more.
@@ -565,36 +482,29 @@ macro_rules! archive {
             let mut left = i64::try_from(limit).unwrap_or(i64::MAX);
             let numbers: Vec<(i64, i64)> =
                 query_as("SELECT number, deleted FROM deleted_accounts ORDER BY number").fetch_all(&mut *tx).await?;
-            let mut more = false;
+            let (mut more, mut purged) = (false, false);
             for (account, deleted) in numbers {
-                for statement in [
-                    "SELECT id FROM tail WHERE account = $1 LIMIT $2",
-                    concat!(
-                        "SELECT m.id FROM ",
-                        $by_account,
-                        " WHERE m.account = $1 AND m.conversation IS NOT NULL ORDER BY m.id LIMIT $2"
-                    ),
-                    "SELECT id FROM seen WHERE account = $1 LIMIT $2",
-                ] {
-                    let ids: Vec<i64> =
-                        query_scalar(statement).bind(account).bind(left.saturating_add(1)).fetch_all(&mut *tx).await?;
+                for of_tail in [true, false] {
+                    let ask = left.saturating_add(1);
+                    let ids: Vec<i64> = if of_tail {
+                        query_scalar("SELECT id FROM tail WHERE account = $1 LIMIT $2").bind(account).bind(ask)
+                    } else {
+                        query_scalar(texts::OLDEST).bind(account).bind(i64::MAX).bind(ask)
+                    }
+                    .fetch_all(&mut *tx)
+                    .await?;
                     let mut ids: Vec<u64> = ids.into_iter().map(codec::from_column).collect::<Result<_, _>>()?;
                     if i64::try_from(ids.len()).is_ok_and(|found| found > left) {
                         more = true;
                         ids.truncate(usize::try_from(left).unwrap_or(usize::MAX));
                     }
-                    if ids.is_empty() {
-                        continue;
-                    }
                     left -= i64::try_from(ids.len()).unwrap_or(left);
-                    for statement in [
-                        concat!("DELETE FROM tail WHERE account = $1 AND id ", $listed),
-                        concat!("DELETE FROM seen WHERE account = $1 AND id ", $listed),
-                        concat!("DELETE FROM messages WHERE account = $1 AND id ", $listed),
-                    ] {
-                        query(statement).bind(account).bind($list(&ids)?).execute(&mut *tx).await?;
+                    if !ids.is_empty() {
+                        for statement in texts::PURGE {
+                            query(statement).bind(account).bind(list(&ids)?).execute(&mut *tx).await?;
+                        }
+                        purged = true;
                     }
-                    unfind(&mut tx, account, &ids).await?;
                 }
                 if more {
                     break;
@@ -603,6 +513,9 @@ macro_rules! archive {
                 if deleted < long_ago {
                     query("DELETE FROM deleted_accounts WHERE number = $1").bind(account).execute(&mut *tx).await?;
                 }
+            }
+            if purged && !more {
+                tidy(&mut tx).await?;
             }
             tx.commit().await?;
             Ok(more)

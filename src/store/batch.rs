@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use foldhash::fast::RandomState;
 use rookery_core::store::{Archived, Record, StoreError, TailChange};
 use rookery_xmpp::jid::BareJid;
 
@@ -33,11 +34,6 @@ impl<'a> Put<'a> {
     /// Its text, which it can be found by.
     pub(crate) fn body(&self) -> Option<&'a str> {
         self.archived().and_then(|archived| archived.body.as_deref())
-    }
-
-    /// What it is known by, where the archive does not say so.
-    pub(crate) fn digest_apart(&self) -> Option<i64> {
-        if self.record.archived.is_some() { None } else { self.record.digest.map(u64::cast_signed) }
     }
 
     pub(crate) fn place(&self) -> Place<'a> {
@@ -71,7 +67,8 @@ impl<'a> Batch<'a> {
     pub(crate) fn new(changes: &'a [TailChange]) -> Result<Self, StoreError> {
         let mut batch = Self::default();
         let mut order: Vec<(Place<'a>, Fate<'a>)> = Vec::with_capacity(changes.len());
-        let mut known: HashMap<(i64, &str), usize> = HashMap::with_capacity(changes.len());
+        let mut known: HashMap<(i64, &str), usize, RandomState> =
+            HashMap::with_capacity_and_hasher(changes.len(), RandomState::default());
         for change in changes {
             let (account, id) = match change {
                 TailChange::Append(record) => (&record.entry.account, record.entry.id),
@@ -118,28 +115,6 @@ impl<'a> Batch<'a> {
     pub(crate) fn accounts(&self) -> impl Iterator<Item = &'a BareJid> {
         let puts = self.puts.iter().chain(&self.gone).map(Put::account);
         puts.chain(self.delivered.iter().chain(&self.refused).map(|place| place.account))
-    }
-
-    /// What waits no more, or never did.
-    pub(crate) fn leave_the_tail(&self) -> impl Iterator<Item = Place<'a>> {
-        let settled = self.puts.iter().filter(|put| !put.waits).chain(&self.gone).map(Put::place);
-        settled.chain(self.delivered.iter().copied()).chain(self.refused.iter().copied())
-    }
-
-    /// What has no row any more, archived or not.
-    pub(crate) fn vanish(&self) -> impl Iterator<Item = Place<'a>> {
-        self.gone.iter().map(Put::place).chain(self.refused.iter().copied())
-    }
-
-    /// What is known apart from the archive, and by what.
-    pub(crate) fn known_apart(&self) -> impl Iterator<Item = (Place<'a>, i64)> {
-        self.puts.iter().chain(&self.gone).filter_map(|put| Some((put.place(), put.digest_apart()?)))
-    }
-
-    /// What is not known apart from the archive, or not any more.
-    pub(crate) fn unknown_apart(&self) -> impl Iterator<Item = Place<'a>> {
-        let puts = self.puts.iter().chain(&self.gone).filter(|put| put.digest_apart().is_none());
-        puts.map(Put::place).chain(self.refused.iter().copied())
     }
 }
 

@@ -43,6 +43,8 @@ struct State {
     values: BTreeMap<(BareJid, String, String), Vec<u8>>,
     last_id: u64,
     last_account: u64,
+    /// Up to which id digests are forgotten.
+    forgotten: u64,
 }
 
 struct Account {
@@ -326,7 +328,7 @@ impl TailStore for MemoryStore {
                 let (account, id) = named(change);
                 state.last_id = state.last_id.max(id);
                 if let Some(account) = state.accounts.get_mut(&account) {
-                    account.messages.apply(change);
+                    account.messages.apply(change, state.forgotten);
                 }
             }
             Ok(())
@@ -373,6 +375,7 @@ impl TailStore for MemoryStore {
 
     async fn forget_seen(&self, up_to: u64) -> StoreResult<()> {
         self.call(Access::Write, |state| {
+            state.forgotten = state.forgotten.max(up_to);
             for account in state.accounts.values_mut() {
                 account.messages.forget_seen(up_to);
             }

@@ -6,9 +6,9 @@
 
 mod commit;
 mod open;
+mod texts;
 mod words;
 
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use rookery_core::store::StoreError;
@@ -19,25 +19,11 @@ use self::commit::commit;
 use crate::health::{Failure, Fault, Health, Outcome};
 
 mod rows {
-    crate::rows::rows!(
-        sqlx::PgConnection, "BEGIN", "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-        seen: "SELECT id, digest FROM messages WHERE account = $1 AND conversation IS NOT NULL AND id > $2 \
-               AND id > (SELECT forgotten FROM archive_marks WHERE slot = 0) AND digest IS NOT NULL \
-               ORDER BY id DESC LIMIT $3"
-    );
+    crate::rows::rows!(sqlx::PgConnection, "BEGIN", "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
 }
 
 mod archive {
-    crate::archive::archive!(
-        sqlx::PgConnection, "BEGIN", "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-        by_account: "messages AS m",
-        by_conversation: "messages AS m",
-        by_words: "words AS w JOIN messages AS m ON m.account = w.account AND m.id = w.id",
-        words_id: "w.id", words: "w.terms @@ CAST(CAST($10 AS TEXT) AS TSQUERY)",
-        unfind: "DELETE FROM words WHERE account = $1 AND id = ANY($2)",
-        listed: "= ANY($2)",
-        list: super::words::list, search: super::words::search,
-    );
+    crate::archive::archive!(sqlx::PgConnection, "BEGIN", "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
 }
 
 mod sessions {
@@ -54,8 +40,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct PostgresStore {
     health: Health,
     pub(crate) pool: PgPool,
-    /// The highest id that the marks hold for sure.
-    marked: AtomicI64,
+    memory: (),
 }
 
 impl PostgresStore {

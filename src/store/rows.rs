@@ -16,9 +16,9 @@ pub(crate) const STEP: i64 = 1000;
 pub(crate) const REMEMBERED: Duration = Duration::from_secs(3600);
 
 /// Statements on one connection. `$begin` starts a transaction that writes, `$snapshot` one that reads several tables as
-/// of one moment; `$seen` reads the digests of archived messages.
+/// of one moment; the module beside it named `texts` holds those that differ.
 macro_rules! rows {
-    ($connection:ty, $begin:literal, $snapshot:literal, seen: $seen:literal) => {
+    ($connection:ty, $begin:literal, $snapshot:literal) => {
         use std::time::SystemTime;
 
         use rookery_core::roster::RosterItem;
@@ -27,6 +27,7 @@ macro_rules! rows {
         use rookery_xmpp::sasl::Credentials;
         use sqlx::{Connection, query, query_as, query_scalar};
 
+        use super::texts;
         use crate::codec;
         use crate::health::Outcome;
         use crate::rows::{REMOVALS, STEP};
@@ -119,6 +120,7 @@ macro_rules! rows {
                     .bind(codec::to_stamp(SystemTime::now()))
                     .execute(&mut *tx)
                     .await?;
+                query("UPDATE archive_marks SET deletions = deletions + 1 WHERE slot = 0").execute(&mut *tx).await?;
             }
             tx.commit().await?;
             Ok(number.is_some())
@@ -321,36 +323,18 @@ macro_rules! rows {
             Ok(codec::from_column(id)?)
         }
 
-        pub(crate) async fn seen(
-            on: &mut $connection,
-            user: &BareJid,
-            after: u64,
-            limit: usize,
-        ) -> Outcome<Vec<Seen>> {
-            let mut tx = on.begin_with($snapshot).await?;
-            let mut rows: Vec<(i64, i64)> = Vec::new();
-            if let Some(account) = number(&mut tx, user).await? {
-                for statement in [
-                    $seen,
-                    "SELECT id, digest FROM seen WHERE account = $1 AND id > $2 \
-                     AND id > (SELECT forgotten FROM archive_marks WHERE slot = 0) ORDER BY id DESC LIMIT $3",
-                ] {
-                    let found: Vec<(i64, i64)> = query_as(statement)
-                        .bind(account)
-                        .bind(codec::to_bound(after))
-                        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-                        .fetch_all(&mut *tx)
-                        .await?;
-                    rows.extend(found);
-                }
-            }
-            tx.commit().await?;
-            rows.sort_unstable_by(|a, b| b.cmp(a));
-            rows.dedup();
-            rows.truncate(limit);
-            let seen = |(id, digest): (i64, i64)| {
-                Ok(Seen { id: codec::from_column(id)?, digest: digest.cast_unsigned() })
+        pub(crate) async fn seen(on: &mut $connection, user: &BareJid, after: u64, limit: usize) -> Outcome<Vec<Seen>> {
+            let Some(account) = number(on, user).await? else {
+                return Ok(Vec::new());
             };
+            let rows: Vec<(i64, i64)> = query_as(texts::SEEN)
+                .bind(account)
+                .bind(codec::to_bound(after))
+                .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+                .fetch_all(on)
+                .await?;
+            let seen =
+                |(id, digest): (i64, i64)| Ok(Seen { id: codec::from_column(id)?, digest: digest.cast_unsigned() });
             rows.into_iter().map(seen).collect()
         }
 
@@ -365,18 +349,7 @@ macro_rules! rows {
 
         /// Removes some of what is not known any more; `true` when there may be more.
         pub(crate) async fn remove_forgotten(on: &mut $connection) -> Outcome<bool> {
-            let last: Option<i64> = query_scalar(
-                "SELECT max(id) FROM (SELECT id FROM seen \
-                 WHERE id <= (SELECT forgotten FROM archive_marks WHERE slot = 0) ORDER BY id LIMIT $1) AS first",
-            )
-            .bind(STEP)
-            .fetch_one(&mut *on)
-            .await?;
-            let Some(last) = last else {
-                return Ok(false);
-            };
-            query("DELETE FROM seen WHERE id <= $1").bind(last).execute(on).await?;
-            Ok(true)
+            Ok(query(texts::FORGET).bind(STEP).execute(on).await?.rows_affected() > 0)
         }
 
         pub(crate) async fn value(
@@ -477,7 +450,7 @@ macro_rules! call {
     };
 }
 
-/// The traits of core for a backend that has `health`, `reader()`, `writer()` and `try_again(&Failure)`, a module
+/// The traits of core for a backend that has `health`, `reader()`, `writer()` `try_again(&Failure)` and `memory`, a module
 /// `rows`, `archive` and `words`, and a function `commit`.
 ///
 /// `reader()` and `writer()` give a lease on a connection. A lease that is dropped without `settle` (the deadline, or a
@@ -561,10 +534,7 @@ macro_rules! store {
                     return Ok(());
                 }
                 let batch = crate::batch::Batch::new(changes)?;
-                let known = self.marked.load(Ordering::Relaxed);
-                call!(self.write, on => commit(on, &batch, known))?;
-                self.marked.fetch_max(batch.highest, Ordering::Relaxed);
-                Ok(())
+                call!(self.write, on => commit(on, &batch, &self.memory))
             }
 
             async fn tail(

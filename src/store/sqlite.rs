@@ -11,11 +11,14 @@
 //! The file is not mapped into memory: a disk that fails under a mapping kills the process instead of failing the call.
 
 mod commit;
+mod epochs;
+mod names;
 mod open;
+mod texts;
+mod wide;
 mod words;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use rookery_core::store::StoreError;
@@ -24,30 +27,15 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection, Sqlite, SqlitePool, query_as};
 use tokio::sync::{Mutex, MutexGuard};
 
-use self::commit::commit;
+use self::commit::{Memory, commit};
 use crate::health::{Failure, Fault, Health, Outcome};
 
 mod rows {
-    crate::rows::rows!(
-        sqlx::SqliteConnection, "BEGIN IMMEDIATE", "BEGIN",
-        seen: "SELECT id, digest FROM messages INDEXED BY messages_by_account \
-               WHERE account = $1 AND conversation IS NOT NULL AND id > $2 \
-               AND id > (SELECT forgotten FROM archive_marks WHERE slot = 0) AND digest IS NOT NULL \
-               ORDER BY id DESC LIMIT $3"
-    );
+    crate::rows::rows!(sqlx::SqliteConnection, "BEGIN IMMEDIATE", "BEGIN");
 }
 
 mod archive {
-    crate::archive::archive!(
-        sqlx::SqliteConnection, "BEGIN IMMEDIATE", "BEGIN",
-        by_account: "messages AS m INDEXED BY messages_by_account",
-        by_conversation: "messages AS m INDEXED BY messages_by_conversation",
-        by_words: "words CROSS JOIN messages AS m ON m.id = words.rowid",
-        words_id: "words.rowid", words: "words MATCH $10",
-        unfind: "DELETE FROM words WHERE $1 IS NOT NULL AND rowid IN (SELECT value FROM json_each($2))",
-        listed: "IN (SELECT value FROM json_each($2))",
-        list: super::words::list, search: super::words::search,
-    );
+    crate::archive::archive!(sqlx::SqliteConnection, "BEGIN IMMEDIATE", "BEGIN");
 }
 
 mod sessions {
@@ -68,8 +56,7 @@ pub(crate) struct SqliteStore {
     /// `None` while a call has it, and after a call that broke it.
     pub(crate) writer: Mutex<Option<SqliteConnection>>,
     readers: SqlitePool,
-    /// The highest id that the marks hold for sure.
-    marked: AtomicI64,
+    memory: parking_lot::Mutex<Memory>,
 }
 
 impl SqliteStore {

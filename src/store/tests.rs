@@ -1,10 +1,12 @@
 //! What every database must do, as functions of a store; `suite!` makes them tests of a backend.
 
+mod archive;
 mod child;
 mod memory;
 mod postgres;
 mod sqlite;
 mod suite;
+mod upgrade;
 
 use std::any::Any;
 use std::cell::RefCell;

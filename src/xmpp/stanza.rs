@@ -163,6 +163,11 @@ impl Stanza {
         self.body.child_bytes(self.body.position(|own_ns, own| own_ns == ns && own == name)?)
     }
 
+    /// The same of all children whose (namespace, name) `wanted` accepts.
+    pub fn bytes_of(&self, wanted: impl Fn(&str, &str) -> bool) -> Vec<Cow<'_, [u8]>> {
+        self.body.bytes_of(wanted)
+    }
+
     /// The first child element.
     pub fn payload(&self) -> Option<&Element> {
         self.children().first()

@@ -145,7 +145,7 @@ impl Module for Everything {
 
 impl Everything {
     fn archive(self: &Arc<Self>, cx: &Cx<'_>, _: &mut Stanza) -> Flow {
-        cx.archive();
+        cx.archive(true);
         Flow::Next
     }
 }
@@ -669,4 +669,25 @@ async fn the_server_says_that_it_copies_by_the_rules() {
     for feature in ["urn:xmpp:carbons:2", "urn:xmpp:carbons:rules:0"] {
         assert!(info.contains(&format!("<feature var='{feature}'/>")), "{info}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_does_not_overtake_what_waits() {
+    let world = World::new(&[ROMEO, JULIET]).await;
+    let romeo = world.login(ROMEO, "orchard").await;
+    romeo.send(&format!("<message type='chat' to='{JULIET}'><body>one</body></message>")).await;
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    let phone = world.bind(JULIET, "phone").await;
+    phone.send("<iq type='set' id='c'><enable xmlns='urn:xmpp:carbons:2'/></iq>").await;
+    let desk = world.bind(JULIET, "desk").await;
+    world.store.slow(std::time::Duration::from_secs(1));
+    phone.send("<presence/>").await;
+    phone.read();
+    romeo.send(&format!("<message type='chat' to='{JULIET}/desk'><body>two</body></message>")).await;
+    assert_eq!(desk.bodies(), ["two"]);
+    assert!(phone.bodies().is_empty());
+    tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+    let got = phone.read();
+    assert_eq!(bodies(&got), ["one", "two"], "{got}");
+    assert!(got.contains("urn:xmpp:carbons:2"), "{got}");
 }

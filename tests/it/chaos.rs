@@ -1,15 +1,16 @@
 //! Many clients, anything at any time: what was acknowledged has reached its recipient or has come back, nobody gets a
-//! message twice, and the messages of one sender come in their order. Once step by step with seeds and a clock of its own,
-//! once on many threads.
+//! message twice, and the messages of one sender come in their order. What was not returned is in both archives once, though
+//! senders who come back anew send again what they have no acknowledgement for. Once step by step with seeds and a clock of
+//! its own, once on many threads.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rookery_core::server::Server;
 use rookery_core::session::{Session, StreamInfo};
-use rookery_core::store::{StoreError, TailStore};
+use rookery_core::store::{ArchiveQuery, ArchiveStore, Page, StoreError, TailStore};
 use rookery_xmpp::element::Element;
 use rookery_xmpp::ns;
 
@@ -56,8 +57,15 @@ struct Book {
 /// A client that sends, and is never away for long.
 struct Sender {
     client: Client,
+    user: &'static str,
+    resource: &'static str,
     sent: u32,
     handled: AtomicU32,
+    /// What the server has not acknowledged, as far as the client knows, with the numbers, and how much it has.
+    unacknowledged: VecDeque<(u64, String)>,
+    acknowledged: u32,
+    /// All that it ever sent, and to whom.
+    all: Vec<(u64, String)>,
 }
 
 /// A resource of a recipient.
@@ -218,6 +226,16 @@ impl Peer {
         link.is_attached = false;
     }
 
+    /// The client looks at the end of its archive.
+    async fn query(&self, world: &World) {
+        let Some(link) = self.link.as_ref().filter(|link| link.is_attached && !link.session.is_closed()) else {
+            return;
+        };
+        let page = "<set xmlns='http://jabber.org/protocol/rsm'><max>5</max><before/></set>";
+        let query = format!("<iq type='set' id='q'><query xmlns='urn:xmpp:mam:2'>{page}</query></iq>");
+        Client::over(world, link.session.clone()).try_send(&query).await;
+    }
+
     async fn resume(&mut self, server: &Arc<Server>, counters: &Counters, book: &Mutex<Book>) {
         let Some(link) = self.link.as_mut().filter(|link| link.may_resume) else { return };
         let answer = |h: u32| format!("<resumed xmlns='urn:xmpp:sm:3' h='{h}' previd=''/>").into();
@@ -240,6 +258,10 @@ impl Link {
                 self.handled = 0;
             }
             _ => {}
+        }
+        if let Some(result) = stanza.find("result", ns::MAM) {
+            let message = result.find("forwarded", ns::FORWARD).and_then(|inner| inner.find("message", ns::CLIENT));
+            book.of(message.unwrap().get("id").unwrap().parse().unwrap()).received += 1;
         }
         let Some(body) = stanza.find("body", ns::CLIENT).map(Element::content) else { return };
         let (number, from) = (stanza.get("id").unwrap().parse().unwrap(), stanza.get("from").unwrap().to_owned());
@@ -274,16 +296,45 @@ impl Link {
 }
 
 impl Sender {
-    async fn new(world: &World, user: &str, resource: &str) -> Self {
-        Self { client: world.login_resumable(user, resource).await, sent: 0, handled: AtomicU32::new(0) }
+    async fn new(world: &World, user: &'static str, resource: &'static str) -> Self {
+        let client = world.login_resumable(user, resource).await;
+        let (handled, unacknowledged) = (AtomicU32::new(0), VecDeque::new());
+        Self { client, user, resource, sent: 0, handled, unacknowledged, acknowledged: 0, all: Vec::new() }
     }
 
     async fn send(&mut self, number: u64, to: &str, size: usize) {
         let body = "x".repeat(size);
-        self.client
-            .send(&format!("<message type='chat' to='{to}' id='{number}'><body>{number}{body}</body></message>"))
-            .await;
+        let xml = format!("<message type='chat' to='{to}' id='{number}'><body>{number}{body}</body></message>");
+        self.client.send(&xml).await;
         self.sent += 1;
+        self.unacknowledged.push_back((number, xml));
+        self.all.push((number, to.to_owned()));
+    }
+
+    /// The client hears how much is acknowledged.
+    fn ask(&mut self) {
+        let handled = self.client.session.handled().unwrap();
+        self.unacknowledged.drain(..(handled - self.acknowledged) as usize);
+        self.acknowledged = handled;
+    }
+
+    /// The client loses its connection, comes back with another session, and sends again what it has heard nothing of.
+    async fn come_back(&mut self, world: &World, book: &Mutex<Book>) {
+        self.read(book);
+        self.client.cut().await;
+        self.client = world.login_resumable(self.user, self.resource).await;
+        (self.sent, self.acknowledged) = (0, 0);
+        self.handled.store(0, Ordering::Relaxed);
+        world.settle().await;
+        self.read(book);
+        let again = std::mem::take(&mut self.unacknowledged);
+        for (number, xml) in again {
+            if book.lock().unwrap().of(number).returned == 0 {
+                self.client.send(&xml).await;
+                self.sent += 1;
+                self.unacknowledged.push_back((number, xml));
+            }
+        }
     }
 
     fn read(&self, book: &Mutex<Book>) {
@@ -364,7 +415,8 @@ async fn step(
             let priority = if peer.resource == "tablet" && dice.one_in(2) { -1 } else { 0 };
             peer.bind(server, counters, managed, priority).await;
         }
-        84..86 => {
+        84 => peer.query(world).await,
+        85 => {
             if let Some(link) = peer.link.as_ref().filter(|link| link.is_attached && !link.session.is_closed()) {
                 let client = Client::over(world, link.session.clone());
                 let kind = if dice.one_in(2) { "<presence type='unavailable'/>" } else { "<presence/>" };
@@ -383,6 +435,8 @@ async fn step(
                 pass(Duration::from_secs(601)).await;
             }
         }
+        96 => sender.come_back(world, book).await,
+        97 => sender.ask(),
         _ => pass(Duration::from_millis(dice.below(40) as u64)).await,
     }
     senders.iter().for_each(|sender| sender.read(book));
@@ -431,6 +485,7 @@ async fn restart(
             book.lock().unwrap().faults.push(format!("{handled:?} instead of {} were handled", sender.sent));
         }
         sender.client = client;
+        sender.ask();
     }
 }
 
@@ -487,6 +542,7 @@ async fn judge(world: &World, senders: &[Sender], counters: &Counters, book: &Mu
             faults.push(format!("{:?} of {} have a known fate", sender.client.session.handled(), sender.sent));
         }
     }
+    faults.extend(judge_archives(world, senders, book).await);
     for user in [JULIET, NURSE, PARIS] {
         let left = world.store.tail(&jid(user), 0, u64::MAX, 10).await.unwrap();
         if !left.is_empty() {
@@ -494,6 +550,63 @@ async fn judge(world: &World, senders: &[Sender], counters: &Counters, book: &Mu
         }
     }
     faults
+}
+
+/// The numbers of an archive's messages, in its order.
+async fn archive(world: &World, user: &str) -> Vec<u64> {
+    let query = ArchiveQuery {
+        with: None,
+        start: None,
+        end: None,
+        after_id: None,
+        before_id: None,
+        ids: Vec::new(),
+        words: None,
+        page: Page::First,
+        max: 1_000_000,
+        count: false,
+    };
+    let page = world.store.archive_page(&jid(user), &query).await.unwrap().unwrap();
+    let number = |xml: &[u8]| {
+        let message: Element = std::str::from_utf8(xml).unwrap().parse().unwrap();
+        message.get("id").unwrap().parse().unwrap()
+    };
+    page.messages.iter().map(|message| number(&message.stanza)).collect()
+}
+
+/// What was not returned is in both archives once, and nothing is in one twice. Paris wants no archive.
+async fn judge_archives(world: &World, senders: &[Sender], book: &Mutex<Book>) -> Vec<String> {
+    let mut archives: BTreeMap<&str, BTreeMap<u64, usize>> = BTreeMap::new();
+    for user in ["romeo@localhost", "tybalt@localhost", JULIET, NURSE, PARIS] {
+        let counts = archives.entry(user).or_default();
+        for number in archive(world, user).await {
+            *counts.entry(number).or_default() += 1;
+        }
+    }
+    let (mut faults, book) = (Vec::new(), book.lock().unwrap());
+    for (sender, (number, to)) in senders.iter().flat_map(|sender| sender.all.iter().map(move |sent| (sender, sent))) {
+        let to = to.split('/').next().unwrap();
+        let count = |user: &str| archives[user].get(number).copied().unwrap_or_default();
+        let is_returned = book.fates.get(number).is_some_and(|fate| fate.returned > 0);
+        let expected = if to == PARIS { 0 } else { usize::from(!is_returned) };
+        if count(to) != expected {
+            faults.push(format!("{number} is {} times in the archive of {to}", count(to)));
+        }
+        if count(sender.user) > 1 || count(sender.user) == 0 && !is_returned {
+            faults.push(format!("{number} is {} times in the archive of {}", count(sender.user), sender.user));
+        }
+    }
+    faults
+}
+
+/// Paris wants no archive.
+async fn prefer(world: &World) {
+    let paris = world.bind(PARIS, "prefs").await;
+    paris.send("<iq type='set' id='p'><prefs xmlns='urn:xmpp:mam:2' default='never'/></iq>").await;
+    world.settle().await;
+    let told = paris.read();
+    assert!(told.contains("type='result'"), "{told}");
+    paris.leave().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -505,6 +618,7 @@ async fn whatever_happens_nothing_acknowledged_is_lost_or_doubled_or_out_of_orde
         // Every other seed has a server that ends and starts again.
         let restarts = seed % 2 == 0;
         let mut world = World::with_conf(CONF, &["romeo@localhost", "tybalt@localhost", JULIET, NURSE, PARIS]).await;
+        prefer(&world).await;
         let mut senders =
             [Sender::new(&world, "romeo@localhost", "a").await, Sender::new(&world, "tybalt@localhost", "b").await];
         let (mut dice, mut peers, counters, book) = (Dice::new(seed), peers(), counters(), Mutex::default());
@@ -523,6 +637,7 @@ async fn whatever_happens_nothing_acknowledged_is_lost_or_doubled_or_out_of_orde
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_threads_lose_nothing_and_do_not_wait_for_each_other_for_ever() {
     let world = Arc::new(World::with_conf(CONF, &["romeo@localhost", "tybalt@localhost", JULIET, NURSE, PARIS]).await);
+    prefer(&world).await;
     let (counters, book, stop) =
         (Arc::new(counters()), Arc::new(Mutex::<Book>::default()), Arc::new(AtomicBool::new(false)));
     let names: Vec<_> = peers().iter().map(|peer| (peer.user, peer.resource)).collect();

@@ -202,6 +202,15 @@ fn check_judges_without_starting() {
     assert_eq!(code, 1);
     assert!(said.contains(r#""line":2,"column":1,"option":"modules.version.show_so""#), "{said}");
 
+    for (conf, place) in [
+        ("[modules.archive]\npage = 300\n", r#""line":2,"column":8,"option":"modules.archive.page""#),
+        ("[modules.disco]\nabuse = [\"me\"]\n", r#""line":2,"column":9,"option":"modules.disco.abuse""#),
+    ] {
+        std::fs::write(folder.0.join("rookery.toml"), conf).unwrap();
+        let (code, said) = folder.run(&["check", "--json"], "");
+        assert!(code == 1 && said.contains(place), "what the server does not start with: {said}");
+    }
+
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     std::fs::write(folder.0.join("rookery.toml"), format!("[[listen]]\naddress = \"{address}\"\n")).unwrap();

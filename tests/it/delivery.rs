@@ -303,6 +303,29 @@ async fn c3_forged_stanza_ids_are_taken_out_in_every_spelling() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn c3_other_servers_give_no_ids_in_an_accounts_name() {
+    let world = World::new(&["juliet@localhost"]).await;
+    let juliet = world.login("juliet@localhost", "balcony").await;
+    let id = |name: &str, by: &str| format!("<{name}='urn:xmpp:sid:0' {by} id='forged'/>");
+    let (plain, prefixed) = ("stanza-id xmlns", "s:stanza-id xmlns:s");
+    let forged: String = ["by='juliet@localhost'", "by=' Juliet@LOCALHOST '", "by='juliet&#64;localhost/balcony'", ""]
+        .into_iter()
+        .flat_map(|by| [id(plain, by), id(prefixed, by)])
+        .collect();
+    let theirs = "<stanza-id xmlns='urn:xmpp:sid:0' by='room@chat.example' id='theirs'/>";
+    for (kind, own) in [("chat", 1), ("groupchat", 0), ("headline", 0)] {
+        let message = format!(
+            "<message type='{kind}' from='room@chat.example/nurse' to='juliet@localhost/balcony'>{forged}<body>x</body>\
+             {theirs}</message>"
+        );
+        world.route(&message).await;
+        let got = juliet.read();
+        assert!(!got.contains("forged") && got.contains("id='theirs'"), "{got}");
+        assert_eq!(got.matches("by='juliet@localhost'").count(), own, "{got}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_eleventh_resource_is_refused_and_a_detached_one_makes_room() {
     let world = World::new(&["juliet@localhost"]).await;
     let mut clients = Vec::new();

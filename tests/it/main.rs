@@ -33,3 +33,4 @@ mod subscription;
 mod tables;
 mod told;
 mod world;
+mod writer;

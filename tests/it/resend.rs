@@ -211,3 +211,69 @@ async fn t7_with_a_database_that_takes_nothing_new_messages_are_refused_after_te
     committed().await;
     assert_eq!(archive(&world, "romeo@localhost").await, ["while it is new", "too late"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_with_the_same_id_and_words_is_not_the_message_again() {
+    let world = World::new(BOTH).await;
+    let romeo = world.login_resumable("romeo@localhost", "orchard").await;
+    let echo = world.login_resumable("juliet@localhost", "echo").await;
+    romeo.send(&chat("one", "hello")).await;
+    assert_eq!(echo.bodies(), ["hello"]);
+    // As programs answer that take the message and turn its addresses round.
+    echo.send("<message type='chat' to='romeo@localhost/orchard' id='one'><body>hello</body></message>").await;
+    assert_eq!(romeo.bodies(), ["hello"]);
+    committed().await;
+    assert_eq!(archive(&world, "romeo@localhost").await, ["hello", "hello"]);
+    assert_eq!(archive(&world, "juliet@localhost").await, ["hello", "hello"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_without_text_are_told_apart_by_what_they_say() {
+    let world = World::new(BOTH).await;
+    let juliet = world.login("juliet@localhost", "balcony").await;
+    let displayed = |of: &str| {
+        format!(
+            "<message type='chat' to='juliet@localhost' id='1'><displayed xmlns='urn:xmpp:chat-markers:0' id='{of}'/>\
+             </message>"
+        )
+    };
+    for of in ["a", "a", "b"] {
+        let romeo = world.login_resumable("romeo@localhost", "orchard").await;
+        romeo.send(&displayed(of)).await;
+        romeo.leave().await;
+    }
+    let got = juliet.read();
+    assert_eq!((got.matches(" id='a'/>").count(), got.matches(" id='b'/>").count()), (1, 1), "{got}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stamp_that_is_put_on_what_is_sent_again_makes_no_other_message() {
+    let world = World::new(BOTH).await;
+    let juliet = world.login("juliet@localhost", "balcony").await;
+    let reaction = "<reactions xmlns='urn:xmpp:reactions:0' id='a'><reaction>x</reaction></reactions>";
+    for stamp in ["", "<delay xmlns='urn:xmpp:delay' stamp='2026-01-01T00:00:00Z'/>"] {
+        let romeo = world.login_resumable("romeo@localhost", "orchard").await;
+        romeo.send(&format!("<message type='chat' to='juliet@localhost' id='1'>{reaction}{stamp}</message>")).await;
+        romeo.leave().await;
+    }
+    assert_eq!(juliet.read().matches("<reaction>").count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_an_archive_what_waits_is_known_after_a_crash() {
+    let world = World::without_archive(BOTH).await;
+    for _ in 0..2 {
+        let romeo = world.login_resumable("romeo@localhost", "orchard").await;
+        romeo.send(&chat("one", "first")).await;
+        committed().await;
+        assert_eq!(handled(&romeo), 1);
+    }
+    let world = world.start_again().await;
+    let romeo = world.login_resumable("romeo@localhost", "orchard").await;
+    romeo.send(&chat("one", "first")).await;
+    committed().await;
+    assert_eq!(handled(&romeo), 1);
+    let juliet = world.login("juliet@localhost", "balcony").await;
+    committed().await;
+    assert_eq!(juliet.bodies(), ["first"]);
+}

@@ -652,6 +652,66 @@ async fn who_wanted_copies_gets_them_after_a_restart() {
     assert!(got.contains("<received xmlns='urn:xmpp:carbons:2'>") && got.contains("hark"), "{got}");
 }
 
+#[tokio::test]
+async fn t11_copies_at_the_end_are_sent_after_the_start() {
+    let world = World::new(BOTH).await;
+    let romeo = world.login(ROMEO, "orchard").await;
+    let phone = world.login_resumable(JULIET, "phone").await;
+    let laptop = world.login_resumable(JULIET, "laptop").await;
+    laptop.send("<iq type='set' id='c'><enable xmlns='urn:xmpp:carbons:2'/></iq>").await;
+    assert!(laptop.read().contains("type='result'"));
+    laptop.send(&ack(1)).await;
+    // The streams are about to be closed, and somebody is faster.
+    world.server.stop().await;
+    romeo.send(&chat("juliet@localhost/phone", "one")).await;
+    world.server.finish().await;
+    let world = world.start_again().await;
+    let (phone, laptop) = (world.resume(JULIET, &phone.id(), 0).await, world.resume(JULIET, &laptop.id(), 1).await);
+    assert_eq!(bodies(&resumed(&phone.unwrap()).1), ["one"]);
+    let copy = resumed(&laptop.expect("a session that goes on")).1;
+    assert!(copy.contains("<received ") && bodies(&copy) == ["one"], "{copy}");
+}
+
+#[tokio::test]
+async fn t11_a_client_that_collects_what_waits_is_not_sent_it_after_the_start() {
+    let world = World::new(BOTH).await;
+    let romeo = world.login_resumable(ROMEO, "orchard").await;
+    romeo.send(&chat(JULIET, "one")).await;
+    handled(&romeo, 1).await;
+    let juliet = world.bind(JULIET, "balcony").await;
+    juliet.session.collect_mail();
+    juliet.send("<presence/>").await;
+    juliet.send("<enable xmlns='urn:xmpp:sm:3' resume='true'/>").await;
+    assert_eq!(juliet.bodies(), Vec::<String>::new());
+    let world = world.restart().await;
+    let juliet = world.resume(JULIET, &juliet.id(), 0).await.unwrap();
+    for _ in 0..20 {
+        assert_eq!(juliet.bodies(), Vec::<String>::new());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(world.server.mail_count(&juliet.session), 1);
+}
+
+#[tokio::test]
+async fn t11_what_a_session_held_that_cannot_be_read_goes_to_those_that_can() {
+    let world = World::new(BOTH).await;
+    let romeo = world.login_resumable(ROMEO, "orchard").await;
+    let phone = world.login_resumable(JULIET, "phone").await;
+    let laptop = world.login_resumable(JULIET, "laptop").await;
+    romeo.send(&chat("juliet@localhost/phone", "one")).await;
+    handled(&romeo, 1).await;
+    assert_eq!(phone.bodies(), ["one"]);
+    world.stop().await;
+    let mut rows = world.store.take_sessions(&[jid(JULIET)]).await.unwrap();
+    let of_phone = rows.iter_mut().find(|row| row.jid.resource() == "phone").unwrap();
+    of_phone.state.push(0);
+    world.store.save_sessions(&rows).await.unwrap();
+    let world = world.start_again().await;
+    let laptop = world.resume(JULIET, &laptop.id(), 0).await.unwrap();
+    let read = read_until(&laptop, String::new(), "</message>").await;
+    assert_eq!(bodies(&read), ["one"]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_copy_that_comes_while_the_server_ends_is_there_after_the_start() {
     let world = World::new(BOTH).await;

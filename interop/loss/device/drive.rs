@@ -214,6 +214,10 @@ impl Drive {
                     self.link().queue(&bytes);
                 }
             }
+            Command::Shift(ours, theirs) => {
+                self.h = self.h.wrapping_add(ours);
+                self.unacked.shift(theirs);
+            }
             Command::Stop => return false,
         }
         true

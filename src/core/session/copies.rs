@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use rookery_xmpp::stanza::Stanza;
 
-use super::{Outgoing, Session};
+use super::outbox::{OVERHEAD, SLOW};
+use super::{Outgoing, Phase, Session};
 use crate::tail::Kept;
 
 /// So many copies are remembered; of older ones the message itself may come as well.
@@ -59,15 +60,35 @@ impl Outgoing {
 }
 
 impl Session {
-    /// Puts a copy of a message into the outbox; it does not wait in the tail for its turn. One for which there is no
-    /// room ends the session, with an error that says so. `kept`: the message, if it waits in the tail.
+    /// Puts a copy of a message into the outbox; while the session reads its tail, a copy of what waits there comes in its
+    /// turn. One for which there is no room ends the session, with an error that says so. `kept`: the message, if it waits
+    /// in the tail.
     pub(crate) fn push_copy(&self, stanza: Arc<Stanza>, kept: Option<Arc<Kept>>) {
+        if let Some(kept) = &kept {
+            let mut state = self.state.lock();
+            let size = stanza.size() + OVERHEAD;
+            if state.phase != Phase::Closed && state.catching_up.is_some() {
+                if state.owed_bytes + size > self.limits.outbox {
+                    state.fall_behind(SLOW);
+                } else if state.owed.insert(kept.id, kept.clone()).is_none() {
+                    state.owed_bytes += kept.stanza.size() + OVERHEAD;
+                    state.due.insert(kept.id, stanza);
+                }
+                drop(state);
+                return self.wake();
+            }
+        }
         self.push_result(Outgoing { stanza, to: Some(self.jid.clone().into()), kept });
     }
 
     /// Whether messages to the bare JID reach it.
     pub(crate) fn is_reachable(&self) -> bool {
         self.priority().is_some_and(|priority| priority >= 0)
+    }
+
+    /// The copy that it gets of a message of the tail, in place of the message.
+    pub(crate) fn copy_due(&self, id: u64) -> Option<Arc<Stanza>> {
+        self.state.lock().due.get(&id).cloned()
     }
 
     /// Whether its client has a copy of a message that waits in the tail.

@@ -19,7 +19,7 @@ use crate::tail::Kept;
 const UNACKED: usize = 16;
 
 /// What a client is told that cannot be sent everything.
-const SLOW: &str = "Your client reads more slowly than it is sent to.";
+pub(super) const SLOW: &str = "Your client reads more slowly than it is sent to.";
 
 /// What a stanza in a queue takes beside its text, in bytes.
 pub(super) const OVERHEAD: usize = 64;

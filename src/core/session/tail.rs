@@ -103,6 +103,7 @@ impl State {
         if let Some(after) = &mut self.catching_up {
             *after = id.max(*after);
         }
+        self.due.remove(&id);
         if let Some(kept) = self.owed.remove(&id) {
             self.owed_bytes = self.owed_bytes.saturating_sub(kept.stanza.size() + OVERHEAD);
         }

@@ -14,7 +14,9 @@ fn resident() -> usize {
 #[tokio::test]
 async fn b14_a_client_that_never_reads_takes_no_more_memory_than_its_limits() {
     let rates = ["connection", "account"].map(|who| format!("{who}_rate = '1 GiB'\n{who}_burst = '1 GiB'\n")).concat();
-    let conf = format!("[limits]\noffline_size = '1 MiB'\nwrite_stall = '1 hour'\n{rates}");
+    let conf = format!(
+        "[limits]\noffline_size = '1 MiB'\nwrite_stall = '1 hour'\n{rates}[modules.archive]\nenabled = false\n"
+    );
     let world = World::with_conf("flood", &conf).await;
     let mut romeo = world.login("romeo", "orchard").await;
     let mut deaf = world.login("juliet", "balcony").await;

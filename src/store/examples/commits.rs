@@ -1,15 +1,18 @@
-//! What commits of the tails cost, by batch size: `cargo run --release -p rookery-store --features testing --example commits`.
+//! What commits cost, by batch size: `cargo run --release -p rookery-store --features testing --example commits`. With the
+//! words `sqlite` or `postgres`, `tail` or `chat` behind `--`: only that; with a number: only that batch size.
 //!
-//! One writer, as in the server. A batch puts its entries in the tails of a thousand accounts; in the second half of the
-//! table it also removes those of the batch before, as when messages are delivered. CPU is that of this process (with
-//! SQLite in it) and, for PostgreSQL, of the server's processes.
+//! One writer, as in the server. *tail*: messages to accounts without an archive, each delivered in the next batch. *chat*:
+//! messages between accounts with archives: a row for the sender, a row for the recipient that waits, and its delivery in
+//! the next batch. A thousand accounts with twenty peers each, picked at random. CPU is that of this process (with SQLite
+//! in it) and, for PostgreSQL, of the server's processes.
 
 use std::error::Error;
 use std::fs;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use rookery_core::store::{Record, Store, TailChange, TailEntry};
+use rookery_core::ids::Ids;
+use rookery_core::store::{Archived, Record, Store, TailChange, TailEntry};
 use rookery_store::testing::{Fsync, PostgresServer, TempDir, postgres_wanted};
 use rookery_store::{Backend, Durability, StoreConf, open};
 use rookery_xmpp::jid::BareJid;
@@ -18,25 +21,33 @@ use rookery_xmpp::sasl::Credentials;
 type Failed = Box<dyn Error>;
 
 const ACCOUNTS: usize = 1000;
-const SECONDS: Duration = Duration::from_secs(3);
+const PEERS: usize = 20;
+const SECONDS: Duration = Duration::from_secs(4);
+const TEXT: &str = "Wherefore art thou Romeo? Deny thy father and refuse thy name.";
 
 #[tokio::main]
 async fn main() -> Result<(), Failed> {
-    println!("database    batch  removes  commits/s  appends/s  CPU us/append");
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let wanted = |word: &str| words.iter().any(|given| given == word);
+    let sizes: Vec<usize> = words.iter().filter_map(|word| word.parse().ok()).collect();
+    let sizes = if sizes.is_empty() { vec![1, 10, 100, 500, 1000] } else { sizes };
+    println!("database    load  batch  commits/s  messages/s  CPU us/message");
     let directory = TempDir::new()?;
     let path = directory.path().join("bench.db");
-    measure("SQLite", Backend::Sqlite { path }, None).await?;
-    if postgres_wanted() {
+    if !wanted("postgres") {
+        measure("SQLite", Backend::Sqlite { path }, None, &sizes).await?;
+    }
+    if !wanted("sqlite") && postgres_wanted() {
         let server = PostgresServer::start(Fsync::On)?;
         let url = server.create_database()?;
         let connections = 4;
         let backend = Backend::Postgres { url, connections };
-        measure("PostgreSQL", backend, Some(&server)).await?;
+        measure("PostgreSQL", backend, Some(&server), &sizes).await?;
     }
     Ok(())
 }
 
-async fn measure(name: &str, backend: Backend, server: Option<&PostgresServer>) -> Result<(), Failed> {
+async fn measure(name: &str, backend: Backend, server: Option<&PostgresServer>, sizes: &[usize]) -> Result<(), Failed> {
     let durability = Durability::Full;
     let store = open(&StoreConf { backend, durability }).await?;
     let keys = Credentials::from_password("bench", 10_000)?;
@@ -46,25 +57,34 @@ async fn measure(name: &str, backend: Backend, server: Option<&PostgresServer>) 
         store.create_account(&account, &keys).await?;
         accounts.push(account);
     }
-    let mut load = Load { store: Arc::clone(&store), accounts, next: 1, old: Vec::new() };
-    for removes in [false, true] {
-        for batch in [1, 10, 100, 1000] {
-            load.commit(batch, removes).await?;
+    let mut load =
+        Load { store: Arc::clone(&store), accounts, ids: Ids::above(0), seed: 0x2545_F491_4F6C_DD1D, old: Vec::new() };
+    for chat in [false, true] {
+        if std::env::args().any(|word| word == if chat { "tail" } else { "chat" }) {
+            continue;
+        }
+        // Until nearly all conversations are there.
+        for _ in 0..60 {
+            load.commit(2000, chat).await?;
+        }
+        for &batch in sizes {
+            load.commit(batch, chat).await?;
             let cpu = cpu_ticks(server)?;
             let start = Instant::now();
             let mut commits: u64 = 0;
             while start.elapsed() < SECONDS {
-                load.commit(batch, removes).await?;
+                load.commit(batch, chat).await?;
                 commits += 1;
             }
             let seconds = start.elapsed().as_secs_f64();
             let ticks = cpu_ticks(server)? - cpu;
-            let appends = commits as f64 * batch as f64;
+            let messages = commits as f64 * batch as f64;
             println!(
-                "{name:10} {batch:6}  {removes:7} {:10.0} {:10.0} {:14.1}",
+                "{name:10}  {}  {batch:5} {:10.0} {:11.0} {:15.1}",
+                if chat { "chat" } else { "tail" },
                 commits as f64 / seconds,
-                appends / seconds,
-                ticks as f64 * 10_000.0 / appends,
+                messages / seconds,
+                ticks as f64 * 10_000.0 / messages,
             );
         }
     }
@@ -75,36 +95,67 @@ async fn measure(name: &str, backend: Backend, server: Option<&PostgresServer>) 
 struct Load {
     store: Arc<dyn Store>,
     accounts: Vec<BareJid>,
-    next: u64,
+    ids: Ids,
+    seed: u64,
     old: Vec<TailChange>,
 }
 
 impl Load {
-    async fn commit(&mut self, batch: usize, removes: bool) -> Result<(), Failed> {
-        let mut changes = if removes { std::mem::take(&mut self.old) } else { Vec::new() };
-        // Strides through the accounts, so that neighbours in a batch are not neighbours in the table.
-        for account in self.accounts.iter().cycle().skip(self.next as usize * 37 % ACCOUNTS) {
-            if self.old.len() == batch {
-                break;
+    fn random(&mut self, below: usize) -> usize {
+        self.seed ^= self.seed << 13;
+        self.seed ^= self.seed >> 7;
+        self.seed ^= self.seed << 17;
+        (self.seed % below as u64) as usize
+    }
+
+    async fn commit(&mut self, batch: usize, chat: bool) -> Result<(), Failed> {
+        let mut changes = std::mem::take(&mut self.old);
+        for _ in 0..batch {
+            let sender = self.random(ACCOUNTS);
+            let recipient = (sender + 1 + self.random(PEERS) * 37) % ACCOUNTS;
+            let (Some(sender), Some(recipient)) = (self.accounts.get(sender), self.accounts.get(recipient)) else {
+                continue;
+            };
+            if chat {
+                changes.push(self.record(sender, recipient, true, true));
             }
-            let id = self.next;
-            self.next += 1;
-            let entry = TailEntry {
+            let record = self.record(recipient, sender, false, chat);
+            if let TailChange::Append(record) = &record {
+                let (account, id) = (record.entry.account.clone(), record.entry.id);
+                self.old.push(TailChange::Deliver { account, id });
+            }
+            changes.push(record);
+        }
+        self.store.commit(&changes).await?;
+        Ok(())
+    }
+
+    fn record(&self, account: &BareJid, with: &BareJid, sent: bool, archived: bool) -> TailChange {
+        let id = self.ids.next();
+        let stanza = format!(
+            "<message xmlns='jabber:client' type='chat' from='{with}/phone' to='{account}' id='c0a8f1e2-{id:x}'>\
+             <body>{TEXT}</body><origin-id xmlns='urn:xmpp:sid:0' id='c0a8f1e2-{id:x}'/>\
+             <stanza-id xmlns='urn:xmpp:sid:0' by='{account}' id='{id}'/></message>"
+        );
+        TailChange::Append(Record {
+            entry: TailEntry {
                 account: account.clone(),
                 id,
                 resource: None,
                 stamp: SystemTime::now(),
-                stanza: vec![b'x'; 400].into(),
-            };
-            changes.push(TailChange::Append(Record { entry, waits: true, archived: None, digest: None }));
-            let account = account.clone();
-            self.old.push(TailChange::Deliver { account, id });
-        }
-        if !removes {
-            self.old.clear();
-        }
-        self.store.commit(&changes).await?;
-        Ok(())
+                stanza: stanza.into(),
+            },
+            waits: !sent,
+            archived: archived.then(|| Archived {
+                with: with.clone(),
+                resource: Some("phone".into()),
+                sent,
+                counts: !sent,
+                message_id: Some(format!("c0a8f1e2-{id:x}").into()),
+                body: Some(TEXT.into()),
+            }),
+            digest: Some(id.wrapping_mul(0x9E37_79B9_7F4A_7C15)),
+        })
     }
 }
 

@@ -27,13 +27,14 @@ struct Kept {
 }
 
 impl Messages {
-    pub(super) fn apply(&mut self, change: &TailChange) {
+    /// Applies a change. Up to `forgotten` nothing is known any more.
+    pub(super) fn apply(&mut self, change: &TailChange, forgotten: u64) {
         match change {
             TailChange::Append(record) => {
                 let id = record.entry.id;
                 match record.digest {
-                    Some(digest) => self.seen.insert(id, digest),
-                    None => self.seen.remove(&id),
+                    Some(digest) if id > forgotten => self.seen.insert(id, digest),
+                    _ => self.seen.remove(&id),
                 };
                 if let Some(archived) = &record.archived {
                     self.displayed.entry(archived.with.clone()).or_default();

@@ -1,6 +1,5 @@
 //! Opening the pool: the URL, a first connection that can say what is wrong, schema, settings of each connection.
 
-use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use sqlx::migrate::MigrateError;
@@ -57,7 +56,7 @@ impl PostgresStore {
             })
             .after_connect(move |connection, _| Box::pin(async move { settle(connection, commit, deadline).await }))
             .connect_lazy_with(options);
-        Ok(Self { health: Health::new(name, deadline, judge), pool, marked: AtomicI64::new(0) })
+        Ok(Self { health: Health::new(name, deadline, judge), pool, memory: () })
     }
 }
 
@@ -113,7 +112,8 @@ async fn synchronous_commit(
 /// The settings of a new connection.
 ///
 /// The server gives up on a statement when we do. And it always goes by the indexes: every statement of ours looks up
-/// single rows, but a plan that was cached while the tails were all but empty would read them whole after they grew.
+/// single rows, but a plan that was cached while the tails were all but empty would read them whole after they grew. Plans
+/// are not compiled: what they cost by the estimate, mostly for what we forbid, is not what they cost.
 async fn settle(on: &mut PgConnection, commit: Option<&'static str>, deadline: Duration) -> Result<(), sqlx::Error> {
     query(
         "SELECT set_config('statement_timeout', $1, false), \
@@ -121,7 +121,8 @@ async fn settle(on: &mut PgConnection, commit: Option<&'static str>, deadline: D
          set_config('synchronous_commit', coalesce($2, current_setting('synchronous_commit')), false), \
          set_config('enable_seqscan', 'off', false), \
          set_config('enable_hashjoin', 'off', false), \
-         set_config('enable_mergejoin', 'off', false)",
+         set_config('enable_mergejoin', 'off', false), \
+         set_config('jit', 'off', false)",
     )
     .persistent(false)
     .bind(deadline.as_millis().to_string())

@@ -1,84 +1,41 @@
-//! The hot path: a batch of tail changes as few, wide, prepared statements in one transaction.
+//! The hot path: a batch of tail changes as few, wide, prepared statements in one transaction (`wide.rs`), with numbers for
+//! names (`names.rs`) and in epochs (`epochs.rs`).
 //!
-//! Rows go 64, 8 or 1 at a time, so that any batch is made of three texts a statement that are prepared once. Accounts and
-//! conversations are looked up first, each once a batch, so that the wide statements hold numbers and join nothing.
+//! Numbers are never given out twice, and conversations live as long as their account. So what is remembered from one
+//! commit to the next is true until an account or an epoch goes; each time `archive_marks` counts one more, and a commit that
+//! finds another count than the last forgets everything.
+//!
+//! What has an id above the mark was never committed before: the mark goes up with every batch, in its transaction. Most
+//! messages are such, and nothing has to be looked for that an earlier commit of theirs might have left.
 
-use std::collections::HashMap;
+use parking_lot::Mutex;
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{Connection, query, query_as};
 
-use sqlx::query::Query;
-use sqlx::sqlite::{SqliteArguments, SqliteConnection};
-use sqlx::{Connection, Row, Sqlite, query};
-
+use super::epochs::Epochs;
+use super::names::Names;
+use super::wide::{Statement, Wide, run, wide};
 use crate::batch::{Batch, Place, Put};
 use crate::codec;
 use crate::health::Outcome;
 use crate::span::widened;
 
-macro_rules! rows_8 {
-    ($row:literal) => {
-        concat!($row, ", ", $row, ", ", $row, ", ", $row, ", ", $row, ", ", $row, ", ", $row, ", ", $row)
-    };
-}
-
-/// One statement for 1, 8 and 64 rows.
-macro_rules! wide {
-    ($before:literal, $row:literal, $after:literal) => {
-        [
-            concat!($before, $row, $after),
-            concat!($before, rows_8!($row), $after),
-            concat!(
-                $before,
-                rows_8!($row),
-                ", ",
-                rows_8!($row),
-                ", ",
-                rows_8!($row),
-                ", ",
-                rows_8!($row),
-                ", ",
-                rows_8!($row),
-                ", ",
-                rows_8!($row),
-                ", ",
-                rows_8!($row),
-                ", ",
-                rows_8!($row),
-                $after
-            ),
-        ]
-    };
-}
-
-type Wide = [&'static str; 3];
-
-const ACCOUNTS: Wide = wide!(
-    "WITH wanted (place, jid) AS (VALUES ",
-    "(?, ?)",
-    ") SELECT wanted.place, accounts.number FROM wanted CROSS JOIN accounts ON accounts.jid = wanted.jid"
-);
-
-const CONVERSATIONS: Wide = wide!(
-    "WITH wanted (place, account, jid) AS (VALUES ",
-    "(?, ?, ?)",
-    ") SELECT wanted.place, conversations.number FROM wanted CROSS JOIN conversations \
-     ON conversations.account = wanted.account AND conversations.jid = wanted.jid"
-);
-
 /// An id belongs to one account for ever. What a deleted account has left is in nobody's way; else the account becomes
 /// NULL, which it may not, and the batch fails.
 const PUT: Wide = wide!(
-    "INSERT INTO messages (id, account, conversation, sent, counts, stamp, digest, resource, message_id, stanza) VALUES ",
+    "INSERT INTO messages (id, epoch, account, conversation, sent, counts, stamp, resource, message_id, stanza) \
+     SELECT * FROM (VALUES ",
     "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    " ON CONFLICT (id) DO UPDATE SET account = CASE WHEN account = excluded.account \
+    ") WHERE column1 IS NOT NULL ON CONFLICT (id) DO UPDATE SET account = CASE WHEN account = excluded.account \
      OR NOT EXISTS (SELECT 1 FROM accounts WHERE accounts.number = messages.account) THEN excluded.account END, \
-     conversation = excluded.conversation, sent = excluded.sent, counts = excluded.counts, stamp = excluded.stamp, \
-     digest = excluded.digest, resource = excluded.resource, message_id = excluded.message_id, stanza = excluded.stanza"
+     epoch = excluded.epoch, conversation = excluded.conversation, sent = excluded.sent, counts = excluded.counts, \
+     stamp = excluded.stamp, resource = excluded.resource, message_id = excluded.message_id, stanza = excluded.stanza"
 );
 
 const WAIT: Wide = wide!(
-    "INSERT INTO tail (account, id, alone, size, resource) VALUES ",
+    "INSERT INTO tail (account, id, alone, size, resource) SELECT * FROM (VALUES ",
     "(?, ?, ?, ?, ?)",
-    " ON CONFLICT (account, id) DO UPDATE SET alone = excluded.alone, size = excluded.size, resource = excluded.resource"
+    ") WHERE column1 IS NOT NULL ON CONFLICT (account, id) DO UPDATE SET alone = excluded.alone, size = excluded.size, resource = excluded.resource"
 );
 
 /// What waited and is not archived goes altogether.
@@ -103,198 +60,152 @@ const VANISH: Wide = wide!(
 );
 
 const KNOW: Wide = wide!(
-    "INSERT INTO seen (account, id, digest) VALUES ",
-    "(?, ?, ?)",
-    " ON CONFLICT (id) DO UPDATE SET account = excluded.account, digest = excluded.digest"
+    "INSERT INTO seen (epoch, account, id, digest) SELECT * FROM (VALUES ",
+    "(?, ?, ?, ?)",
+    ") WHERE column1 IS NOT NULL ON CONFLICT (epoch, account, id) DO UPDATE SET digest = excluded.digest"
 );
 
 const UNKNOW: Wide = wide!(
-    "WITH old (account, id) AS (VALUES ",
-    "(?, ?)",
-    ") DELETE FROM seen WHERE id IN (SELECT seen.id FROM old CROSS JOIN seen ON seen.id = old.id AND seen.account = old.account)"
+    "WITH old (epoch, account, id) AS (VALUES ",
+    "(?, ?, ?)",
+    ") DELETE FROM seen WHERE (epoch, account, id) IN (SELECT epoch, account, id FROM old)"
 );
 
 const INDEX_LATER: Wide = wide!(
-    "INSERT INTO unindexed (id, account, body) VALUES ",
+    "INSERT INTO unindexed (id, account, body) SELECT * FROM (VALUES ",
     "(?, ?, ?)",
-    " ON CONFLICT (id) DO UPDATE SET account = excluded.account, body = excluded.body"
+    ") WHERE column1 IS NOT NULL ON CONFLICT (id) DO UPDATE SET account = excluded.account, body = excluded.body"
 );
 
-/// Commits a batch. `marked` is the id up to which the mark is known to stand.
-pub(super) async fn commit(on: &mut SqliteConnection, batch: &Batch<'_>, marked: i64) -> Outcome<()> {
+const UNFIND: Wide =
+    wide!("WITH old (id) AS (VALUES ", "(?)", ") DELETE FROM words WHERE rowid IN (SELECT id FROM old)");
+
+const FORGET_TEXT: Wide =
+    wide!("WITH old (id) AS (VALUES ", "(?)", ") DELETE FROM unindexed WHERE id IN (SELECT id FROM old)");
+
+/// What one commit tells the next.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    deletions: i64,
+    names: Names,
+    epochs: Epochs,
+}
+
+/// Commits a batch.
+pub(super) async fn commit(on: &mut SqliteConnection, batch: &Batch<'_>, memory: &Mutex<Memory>) -> Outcome<()> {
+    // Put back when the commit has come through: what a failed one has learned may not be true.
+    let mut known = std::mem::take(&mut *memory.lock());
     let mut tx = on.begin_with("BEGIN IMMEDIATE").await?;
-    let names = Names::resolve(&mut tx, batch).await?;
-    let puts: Vec<(&Put<'_>, i64)> =
-        batch.puts.iter().filter_map(|put| Some((put, names.account(put.account().as_str())?))).collect();
-    run(&mut tx, &PUT, &puts, |statement, (put, account)| bind_put(statement, put, *account, &names)).await?;
-    let waiting: Vec<&(&Put<'_>, i64)> = puts.iter().filter(|(put, _)| put.waits).collect();
-    run(&mut tx, &WAIT, &waiting, |statement, (put, account)| {
-        statement
-            .bind(*account)
-            .bind(put.id)
-            .bind(put.archived().is_none())
-            .bind(i64::try_from(put.record.entry.stanza.len()).unwrap_or(i64::MAX))
-            .bind(put.record.entry.resource.as_deref())
-    })
+    let (deletions, mark, records, ahead, behind): (i64, i64, i64, i64, i64) = query_as(
+        "SELECT archive_marks.deletions, tail_marks.id, tail_marks.records, archive_marks.ahead, archive_marks.behind \
+         FROM archive_marks CROSS JOIN tail_marks WHERE archive_marks.slot = 0 AND tail_marks.slot = 0",
+    )
+    .fetch_one(&mut *tx)
     .await?;
-    let place = |place: Place<'_>| Some((names.account(place.account.as_str())?, place.id));
-    let bind_place = |statement: Statement, (account, id): &(i64, i64)| statement.bind(*account).bind(*id);
-    let delivered: Vec<(i64, i64)> = batch.delivered.iter().copied().filter_map(place).collect();
-    run(&mut tx, &DROP_ALONE, &delivered, bind_place).await?;
-    let leaving: Vec<(i64, i64)> = batch.leave_the_tail().filter_map(place).collect();
-    run(&mut tx, &LEAVE, &leaving, bind_place).await?;
-    let vanishing: Vec<(i64, i64)> = batch.vanish().filter_map(place).collect();
-    run(&mut tx, &VANISH, &vanishing, bind_place).await?;
-    let known: Vec<(i64, i64, i64)> =
-        batch.known_apart().filter_map(|(at, digest)| place(at).map(|(account, id)| (account, id, digest))).collect();
-    run(&mut tx, &KNOW, &known, |statement, (account, id, digest)| statement.bind(*account).bind(*id).bind(*digest))
+    if known.deletions != deletions {
+        known = Memory { deletions, ..Memory::default() };
+    }
+    known.names.learn(&mut tx, batch).await?;
+    known.epochs.learn(&mut tx).await?;
+    let records = known.epochs.grow(&mut tx, batch.puts.len() + batch.gone.len(), records, mark).await?;
+    write(&mut tx, batch, &known, mark).await?;
+    query("UPDATE tail_marks SET id = max(id, ?), records = ? WHERE slot = 0")
+        .bind(batch.highest)
+        .bind(records)
+        .execute(&mut *tx)
         .await?;
-    let unknown: Vec<(i64, i64)> = batch.unknown_apart().filter_map(place).collect();
-    run(&mut tx, &UNKNOW, &unknown, bind_place).await?;
-    let mut texts: Vec<(i64, i64, &str)> =
-        puts.iter().map(|(put, account)| (*account, put.id, put.body().unwrap_or_default())).collect();
-    texts.extend(vanishing.iter().map(|(account, id)| (*account, *id, "")));
-    run(&mut tx, &INDEX_LATER, &texts, |statement, (account, id, body)| statement.bind(*id).bind(*account).bind(*body))
-        .await?;
-    if batch.highest > marked {
-        query("UPDATE tail_marks SET id = ? WHERE slot = 0 AND id < ?")
-            .bind(batch.highest)
-            .bind(batch.highest)
+    if batch.skew.0 > ahead || batch.skew.1 > behind {
+        query("UPDATE archive_marks SET ahead = max(ahead, ?), behind = max(behind, ?) WHERE slot = 0")
+            .bind(widened(batch.skew.0))
+            .bind(widened(batch.skew.1))
             .execute(&mut *tx)
             .await?;
     }
-    let (ahead, behind) = batch.skew;
-    if ahead > 0 || behind > 0 {
-        query(
-            "UPDATE archive_marks SET ahead = CASE WHEN ahead < $1 THEN $2 ELSE ahead END, \
-             behind = CASE WHEN behind < $3 THEN $4 ELSE behind END WHERE slot = 0 AND (ahead < $1 OR behind < $3)",
-        )
-        .bind(ahead)
-        .bind(widened(ahead))
-        .bind(behind)
-        .bind(widened(behind))
-        .execute(&mut *tx)
-        .await?;
-    }
     tx.commit().await?;
+    *memory.lock() = known;
     Ok(())
 }
 
-/// The numbers of the accounts and conversations that a batch names. An account that is not there any more has none: its
-/// messages are passed over.
-struct Names<'a> {
-    accounts: HashMap<&'a str, i64>,
-    conversations: HashMap<(i64, &'a str), i64>,
+async fn write(on: &mut SqliteConnection, batch: &Batch<'_>, known: &Memory, mark: i64) -> Outcome<()> {
+    let Memory { names, epochs, .. } = known;
+    let number = |place: Place<'_>| Some((names.account(place.account.as_str())?, place.id));
+    let bind_place = |statement: Statement, (account, id): &(i64, i64)| statement.bind(*account).bind(*id);
+    let is_fresh = |put: &&Put<'_>| put.id > mark;
+
+    let puts: Vec<Row<'_>> = batch.puts.iter().filter_map(|put| Row::new(put, known)).collect();
+    run(on, &PUT, &puts, Row::bind).await?;
+    let waiting: Vec<&Row<'_>> = puts.iter().filter(|row| row.put.waits).collect();
+    run(on, &WAIT, &waiting, |statement, row| row.bind_waiting(statement)).await?;
+
+    let delivered: Vec<(i64, i64)> = batch.delivered.iter().copied().filter_map(number).collect();
+    run(on, &DROP_ALONE, &delivered, bind_place).await?;
+    let settled = batch.puts.iter().filter(|put| !put.waits && !is_fresh(put));
+    let settled: Vec<(i64, i64)> = settled.map(Put::place).filter_map(number).collect();
+    let gone = batch.gone.iter().filter(|put| !is_fresh(put)).map(Put::place);
+    let vanishing: Vec<(i64, i64)> = gone.chain(batch.refused.iter().copied()).filter_map(number).collect();
+    let leaving: Vec<(i64, i64)> = [&delivered[..], &settled, &vanishing].concat();
+    run(on, &LEAVE, &leaving, bind_place).await?;
+    run(on, &VANISH, &vanishing, bind_place).await?;
+
+    let all = batch.puts.iter().chain(&batch.gone);
+    let seen = all.clone().filter_map(|put| Some((number(put.place())?, put.record.digest?.cast_signed())));
+    let seen: Vec<((i64, i64), i64)> = seen.collect();
+    run(on, &KNOW, &seen, |statement, (place, digest)| {
+        bind_place(statement.bind(epochs.of(place.1)), place).bind(*digest)
+    })
+    .await?;
+    let unseen = all.filter(|put| put.record.digest.is_none() && !is_fresh(put)).map(Put::place);
+    let unseen: Vec<(i64, i64)> = unseen.chain(batch.refused.iter().copied()).filter_map(number).collect();
+    run(on, &UNKNOW, &unseen, |statement, place| bind_place(statement.bind(epochs.of(place.1)), place)).await?;
+
+    let changed = puts.iter().filter(|row| row.put.id <= mark).map(|row| row.put.id);
+    let changed: Vec<i64> = changed.chain(vanishing.iter().map(|(_, id)| *id)).collect();
+    run(on, &UNFIND, &changed, |statement, id| statement.bind(*id)).await?;
+    run(on, &FORGET_TEXT, &changed, |statement, id| statement.bind(*id)).await?;
+    let texts = puts.iter().filter_map(|row| Some((row.put.id, row.account, row.put.body()?)));
+    let texts: Vec<(i64, i64, &str)> = texts.collect();
+    run(on, &INDEX_LATER, &texts, |statement, (id, account, body)| statement.bind(*id).bind(*account).bind(*body)).await
 }
 
-impl<'a> Names<'a> {
-    async fn resolve(on: &mut SqliteConnection, batch: &Batch<'a>) -> Outcome<Self> {
-        let mut names = Self { accounts: HashMap::new(), conversations: HashMap::new() };
-        let mut wanted: Vec<&'a str> = batch.accounts().map(|account| account.as_str()).collect();
-        wanted.sort_unstable();
-        wanted.dedup();
-        let wanted: Vec<(i64, &'a str)> = (0..).zip(wanted).collect();
-        for (place, number) in
-            read(on, &ACCOUNTS, &wanted, |statement, (place, jid)| statement.bind(*place).bind(*jid)).await?
-        {
-            if let Some((_, jid)) = usize::try_from(place).ok().and_then(|place| wanted.get(place)) {
-                names.accounts.insert(jid, number);
-            }
-        }
-        let mut peers: Vec<(i64, &'a str)> = batch
-            .puts
-            .iter()
-            .filter_map(|put| {
-                let archived = put.archived()?;
-                Some((*names.accounts.get(put.account().as_str())?, archived.with.as_str()))
-            })
-            .collect();
-        peers.sort_unstable();
-        peers.dedup();
-        let wanted: Vec<(i64, (i64, &'a str))> = (0..).zip(peers).collect();
-        for (place, number) in read(on, &CONVERSATIONS, &wanted, |statement, (place, (account, jid))| {
-            statement.bind(*place).bind(*account).bind(*jid)
-        })
-        .await?
-        {
-            if let Some((_, peer)) = usize::try_from(place).ok().and_then(|place| wanted.get(place)) {
-                names.conversations.insert(*peer, number);
-            }
-        }
-        for (_, peer) in wanted {
-            if names.conversations.contains_key(&peer) {
-                continue;
-            }
-            let made = query("INSERT INTO conversations (account, jid) VALUES (?, ?)")
-                .bind(peer.0)
-                .bind(peer.1)
-                .execute(&mut *on)
-                .await?;
-            names.conversations.insert(peer, made.last_insert_rowid());
-        }
-        Ok(names)
-    }
-
-    fn account(&self, jid: &str) -> Option<i64> {
-        self.accounts.get(jid).copied()
-    }
-
-    fn conversation(&self, account: i64, jid: &str) -> Option<i64> {
-        self.conversations.get(&(account, jid)).copied()
-    }
+/// A message to put, with numbers for names.
+struct Row<'a> {
+    put: &'a Put<'a>,
+    epoch: i64,
+    account: i64,
+    conversation: Option<i64>,
 }
 
-/// Runs a statement for all rows, 64, 8 or 1 at a time.
-async fn run<T>(
-    on: &mut SqliteConnection,
-    texts: &Wide,
-    mut rows: &[T],
-    bind: impl Fn(Statement, &T) -> Statement,
-) -> Outcome<()> {
-    while let Some((text, part, rest)) = split(texts, rows) {
-        part.iter().fold(query(text), &bind).execute(&mut *on).await?;
-        rows = rest;
+impl<'a> Row<'a> {
+    /// An account that is not there any more has no number: its messages are passed over.
+    fn new(put: &'a Put<'a>, known: &Memory) -> Option<Self> {
+        let jid = put.account().as_str();
+        let conversation = put.archived().and_then(|archived| known.names.conversation(jid, archived.with.as_str()));
+        Some(Self { put, epoch: known.epochs.of(put.id), account: known.names.account(jid)?, conversation })
     }
-    Ok(())
-}
 
-/// What a statement finds for all rows, 64, 8 or 1 at a time.
-async fn read<T>(
-    on: &mut SqliteConnection,
-    texts: &Wide,
-    mut rows: &[T],
-    bind: impl Fn(Statement, &T) -> Statement,
-) -> Outcome<Vec<(i64, i64)>> {
-    let mut found = Vec::with_capacity(rows.len());
-    while let Some((text, part, rest)) = split(texts, rows) {
-        for row in part.iter().fold(query(text), &bind).fetch_all(&mut *on).await? {
-            found.push((row.try_get(0)?, row.try_get(1)?));
-        }
-        rows = rest;
+    fn bind(statement: Statement, row: &Self) -> Statement {
+        let Put { record, id, .. } = row.put;
+        let archived = row.put.archived();
+        statement
+            .bind(*id)
+            .bind(row.epoch)
+            .bind(row.account)
+            .bind(row.conversation)
+            .bind(archived.is_some_and(|archived| archived.sent))
+            .bind(archived.is_some_and(|archived| archived.counts))
+            .bind(codec::to_stamp(record.entry.stamp))
+            .bind(archived.and_then(|archived| archived.resource.as_deref()))
+            .bind(archived.and_then(|archived| archived.message_id.as_deref()))
+            .bind(record.entry.stanza.as_ref())
     }
-    Ok(found)
-}
 
-/// The statement for the next rows, these, and those behind them.
-fn split<'a, T>(texts: &Wide, rows: &'a [T]) -> Option<(&'static str, &'a [T], &'a [T])> {
-    let [one, eight, many] = *texts;
-    let part = |text, count| rows.split_at_checked(count).map(|(part, rest)| (text, part, rest));
-    part(many, 64).or_else(|| part(eight, 8)).or_else(|| part(one, 1))
-}
-
-type Statement = Query<'static, Sqlite, SqliteArguments>;
-
-fn bind_put(statement: Statement, put: &Put<'_>, account: i64, names: &Names<'_>) -> Statement {
-    let archived = put.archived();
-    statement
-        .bind(put.id)
-        .bind(account)
-        .bind(archived.and_then(|archived| names.conversation(account, archived.with.as_str())))
-        .bind(archived.is_some_and(|archived| archived.sent))
-        .bind(archived.is_some_and(|archived| archived.counts))
-        .bind(codec::to_stamp(put.record.entry.stamp))
-        .bind(archived.and_then(|_| put.record.digest).map(u64::cast_signed))
-        .bind(archived.and_then(|archived| archived.resource.as_deref()))
-        .bind(archived.and_then(|archived| archived.message_id.as_deref()))
-        .bind(put.record.entry.stanza.as_ref())
+    fn bind_waiting(&self, statement: Statement) -> Statement {
+        let entry = &self.put.record.entry;
+        statement
+            .bind(self.account)
+            .bind(self.put.id)
+            .bind(self.put.archived().is_none())
+            .bind(i64::try_from(entry.stanza.len()).unwrap_or(i64::MAX))
+            .bind(entry.resource.as_deref())
+    }
 }

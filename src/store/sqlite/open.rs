@@ -4,7 +4,6 @@ use std::fs::{DirBuilder, OpenOptions};
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
-use std::sync::atomic::AtomicI64;
 use std::time::{Duration, Instant};
 
 use sqlx::migrate::MigrateError;
@@ -60,7 +59,7 @@ impl SqliteStore {
             options,
             writer: Mutex::new(Some(writer)),
             readers,
-            marked: AtomicI64::new(0),
+            memory: parking_lot::Mutex::default(),
         })
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rookery_core::store::{AccountStore, Store, StoreError, TailStore};
 
+use super::archive::archive_suite;
 use super::suite::suite;
 use super::{Fixture, append, ids, jid, keys};
 use crate::{Backend, Durability, MemoryStore, StoreConf, open};
@@ -15,6 +16,7 @@ async fn fixture() -> Option<Fixture> {
 }
 
 suite!(fixture);
+archive_suite!(fixture);
 
 const ALICE: &str = "alice@x.example";
 

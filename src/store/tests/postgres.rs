@@ -7,6 +7,7 @@ use rookery_core::store::{AccountStore, StoreError, TailStore};
 use sqlx::{Connection, Executor, PgConnection, query_scalar};
 use tokio::task::spawn_blocking;
 
+use super::archive::archive_suite;
 use super::suite::suite;
 use super::{Fixture, LogCapture, append, ids, jid, keys, remove};
 use crate::postgres::PostgresStore;
@@ -18,7 +19,7 @@ const ALICE: &str = "alice@x.example";
 /// The server that the tests share; it ends with the process.
 static SERVER: OnceLock<PostgresServer> = OnceLock::new();
 
-fn wanted() -> bool {
+pub(super) fn wanted() -> bool {
     let wanted = postgres_wanted();
     if !wanted {
         eprintln!("not run: ROOKERY_TEST_POSTGRES=off");
@@ -36,7 +37,7 @@ async fn own_server() -> Arc<PostgresServer> {
     spawn_blocking(start).await.unwrap()
 }
 
-async fn database() -> String {
+pub(super) async fn database() -> String {
     let server = server().await;
     spawn_blocking(|| server.create_database().unwrap()).await.unwrap()
 }
@@ -61,6 +62,7 @@ async fn fixture() -> Option<Fixture> {
 }
 
 suite!(fixture);
+archive_suite!(fixture);
 
 async fn refusal(url: &str) -> OpenError {
     match open(&conf(url)).await {

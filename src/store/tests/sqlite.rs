@@ -10,6 +10,7 @@ use rookery_core::store::{AccountStore, StoreError, TailStore};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, Executor, query_scalar};
 
+use super::archive::archive_suite;
 use super::child::Process;
 use super::suite::suite;
 use super::{Fixture, LogCapture, append, ids, jid, keys, remove};
@@ -35,6 +36,7 @@ async fn fixture() -> Option<Fixture> {
 }
 
 suite!(fixture);
+archive_suite!(fixture);
 
 async fn refusal(path: &Path) -> OpenError {
     match open(&conf(path)).await {

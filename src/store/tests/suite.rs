@@ -16,7 +16,7 @@ use crate::MemoryStore;
 /// backend is not wanted.
 macro_rules! suite {
     ($open:path) => {
-        crate::tests::suite::suite!(@ $open:
+        crate::tests::suite::suite!(@ $open, suite:
             accounts_are_made_once_and_listed_by_domain,
             keys_are_kept_and_replaced,
             an_account_takes_all_it_owns_with_it,
@@ -38,12 +38,12 @@ macro_rules! suite {
             random_batches_come_to_what_they_come_to_in_memory,
         );
     };
-    (@ $open:path: $($test:ident,)*) => {
+    (@ $open:path, $of:ident: $($test:ident,)*) => {
         $(
             #[tokio::test]
             async fn $test() {
                 if let Some(fixture) = $open().await {
-                    crate::tests::suite::$test(&fixture.store).await;
+                    crate::tests::$of::$test(&fixture.store).await;
                     fixture.store.close().await;
                 }
             }

@@ -198,6 +198,17 @@ impl Body {
         }
     }
 
+    /// The bytes of the children that `wanted` accepts by (namespace, name), as they are written.
+    pub(super) fn bytes_of(&self, wanted: impl Fn(&str, &str) -> bool) -> Vec<Cow<'_, [u8]>> {
+        let kept: SmallVec<[bool; 16]> = match self {
+            Self::Empty => SmallVec::new(),
+            Self::Raw(raw) => raw.names().map(|(ns, name)| wanted(ns, name)).collect(),
+            Self::Edited(elements) => elements.iter().map(|e| wanted(e.ns(), e.name())).collect(),
+        };
+        let places = kept.iter().enumerate().filter(|(_, wanted)| **wanted);
+        places.filter_map(|(place, _)| self.child_bytes(place)).collect()
+    }
+
     pub(super) fn first_name(&self) -> Option<(&str, &str)> {
         match self {
             Self::Empty => None,

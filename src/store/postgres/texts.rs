@@ -1,0 +1,99 @@
+//! Statements on archives, as PostgreSQL wants them. Each account's messages are read by the primary key, each
+//! conversation's by its index; a test asserts that no statement here reads a table as a whole.
+
+use crate::archive::{count, page};
+
+macro_rules! messages {
+    () => {
+        "messages AS m"
+    };
+}
+
+macro_rules! by_words {
+    () => {
+        "words AS w JOIN messages AS m ON m.account = w.account AND m.id = w.id"
+    };
+}
+
+macro_rules! words {
+    ($then:literal) => {
+        concat!("w.terms @@ CAST(CAST($10 AS TEXT) AS TSQUERY) AND ", $then)
+    };
+}
+
+pub(super) const ACCOUNT_UP: &str = page!(messages!(), "m.account = $1", "m.id", "m.id");
+pub(super) const ACCOUNT_DOWN: &str = page!(messages!(), "m.account = $1", "m.id", "m.id DESC");
+pub(super) const ACCOUNT_COUNT: &str = count!(messages!(), "m.account = $1", "m.id");
+pub(super) const CONVERSATION_UP: &str = page!(messages!(), "m.conversation = $1", "m.id", "m.id");
+pub(super) const CONVERSATION_DOWN: &str = page!(messages!(), "m.conversation = $1", "m.id", "m.id DESC");
+pub(super) const CONVERSATION_COUNT: &str = count!(messages!(), "m.conversation = $1", "m.id");
+pub(super) const WORDS_UP: &str = page!(by_words!(), words!("m.account = $1"), "w.id", "w.id");
+pub(super) const WORDS_DOWN: &str = page!(by_words!(), words!("m.account = $1"), "w.id", "w.id DESC");
+pub(super) const WORDS_COUNT: &str = count!(by_words!(), words!("m.account = $1"), "w.id");
+pub(super) const WORDS_CONVERSATION_UP: &str = page!(by_words!(), words!("m.conversation = $1"), "w.id", "w.id");
+pub(super) const WORDS_CONVERSATION_DOWN: &str = page!(by_words!(), words!("m.conversation = $1"), "w.id", "w.id DESC");
+pub(super) const WORDS_CONVERSATION_COUNT: &str = count!(by_words!(), words!("m.conversation = $1"), "w.id");
+
+/// Of an account (1), those in a list (2).
+pub(super) const LISTED: &str = "SELECT m.id, m.stamp, m.stanza, t.id, t.resource FROM messages AS m \
+    LEFT JOIN tail AS t ON t.account = m.account AND t.id = m.id \
+    WHERE m.account = $1 AND m.id = ANY($2) ORDER BY m.id";
+
+/// How many of a list (2) are in the archive of an account (1).
+pub(super) const THERE: &str =
+    "SELECT count(*) FROM messages WHERE account = $1 AND id = ANY($2) AND conversation IS NOT NULL";
+
+/// The oldest and the newest message of an account (1).
+pub(super) const FIRST: &str =
+    "SELECT id, stamp FROM messages WHERE account = $1 AND conversation IS NOT NULL ORDER BY id LIMIT 1";
+pub(super) const LAST: &str =
+    "SELECT id, stamp FROM messages WHERE account = $1 AND conversation IS NOT NULL ORDER BY id DESC LIMIT 1";
+
+/// Of a user (1) with a peer (2), the newest with an id of the peer's (3).
+pub(super) const ARCHIVED_ID: &str = "SELECT last.id FROM (SELECT id, sent, message_id FROM messages \
+    WHERE conversation = (SELECT number FROM conversations \
+    WHERE account = (SELECT number FROM accounts WHERE jid = $1) AND jid = $2) ORDER BY id DESC LIMIT 1000) AS last \
+    WHERE last.message_id = $3 AND NOT last.sent ORDER BY last.id DESC LIMIT 1";
+
+/// The conversations of a user (1).
+pub(super) const CONVERSATIONS: &str = "SELECT c.jid, c.displayed, \
+    (SELECT count(*) FROM messages AS m WHERE m.conversation = c.number AND m.id > c.displayed AND m.counts) \
+    FROM conversations AS c WHERE c.account = (SELECT number FROM accounts WHERE jid = $1) ORDER BY c.jid";
+
+/// The oldest of an account (1) up to an id (2), so many (3).
+pub(super) const OLDEST: &str = "SELECT id FROM messages \
+    WHERE account = $1 AND conversation IS NOT NULL AND id <= $2 ORDER BY id LIMIT $3";
+
+/// Accounts of a domain (1) above an address (2), so many (4), and which have something up to an id (3).
+pub(super) const WITH_OLD: &str = "SELECT a.jid, EXISTS (SELECT 1 FROM messages AS m \
+    WHERE m.account = a.number AND m.conversation IS NOT NULL AND m.id <= $3) \
+    FROM accounts AS a WHERE a.domain = $1 AND a.jid > $2 ORDER BY a.jid LIMIT $4";
+
+/// What an account (1) has seen after an id (2), the newest, so many (3).
+pub(super) const SEEN: &str = "SELECT id, digest FROM seen WHERE account = $1 AND id > $2 \
+    AND id > (SELECT forgotten FROM archive_marks WHERE slot = 0) ORDER BY id DESC LIMIT $3";
+
+/// Removes so many (1) digests that are forgotten.
+pub(super) const FORGET: &str = "DELETE FROM seen WHERE ctid = ANY (ARRAY(SELECT ctid FROM seen \
+    WHERE id <= (SELECT forgotten FROM archive_marks WHERE slot = 0) ORDER BY id LIMIT $1))";
+
+/// What happens to the messages of a list (2) of an account (1) when they leave the archive: what waits stays.
+pub(super) const EXPIRE: [&str; 5] = [
+    "UPDATE messages SET conversation = NULL WHERE account = $1 AND id = ANY($2) \
+     AND EXISTS (SELECT 1 FROM tail AS t WHERE t.account = messages.account AND t.id = messages.id)",
+    "UPDATE tail SET alone = true WHERE account = $1 AND id = ANY($2)",
+    "DELETE FROM messages WHERE account = $1 AND id = ANY($2) AND conversation IS NOT NULL",
+    "DELETE FROM unindexed WHERE account = $1 AND id = ANY($2)",
+    "DELETE FROM words WHERE account = $1 AND id = ANY($2)",
+];
+
+/// What happens to the messages of a list (2) of an account (1) that is no more.
+pub(super) const PURGE: [&str; 4] = [
+    "DELETE FROM tail WHERE account = $1 AND id = ANY($2)",
+    "DELETE FROM messages WHERE account = $1 AND id = ANY($2)",
+    "DELETE FROM unindexed WHERE account = $1 AND id = ANY($2)",
+    "DELETE FROM words WHERE account = $1 AND id = ANY($2)",
+];
+
+/// Nothing is to be tidied up behind messages that go.
+pub(super) const TIDY: [&str; 0] = [];

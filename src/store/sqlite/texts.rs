@@ -1,0 +1,154 @@
+//! Statements on archives, as SQLite wants them: indexes begin with the epoch, so each statement that looks for messages
+//! walks the epochs in the order of the ids wanted and looks into each. `INDEXED BY` and `CROSS JOIN` say how, because
+//! statistics might lead SQLite elsewhere; a test asserts that no statement here reads a table as a whole.
+
+use crate::archive::{count, page};
+
+/// What the page of an account and of a conversation are read from.
+macro_rules! by_account {
+    () => {
+        "epochs AS e CROSS JOIN messages AS m INDEXED BY messages_by_account"
+    };
+}
+
+macro_rules! by_conversation {
+    () => {
+        "epochs AS e CROSS JOIN messages AS m INDEXED BY messages_by_conversation"
+    };
+}
+
+macro_rules! by_words {
+    () => {
+        "words CROSS JOIN messages AS m ON m.id = words.rowid"
+    };
+}
+
+/// The epochs of the span in the parameters 2 and 3.
+macro_rules! epochs {
+    ($then:literal) => {
+        concat!(
+            "e.first <= $3 AND e.first >= (SELECT max(first) FROM epochs WHERE first <= $2) AND m.epoch = e.number AND ",
+            $then
+        )
+    };
+}
+
+pub(super) const ACCOUNT_UP: &str = page!(by_account!(), epochs!("m.account = $1"), "m.id", "e.first, m.id");
+pub(super) const ACCOUNT_DOWN: &str =
+    page!(by_account!(), epochs!("m.account = $1"), "m.id", "e.first DESC, m.id DESC");
+pub(super) const ACCOUNT_COUNT: &str = count!(by_account!(), epochs!("m.account = $1"), "m.id");
+pub(super) const CONVERSATION_UP: &str =
+    page!(by_conversation!(), epochs!("m.conversation = $1"), "m.id", "e.first, m.id");
+pub(super) const CONVERSATION_DOWN: &str =
+    page!(by_conversation!(), epochs!("m.conversation = $1"), "m.id", "e.first DESC, m.id DESC");
+pub(super) const CONVERSATION_COUNT: &str = count!(by_conversation!(), epochs!("m.conversation = $1"), "m.id");
+pub(super) const WORDS_UP: &str =
+    page!(by_words!(), "words MATCH $10 AND m.account = $1", "words.rowid", "words.rowid");
+pub(super) const WORDS_DOWN: &str =
+    page!(by_words!(), "words MATCH $10 AND m.account = $1", "words.rowid", "words.rowid DESC");
+pub(super) const WORDS_COUNT: &str = count!(by_words!(), "words MATCH $10 AND m.account = $1", "words.rowid");
+pub(super) const WORDS_CONVERSATION_UP: &str =
+    page!(by_words!(), "words MATCH $10 AND m.conversation = $1", "words.rowid", "words.rowid");
+pub(super) const WORDS_CONVERSATION_DOWN: &str =
+    page!(by_words!(), "words MATCH $10 AND m.conversation = $1", "words.rowid", "words.rowid DESC");
+pub(super) const WORDS_CONVERSATION_COUNT: &str =
+    count!(by_words!(), "words MATCH $10 AND m.conversation = $1", "words.rowid");
+
+/// Of an account (1), those in a list (2).
+pub(super) const LISTED: &str = "SELECT m.id, m.stamp, m.stanza, t.id, t.resource FROM messages AS m \
+    LEFT JOIN tail AS t ON t.account = m.account AND t.id = m.id \
+    WHERE m.account = $1 AND m.id IN (SELECT value FROM json_each($2)) ORDER BY m.id";
+
+/// How many of a list (2) are in the archive of an account (1).
+pub(super) const THERE: &str = "SELECT count(*) FROM messages \
+    WHERE account = $1 AND id IN (SELECT value FROM json_each($2)) AND conversation IS NOT NULL";
+
+/// The oldest and the newest message of an account (1).
+pub(super) const FIRST: &str = concat!(
+    "SELECT m.id, m.stamp FROM ",
+    by_account!(),
+    " WHERE m.epoch = e.number AND m.account = $1 AND m.conversation IS NOT NULL ORDER BY e.first, m.id LIMIT 1"
+);
+pub(super) const LAST: &str = concat!(
+    "SELECT m.id, m.stamp FROM ",
+    by_account!(),
+    " WHERE m.epoch = e.number AND m.account = $1 AND m.conversation IS NOT NULL \
+     ORDER BY e.first DESC, m.id DESC LIMIT 1"
+);
+
+/// Of a user (1) with a peer (2), the newest with an id of the peer's (3).
+pub(super) const ARCHIVED_ID: &str = concat!(
+    "SELECT last.id FROM (SELECT m.id, m.sent, m.message_id FROM ",
+    by_conversation!(),
+    " WHERE m.epoch = e.number AND m.conversation = (SELECT number FROM conversations \
+     WHERE account = (SELECT number FROM accounts WHERE jid = $1) AND jid = $2) \
+     AND m.conversation IS NOT NULL ORDER BY e.first DESC, m.id DESC LIMIT 1000) AS last \
+     WHERE last.message_id = $3 AND last.sent = 0 LIMIT 1"
+);
+
+/// The conversations of a user (1).
+pub(super) const CONVERSATIONS: &str = concat!(
+    "SELECT c.jid, c.displayed, (SELECT count(*) FROM ",
+    by_conversation!(),
+    " WHERE e.first >= (SELECT max(first) FROM epochs WHERE first <= c.displayed) AND m.epoch = e.number \
+     AND m.conversation = c.number AND m.conversation IS NOT NULL AND m.id > c.displayed AND m.counts) \
+     FROM conversations AS c WHERE c.account = (SELECT number FROM accounts WHERE jid = $1) ORDER BY c.jid"
+);
+
+/// The oldest of an account (1) up to an id (2), so many (3).
+pub(super) const OLDEST: &str = concat!(
+    "SELECT m.id FROM ",
+    by_account!(),
+    " WHERE e.first <= $2 AND m.epoch = e.number AND m.account = $1 AND m.conversation IS NOT NULL AND m.id <= $2 \
+     ORDER BY e.first, m.id LIMIT $3"
+);
+
+/// Of the accounts of a domain (1) above an address (2), so many (4), which have something up to an id (3); and the last
+/// address that was looked at.
+pub(super) const WITH_OLD: &str = concat!(
+    "SELECT a.jid, EXISTS (SELECT 1 FROM ",
+    by_account!(),
+    " WHERE e.first <= $3 AND m.epoch = e.number AND m.account = a.number AND m.conversation IS NOT NULL \
+     AND m.id <= $3) FROM accounts AS a WHERE a.domain = $1 AND a.jid > $2 ORDER BY a.jid LIMIT $4"
+);
+
+/// What an account (1) has seen after an id (2), the newest, so many (3).
+pub(super) const SEEN: &str = "SELECT s.id, s.digest FROM epochs AS e CROSS JOIN seen AS s \
+    WHERE e.first >= (SELECT max(first) FROM epochs WHERE first <= $2) AND s.epoch = e.number AND s.account = $1 \
+    AND s.id > $2 AND s.id > (SELECT forgotten FROM archive_marks WHERE slot = 0) \
+    ORDER BY e.first DESC, s.id DESC LIMIT $3";
+
+/// Removes so many (1) digests that are forgotten, of epochs that are forgotten altogether.
+pub(super) const FORGET: &str = "DELETE FROM seen WHERE (epoch, account, id) IN (SELECT epoch, account, id FROM seen \
+    WHERE epoch = (SELECT e.number FROM epochs AS e WHERE EXISTS (SELECT 1 FROM seen AS s WHERE s.epoch = e.number) \
+    AND (SELECT min(n.first) FROM epochs AS n WHERE n.first > e.first) - 1 \
+    <= (SELECT forgotten FROM archive_marks WHERE slot = 0) ORDER BY e.first LIMIT 1) LIMIT $1)";
+
+/// What happens to the messages of a list (2) of an account (1) when they leave the archive: what waits stays.
+pub(super) const EXPIRE: [&str; 5] = [
+    "UPDATE messages SET conversation = NULL WHERE account = $1 AND id IN (SELECT value FROM json_each($2)) \
+     AND EXISTS (SELECT 1 FROM tail AS t WHERE t.account = messages.account AND t.id = messages.id)",
+    "UPDATE tail SET alone = 1 WHERE account = $1 AND id IN (SELECT value FROM json_each($2))",
+    "DELETE FROM messages WHERE account = $1 AND id IN (SELECT value FROM json_each($2)) AND conversation IS NOT NULL",
+    "DELETE FROM unindexed WHERE account = $1 AND id IN (SELECT value FROM json_each($2))",
+    "DELETE FROM words WHERE $1 IS NOT NULL AND rowid IN (SELECT value FROM json_each($2))",
+];
+
+/// What happens to the messages of a list (2) of an account (1) that is no more.
+pub(super) const PURGE: [&str; 4] = [
+    "DELETE FROM tail WHERE account = $1 AND id IN (SELECT value FROM json_each($2))",
+    "DELETE FROM messages WHERE account = $1 AND id IN (SELECT value FROM json_each($2))",
+    "DELETE FROM unindexed WHERE account = $1 AND id IN (SELECT value FROM json_each($2))",
+    "DELETE FROM words WHERE $1 IS NOT NULL AND rowid IN (SELECT value FROM json_each($2))",
+];
+
+/// Removes epochs with nothing in them, but not the newest. If there were any, the oldest of the others begins at 0, and
+/// what is remembered of them is true no more.
+pub(super) const TIDY: [&str; 3] = [
+    "DELETE FROM epochs WHERE first < (SELECT max(first) FROM epochs) \
+     AND NOT EXISTS (SELECT 1 FROM messages AS m INDEXED BY messages_by_account \
+     WHERE m.epoch = epochs.number AND m.conversation IS NOT NULL) \
+     AND NOT EXISTS (SELECT 1 FROM seen AS s WHERE s.epoch = epochs.number)",
+    "UPDATE epochs SET first = 0 WHERE first = (SELECT min(first) FROM epochs)",
+    "UPDATE archive_marks SET deletions = deletions + 1 WHERE slot = 0",
+];

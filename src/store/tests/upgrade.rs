@@ -1,0 +1,165 @@
+//! A database that the first release made is opened by this one: whoever was there, their contacts, what waits for them and
+//! what the modules keep are still there, under the same ids.
+
+use rookery_core::store::{Archived, Record, Store, TailChange};
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection, PgConnection, query};
+
+use super::postgres::{database, wanted};
+use super::{append, entry, ids, jid, keys};
+use crate::testing::TempDir;
+use crate::{Backend, Durability, StoreConf, migrations, open};
+
+const ALICE: &str = "alice@x.example";
+const BOB: &str = "bob@x.example";
+
+/// What the first release gave out as ids: microseconds since 1970.
+const FIRST: u64 = 1_790_000_000_000_000;
+/// Messages that wait for each of the two, in turns.
+const EACH: u64 = 700;
+
+/// The first step alone.
+fn first(all: &Migrator) -> Migrator {
+    Migrator::with_migrations(all.iter().take(1).cloned().collect())
+}
+
+/// Fills a database of the first release, as that wrote it.
+macro_rules! fill {
+    ($on:ident) => {
+        let keys = keys();
+        for (number, account) in [(1_i64, ALICE), (2, BOB)] {
+            query(
+                "INSERT INTO accounts (jid, domain, created, sha256_salt, sha256_iterations, sha256_stored_key, \
+                 sha256_server_key, sha1_salt, sha1_iterations, sha1_stored_key, sha1_server_key) \
+                 VALUES ($1, 'x.example', 1, $2, $3, $4, $5, $6, $7, $8, $9)",
+            )
+            .bind(account)
+            .bind(&keys.sha256.salt)
+            .bind(i64::from(keys.sha256.iterations))
+            .bind(keys.sha256.stored_key.expose())
+            .bind(keys.sha256.server_key.expose())
+            .bind(&keys.sha1.salt)
+            .bind(i64::from(keys.sha1.iterations))
+            .bind(keys.sha1.stored_key.expose())
+            .bind(keys.sha1.server_key.expose())
+            .execute(&mut $on)
+            .await
+            .unwrap();
+            query(
+                "INSERT INTO roster_items (account, jid, name, contact_groups, subscription, ask, approved, version) \
+                 VALUES ($1, 'nurse@x.example', 'Nurse', '[\"House\"]', 'both', $2, $2, 7)",
+            )
+            .bind(number)
+            .bind(false)
+            .execute(&mut $on)
+            .await
+            .unwrap();
+            query("INSERT INTO roster_removed (account, jid, version) VALUES ($1, 'paris@x.example', 8)")
+                .bind(number)
+                .execute(&mut $on)
+                .await
+                .unwrap();
+            query("INSERT INTO roster_requests (account, jid, stanza) VALUES ($1, 'tybalt@x.example', $2)")
+                .bind(number)
+                .bind(&b"<presence type='subscribe'/>"[..])
+                .execute(&mut $on)
+                .await
+                .unwrap();
+            query("INSERT INTO key_values (owner, module, key, value) VALUES ($1, 'blocking', 'list', $2)")
+                .bind(account)
+                .bind(&b"x"[..])
+                .execute(&mut $on)
+                .await
+                .unwrap();
+            for place in 0..EACH {
+                let waiting = entry(account, FIRST + 2 * place + number.unsigned_abs());
+                query("INSERT INTO tail (account, id, resource, stamp, stanza) VALUES ($1, $2, $3, $4, $5)")
+                    .bind(number)
+                    .bind(i64::try_from(waiting.id).unwrap())
+                    .bind(waiting.resource)
+                    .bind(crate::codec::to_stamp(waiting.stamp))
+                    .bind(&waiting.stanza[..])
+                    .execute(&mut $on)
+                    .await
+                    .unwrap();
+            }
+        }
+        query("UPDATE tail_marks SET id = $1 WHERE slot = 0")
+            .bind(i64::try_from(FIRST + 10 * EACH).unwrap())
+            .execute(&mut $on)
+            .await
+            .unwrap();
+    };
+}
+
+fn entries(account: &str, first: u64) -> Vec<rookery_core::store::TailEntry> {
+    (0..EACH).map(|place| entry(account, first + 2 * place)).collect()
+}
+
+async fn check(store: &dyn Store) {
+    for (account, first) in [(ALICE, FIRST + 1), (BOB, FIRST + 2)] {
+        let user = jid(account);
+        assert!(store.credentials(&user).await.unwrap().is_some());
+        assert_eq!(store.tail(&user, 0, u64::MAX, usize::MAX).await.unwrap(), entries(account, first));
+        let size = store.tail_size(&user).await.unwrap();
+        let bytes: usize = entries(account, first).iter().map(|entry| entry.stanza.len()).sum();
+        assert_eq!((size.messages, size.bytes), (EACH, bytes as u64));
+        let roster = store.roster(&user).await.unwrap();
+        assert_eq!((roster.items.len(), roster.removed.len(), roster.requests.len(), roster.version), (1, 1, 1, 8));
+        assert_eq!(store.value(&user, "blocking", "list").await.unwrap().unwrap(), b"x");
+        assert_eq!(store.archive_ends(&user).await.unwrap(), None, "what waits alone is in no archive");
+    }
+    assert_eq!(store.last_id().await.unwrap(), FIRST + 10 * EACH);
+    // Old and new ones wait, are delivered and go side by side.
+    let new = FIRST << 10;
+    let archived = Archived {
+        with: jid(BOB),
+        resource: None,
+        sent: false,
+        counts: true,
+        message_id: None,
+        body: Some("hi".into()),
+    };
+    let record = Record { entry: entry(ALICE, new), waits: true, archived: Some(archived), digest: Some(7) };
+    let delivered = |id| TailChange::Deliver { account: jid(ALICE), id };
+    store.commit(&[TailChange::Append(record), append(BOB, new + 1), delivered(FIRST + 1)]).await.unwrap();
+    let waiting = ids(store, ALICE).await;
+    assert_eq!((waiting.len() as u64, waiting[0], waiting.last()), (EACH, FIRST + 3, Some(&new)));
+    let ends = store.archive_ends(&jid(ALICE)).await.unwrap().unwrap();
+    assert_eq!((ends.start.id, ends.end.id), (new, new));
+    assert!(store.delete_account(&jid(ALICE)).await.unwrap());
+    while store.purge_deleted(100).await.unwrap() {}
+    assert_eq!(ids(store, BOB).await.len() as u64, EACH + 1);
+    assert!(store.create_account(&jid(ALICE), &keys()).await.unwrap());
+    assert!(ids(store, ALICE).await.is_empty());
+}
+
+#[tokio::test]
+async fn t11_a_file_of_the_first_release_loses_nothing() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("rookery.db");
+    let mut on = SqliteConnectOptions::new().filename(&path).create_if_missing(true).connect().await.unwrap();
+    first(&migrations::sqlite()).run_direct(None, &mut on, false).await.unwrap();
+    fill!(on);
+    on.close().await.unwrap();
+    let conf = StoreConf { backend: Backend::Sqlite { path }, durability: Durability::Full };
+    let store = open(&conf).await.unwrap();
+    check(&*store).await;
+    store.close().await;
+    assert_eq!(ids(&*open(&conf).await.unwrap(), BOB).await.len() as u64, EACH + 1);
+}
+
+#[tokio::test]
+async fn t11_a_postgres_database_of_the_first_release_loses_nothing() {
+    if !wanted() {
+        return;
+    }
+    let url = database().await;
+    let mut on = PgConnection::connect(&url).await.unwrap();
+    first(&migrations::postgres()).run_direct(None, &mut on, false).await.unwrap();
+    fill!(on);
+    on.close().await.unwrap();
+    let conf = StoreConf { backend: Backend::Postgres { url, connections: 4 }, durability: Durability::Full };
+    check(&*open(&conf).await.unwrap()).await;
+}
