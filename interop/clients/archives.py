@@ -159,7 +159,7 @@ def marks(bench):
 
 def carbons(bench):
     """Copies of what another resource receives and sends, each once; none of what is private, nor when switched off."""
-    sibling, contact = bench.friends("carbons")[:2]
+    sibling, contact = bench.friends("carbons", "marks")[:2]
     with bench.pair("carbons", other=contact) as (mine, theirs), bench.driver(sibling) as second:
         full = second.login(bench.account("carbons"), PASSWORD)["jid"]
         second.available()

@@ -36,9 +36,7 @@ class Client:
 
 
 NO_RESUME = "the library has no XEP-0198"
-NO_ARCHIVE = dict.fromkeys(
-    ("archive", "marks", "carbons", "catch-up", "devices", "tunnel", "restart"), "the library has no XEP-0313 and no XEP-0280"
-)
+ARCHIVE = ("archive", "marks", "catch-up", "devices", "tunnel", "restart")  # features for which one must be read
 
 CLIENTS = [
     Client(
@@ -90,14 +88,15 @@ CLIENTS = [
         (CACHE / "strophe/driver",),
         start=0.1,
         plain="SCRAM-SHA-256",
-        lacks=NO_ARCHIVE,
+        lacks=dict.fromkeys(("carbons", *ARCHIVE), "the library has no XEP-0280 and no XEP-0313"),
     ),
     Client(
         "profanity",
         ("python3", HERE / "profanity/driver.py"),
         start=0.3,
         plain="SCRAM-SHA-256",
-        lacks=NO_ARCHIVE | {"resume": "a terminal program: no command of it cuts the network"},
+        lacks=dict.fromkeys(ARCHIVE, "it asks the server for XEP-0313, not the account, and does not find it")
+        | {"resume": "a terminal program: no command of it cuts the network"},
     ),
 ]
 

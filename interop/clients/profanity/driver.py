@@ -26,6 +26,7 @@ sys.path.append(str(Path(__file__).parent.parent))
 from wire import emit, serve  # noqa: E402
 
 ROSTER, DISCO, DELAY = "{jabber:iq:roster}", "{http://jabber.org/protocol/disco#info}", "{urn:xmpp:delay}delay"
+CARBONS, FORWARDED, RECEIPTS = "{urn:xmpp:carbons:2}", "{urn:xmpp:forward:0}forwarded", "{urn:xmpp:receipts}"
 PING, BIND, SASL = "{urn:xmpp:ping}ping", "{urn:ietf:params:xml:ns:xmpp-bind}", "{urn:ietf:params:xml:ns:xmpp-sasl}"
 
 
@@ -35,7 +36,7 @@ class Driver:
     def __init__(self):
         self.home = tempfile.TemporaryDirectory(prefix="profanity-")
         self.log = Path(self.home.name) / "profanity.log"
-        self.pings, self.infos, self.contacts = set(), set(), {}
+        self.pings, self.infos, self.carbons, self.contacts = set(), set(), {}, {}
         self.mechanism, self.condition, self.asked = None, "", False
         self.jid, self.online = None, False
 
@@ -100,6 +101,8 @@ class Driver:
                 self.mechanism = element.get("mechanism")
             elif element.find(PING) is not None:
                 self.pings.add(element.get("id"))
+            elif (change := element.find(CARBONS + "*")) is not None and name == "iq":
+                self.carbons[element.get("id")] = change.tag == CARBONS + "enable"
             elif self.asked and element.find(DISCO + "query") is not None:
                 self.infos.add(element.get("id"))
         elif name == "failure" and element.tag.startswith(SASL):
@@ -108,12 +111,26 @@ class Driver:
             received(element)
 
     def message(self, message):
-        body = message.findtext("{*}body")
+        account = self.jid.split("/")[0]
+        for way in ("received", "sent"):
+            carbon = message.find(f"{CARBONS}{way}/{FORWARDED}/{{jabber:client}}message")
+            if carbon is not None and message.get("from") == account:
+                return self.tell(carbon, account, copy=way)
         if message.get("type") == "error":
             emit("error", do="send", condition="bounced")
-        elif body:
-            delayed = None if message.find(DELAY) is None else "delay"
-            emit("message", body=body, id=message.get("id"), delayed=delayed, **{"from": message.get("from")})
+        else:
+            self.tell(message, account)
+
+    @staticmethod
+    def tell(message, account, **more):
+        """A message as event: `mark` if it only says that another one was received."""
+        body, receipt = message.findtext("{*}body"), message.find(RECEIPTS + "received")
+        sid = next((i.get("id") for i in message.findall("{urn:xmpp:sid:0}stanza-id") if i.get("by") == account), None)
+        event = {name: message.get(name) for name in ("from", "to", "id")} | {"sid": sid} | more
+        if body:
+            emit("message", body=body, delayed=None if message.find(DELAY) is None else "delay", **event)
+        elif receipt is not None:
+            emit("mark", kind="received", ref=receipt.get("id"), **event)
 
     def presence(self, presence):
         kind, sender = presence.get("type", "available"), presence.get("from")
@@ -132,6 +149,8 @@ class Driver:
             emit("online", jid=self.jid, mechanism=self.mechanism)
         if iq.get("id") in self.pings:
             emit("pong")
+        if iq.get("id") in self.carbons and iq.get("type") == "result":
+            emit("carbons", on=self.carbons[iq.get("id")])
         if query is not None and iq.get("id") in self.infos:
             identities = [f"{i.get('category')}/{i.get('type')}" for i in query.findall(DISCO + "identity")]
             emit("disco", features=[f.get("var") for f in query.findall(DISCO + "feature")], identities=identities)
@@ -160,6 +179,9 @@ class Driver:
 
     async def do_send(self, to, body):
         self.type(f"/msg {to} {body}")
+
+    async def do_carbons(self, on=True):
+        self.type(f"/carbons {'on' if on else 'off'}")
 
     async def do_ping(self, to):
         self.type("/ping" if to == "localhost" else f"/ping {to}")
