@@ -7,7 +7,7 @@
 //! its sender is told that it was refused. What is on disk and confirmed later leaves the tail, and stays in the archive
 //! if it is there; what is not confirmed is the offline queue (XEP-0160).
 //!
-//! What an account's own clients send is recorded in the same way ([`Tail::record`]), but waits for nobody.
+//! What an account's own clients send is recorded in the same way (`Tail::record`), but waits for nobody.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -66,7 +66,7 @@ impl Pace {
     }
 
     /// Does work that may take long, one after the other, so that nobody has more than one of the hands that all share.
-    /// Who has used one for some time leaves it to others for [`REST`] times as long; no one piece of work uses up more than
+    /// Who has used one for some time leaves it to others for `REST` times as long; no one piece of work uses up more than
     /// the burst.
     pub async fn work<T>(&self, work: impl Future<Output = T>) -> T {
         let _turn = self.turn.lock().await;
