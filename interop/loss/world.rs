@@ -161,6 +161,10 @@ impl World {
 
     /// Starts a killed or stopped server again; how long that took, and how long after an acknowledgement it was killed.
     pub async fn restart(self: &Arc<Self>) -> Result<(Duration, Option<Duration>), Failure> {
+        // By now all have noticed. Not after the start: devices may be back before this task is.
+        if self.is_killed() {
+            self.ledger().crashed();
+        }
         let world = Arc::clone(self);
         let start = move || {
             let mut server = world.server();
@@ -170,9 +174,6 @@ impl World {
         let took = tokio::task::spawn_blocking(start).await.expect("no panic")?;
         self.mark("the server is up");
         let trigger = std::mem::take(&mut *self.trigger.lock().expect("no panic while locked"));
-        if trigger.killed {
-            self.ledger().crashed();
-        }
         self.ledger().recovered();
         Ok((took, trigger.gap))
     }
