@@ -21,18 +21,15 @@ pub struct Short {
 /// One after the other; what is in one line, at the same time. Times are judged mildly, as the machine may be busy.
 const LANES: &[&[&str]] = &[
     // Does the machine find what it is made to find?
-    &["t2 --durability relaxed --control --acks 500"],
+    &["t2 --durability relaxed --control --acks 500", "t2 --acks 2000 --store postgres"],
     &["t2 --acks 12000"],
-    &["t2 --acks 2000 --store postgres"],
     &["t1 --loops 50 --longest 600 --messages 40"],
-    &["t1 --loops 5 --longest 1000 --store postgres"],
-    &["t3 --durability relaxed --control --cuts 2"],
-    &["t3 --cuts 4"],
-    &["t4 --seconds 12"],
-    &["t6 --slow 20 --kib 12288 --seconds 12 --stall 4 --ping 1000"],
+    &["t1 --loops 5 --longest 1000 --store postgres", "t3 --durability relaxed --control --cuts 2"],
+    &["t3 --cuts 4", "t14"],
+    &["t4 --seconds 10", "t9 --step 600"],
+    &["t6 --slow 20 --kib 12288 --seconds 10 --stall 4 --ping 1000"],
     &["t7 --seconds 14", "t7 --seconds 14 --store postgres --only stop", "t8 --seconds 14 --only full"],
     &["t5 --rounds 1 --expiry 1", "t8 --seconds 4 --only sync", "t7 --seconds 4 --store postgres --only kill"],
-    &["t9 --step 600", "t14"],
     &["t11 --loops 5"],
 ];
 

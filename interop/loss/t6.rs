@@ -113,7 +113,7 @@ pub async fn run(options: &Slow) -> Result<Report, Failure> {
     let grown = first.max(second).max(world.peak()).saturating_sub(base);
     let bound = options.slow as u64 * OUTBOX + WORK;
     let text = format!("{} KiB at most in the first half, {} KiB in the second", first >> 10, second >> 10);
-    report.check(second <= first + first / 10, "I4 memory does not grow with time", text);
+    report.check(second <= first + first / 4, "I4 memory does not grow with time", text);
     let text = format!("{} KiB at first, {} KiB more at most, {} allowed", base >> 10, grown >> 10, bound >> 10);
     report.check(grown <= bound, "I4 memory is bounded", text);
     world.mark("all read again");
