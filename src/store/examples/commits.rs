@@ -7,13 +7,12 @@
 //! in it) and, for PostgreSQL, of the server's processes.
 
 use std::error::Error;
-use std::fs;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use rookery_core::ids::Ids;
 use rookery_core::store::{Archived, Record, Store, TailChange, TailEntry};
-use rookery_store::testing::{Fsync, PostgresServer, TempDir, postgres_wanted};
+use rookery_store::testing::{Fsync, PostgresServer, TempDir, cpu_time, postgres_wanted};
 use rookery_store::{Backend, Durability, StoreConf, open};
 use rookery_xmpp::jid::BareJid;
 use rookery_xmpp::sasl::Credentials;
@@ -159,20 +158,4 @@ impl Load {
             digest: Some(id.wrapping_mul(0x9E37_79B9_7F4A_7C15)),
         })
     }
-}
-
-/// CPU time used so far by all threads of this process and of the server's, in nanoseconds.
-fn cpu_time(server: Option<&PostgresServer>) -> Result<u64, Failed> {
-    let mut processes = vec![std::process::id()];
-    if let Some(server) = server {
-        processes.extend(server.processes()?);
-    }
-    let mut time = 0;
-    for process in processes {
-        for task in fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten() {
-            let told = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
-            time += told.split_whitespace().next().and_then(|time| time.parse::<u64>().ok()).unwrap_or(0);
-        }
-    }
-    Ok(time)
 }

@@ -9,15 +9,17 @@ macro_rules! messages {
     };
 }
 
+/// What is found by words, in the order of the ids, and then row by row its message: the planner is kept (`OFFSET 0`, `LIMIT
+/// 1`) from reading an account's messages as a whole beside it.
 macro_rules! by_words {
-    () => {
-        "words AS w JOIN messages AS m ON m.account = w.account AND m.id = w.id"
-    };
-}
-
-macro_rules! words {
-    ($then:literal) => {
-        concat!("w.terms @@ CAST(CAST($10 AS TEXT) AS TSQUERY) AND ", $then)
+    ($order:literal) => {
+        concat!(
+            "(SELECT words.account, words.id FROM words WHERE words.terms @@ CAST(CAST($10 AS TEXT) AS TSQUERY) \
+             AND words.id BETWEEN $2 AND $3 ORDER BY words.id",
+            $order,
+            " OFFSET 0) AS w CROSS JOIN LATERAL (SELECT messages.* FROM messages \
+             WHERE messages.account = w.account AND messages.id = w.id LIMIT 1) AS m"
+        )
     };
 }
 
@@ -27,12 +29,12 @@ pub(super) const ACCOUNT_COUNT: &str = count!(messages!(), "m.account = $1", "m.
 pub(super) const CONVERSATION_UP: &str = page!(messages!(), "m.conversation = $1", "m.id", "m.id");
 pub(super) const CONVERSATION_DOWN: &str = page!(messages!(), "m.conversation = $1", "m.id", "m.id DESC");
 pub(super) const CONVERSATION_COUNT: &str = count!(messages!(), "m.conversation = $1", "m.id");
-pub(super) const WORDS_UP: &str = page!(by_words!(), words!("m.account = $1"), "w.id", "w.id");
-pub(super) const WORDS_DOWN: &str = page!(by_words!(), words!("m.account = $1"), "w.id", "w.id DESC");
-pub(super) const WORDS_COUNT: &str = count!(by_words!(), words!("m.account = $1"), "w.id");
-pub(super) const WORDS_CONVERSATION_UP: &str = page!(by_words!(), words!("m.conversation = $1"), "w.id", "w.id");
-pub(super) const WORDS_CONVERSATION_DOWN: &str = page!(by_words!(), words!("m.conversation = $1"), "w.id", "w.id DESC");
-pub(super) const WORDS_CONVERSATION_COUNT: &str = count!(by_words!(), words!("m.conversation = $1"), "w.id");
+pub(super) const WORDS_UP: &str = page!(by_words!(""), "m.account = $1", "w.id", "w.id");
+pub(super) const WORDS_DOWN: &str = page!(by_words!(" DESC"), "m.account = $1", "w.id", "w.id DESC");
+pub(super) const WORDS_COUNT: &str = count!(by_words!(""), "m.account = $1", "w.id");
+pub(super) const WORDS_CONVERSATION_UP: &str = page!(by_words!(""), "m.conversation = $1", "w.id", "w.id");
+pub(super) const WORDS_CONVERSATION_DOWN: &str = page!(by_words!(" DESC"), "m.conversation = $1", "w.id", "w.id DESC");
+pub(super) const WORDS_CONVERSATION_COUNT: &str = count!(by_words!(""), "m.conversation = $1", "w.id");
 
 /// Of an account (1), those in a list (2).
 pub(super) const LISTED: &str = "SELECT m.id, m.stamp, m.stanza, t.id, t.resource FROM messages AS m \
@@ -97,3 +99,30 @@ pub(super) const PURGE: [&str; 4] = [
 
 /// Nothing is to be tidied up behind messages that go.
 pub(super) const TIDY: [&str; 0] = [];
+
+/// All statements that read, by name.
+#[cfg(test)]
+pub(crate) const ALL: [(&str, &str); 22] = [
+    ("ACCOUNT_UP", ACCOUNT_UP),
+    ("ACCOUNT_DOWN", ACCOUNT_DOWN),
+    ("ACCOUNT_COUNT", ACCOUNT_COUNT),
+    ("CONVERSATION_UP", CONVERSATION_UP),
+    ("CONVERSATION_DOWN", CONVERSATION_DOWN),
+    ("CONVERSATION_COUNT", CONVERSATION_COUNT),
+    ("WORDS_UP", WORDS_UP),
+    ("WORDS_DOWN", WORDS_DOWN),
+    ("WORDS_COUNT", WORDS_COUNT),
+    ("WORDS_CONVERSATION_UP", WORDS_CONVERSATION_UP),
+    ("WORDS_CONVERSATION_DOWN", WORDS_CONVERSATION_DOWN),
+    ("WORDS_CONVERSATION_COUNT", WORDS_CONVERSATION_COUNT),
+    ("LISTED", LISTED),
+    ("THERE", THERE),
+    ("FIRST", FIRST),
+    ("LAST", LAST),
+    ("ARCHIVED_ID", ARCHIVED_ID),
+    ("CONVERSATIONS", CONVERSATIONS),
+    ("OLDEST", OLDEST),
+    ("WITH_OLD", WITH_OLD),
+    ("SEEN", SEEN),
+    ("FORGET", FORGET),
+];

@@ -152,3 +152,30 @@ pub(super) const TIDY: [&str; 3] = [
     "UPDATE epochs SET first = 0 WHERE first = (SELECT min(first) FROM epochs)",
     "UPDATE archive_marks SET deletions = deletions + 1 WHERE slot = 0",
 ];
+
+/// All statements that read, by name.
+#[cfg(test)]
+pub(crate) const ALL: [(&str, &str); 22] = [
+    ("ACCOUNT_UP", ACCOUNT_UP),
+    ("ACCOUNT_DOWN", ACCOUNT_DOWN),
+    ("ACCOUNT_COUNT", ACCOUNT_COUNT),
+    ("CONVERSATION_UP", CONVERSATION_UP),
+    ("CONVERSATION_DOWN", CONVERSATION_DOWN),
+    ("CONVERSATION_COUNT", CONVERSATION_COUNT),
+    ("WORDS_UP", WORDS_UP),
+    ("WORDS_DOWN", WORDS_DOWN),
+    ("WORDS_COUNT", WORDS_COUNT),
+    ("WORDS_CONVERSATION_UP", WORDS_CONVERSATION_UP),
+    ("WORDS_CONVERSATION_DOWN", WORDS_CONVERSATION_DOWN),
+    ("WORDS_CONVERSATION_COUNT", WORDS_CONVERSATION_COUNT),
+    ("LISTED", LISTED),
+    ("THERE", THERE),
+    ("FIRST", FIRST),
+    ("LAST", LAST),
+    ("ARCHIVED_ID", ARCHIVED_ID),
+    ("CONVERSATIONS", CONVERSATIONS),
+    ("OLDEST", OLDEST),
+    ("WITH_OLD", WITH_OLD),
+    ("SEEN", SEEN),
+    ("FORGET", FORGET),
+];
