@@ -57,10 +57,18 @@ pub(super) const ARCHIVED_ID: &str = "SELECT last.id FROM (SELECT id, sent, mess
     WHERE account = (SELECT number FROM accounts WHERE jid = $1) AND jid = $2) ORDER BY id DESC LIMIT 1000) AS last \
     WHERE last.message_id = $3 AND NOT last.sent ORDER BY last.id DESC LIMIT 1";
 
-/// The conversations of a user (1).
-pub(super) const CONVERSATIONS: &str = "SELECT c.jid, c.displayed, \
-    (SELECT count(*) FROM messages AS m WHERE m.conversation = c.number AND m.id > c.displayed AND m.counts) \
-    FROM conversations AS c WHERE c.account = (SELECT number FROM accounts WHERE jid = $1) ORDER BY c.jid";
+/// The conversations of a user (1): what was counted, and how many messages came after that, and how many of these count.
+pub(super) const CONVERSATIONS: &str = "SELECT c.number, c.jid, c.displayed, c.unread, after.messages, after.counting \
+    FROM conversations AS c CROSS JOIN LATERAL (SELECT count(*) AS messages, \
+    count(CASE WHEN m.counts THEN 1 END) AS counting FROM messages AS m \
+    WHERE m.conversation = c.number AND m.id > c.counted) AS after \
+    WHERE c.account = (SELECT number FROM accounts WHERE jid = $1) ORDER BY c.jid";
+
+/// Of a conversation (1), the first messages after what was counted and up to an id (2), so many (3): the last of their
+/// ids, and how many of them count.
+pub(super) const UNCOUNTED: &str = "SELECT max(next.id), count(CASE WHEN next.counts THEN 1 END) \
+    FROM (SELECT id, counts FROM messages WHERE conversation = $1 \
+    AND id > (SELECT counted FROM conversations WHERE number = $1) AND id <= $2 ORDER BY id LIMIT $3) AS next";
 
 /// The oldest of an account (1) up to an id (2), so many (3).
 pub(super) const OLDEST: &str = "SELECT id FROM messages \
@@ -80,7 +88,9 @@ pub(super) const FORGET: &str = "DELETE FROM seen WHERE ctid = ANY (ARRAY(SELECT
     WHERE id <= (SELECT forgotten FROM archive_marks WHERE slot = 0) ORDER BY id LIMIT $1))";
 
 /// What happens to the messages of a list (2) of an account (1) when they leave the archive: what waits stays.
-pub(super) const EXPIRE: [&str; 5] = [
+pub(super) const EXPIRE: [&str; 6] = [
+    "UPDATE conversations SET counted = displayed, unread = 0 WHERE account = $1 AND counted > displayed \
+     AND displayed < (SELECT max(id) FROM UNNEST($2::bigint[]) AS gone (id))",
     "UPDATE messages SET conversation = NULL WHERE account = $1 AND id = ANY($2) \
      AND EXISTS (SELECT 1 FROM tail AS t WHERE t.account = messages.account AND t.id = messages.id)",
     "UPDATE tail SET alone = true WHERE account = $1 AND id = ANY($2)",
@@ -102,7 +112,7 @@ pub(super) const TIDY: [&str; 0] = [];
 
 /// All statements that read, by name.
 #[cfg(test)]
-pub(crate) const ALL: [(&str, &str); 22] = [
+pub(crate) const ALL: [(&str, &str); 23] = [
     ("ACCOUNT_UP", ACCOUNT_UP),
     ("ACCOUNT_DOWN", ACCOUNT_DOWN),
     ("ACCOUNT_COUNT", ACCOUNT_COUNT),
@@ -121,6 +131,7 @@ pub(crate) const ALL: [(&str, &str); 22] = [
     ("LAST", LAST),
     ("ARCHIVED_ID", ARCHIVED_ID),
     ("CONVERSATIONS", CONVERSATIONS),
+    ("UNCOUNTED", UNCOUNTED),
     ("OLDEST", OLDEST),
     ("WITH_OLD", WITH_OLD),
     ("SEEN", SEEN),

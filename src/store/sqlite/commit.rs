@@ -83,6 +83,13 @@ const UNFIND: Wide =
 const FORGET_TEXT: Wide =
     wide!("WITH old (id) AS (VALUES ", "(?)", ") DELETE FROM unindexed WHERE id IN (SELECT id FROM old)");
 
+const RECOUNT: Wide = wide!(
+    "WITH old (account, id) AS (VALUES ",
+    "(?, ?)",
+    ") UPDATE conversations SET counted = displayed, unread = 0 WHERE number IN (SELECT c.number FROM old \
+     CROSS JOIN conversations AS c ON c.account = old.account AND c.counted >= old.id AND c.displayed < old.id)"
+);
+
 /// What one commit tells the next.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
@@ -96,8 +103,9 @@ pub(super) async fn commit(on: &mut SqliteConnection, batch: &Batch<'_>, memory:
     // Put back when the commit has come through: what a failed one has learned may not be true.
     let mut known = std::mem::take(&mut *memory.lock());
     let mut tx = on.begin_with("BEGIN IMMEDIATE").await?;
-    let (deletions, mark, records, ahead, behind): (i64, i64, i64, i64, i64) = query_as(
-        "SELECT archive_marks.deletions, tail_marks.id, tail_marks.records, archive_marks.ahead, archive_marks.behind \
+    let (deletions, mark, records, ahead, behind, counted): (i64, i64, i64, i64, i64, i64) = query_as(
+        "SELECT archive_marks.deletions, tail_marks.id, tail_marks.records, archive_marks.ahead, archive_marks.behind, \
+         archive_marks.counted \
          FROM archive_marks CROSS JOIN tail_marks WHERE archive_marks.slot = 0 AND tail_marks.slot = 0",
     )
     .fetch_one(&mut *tx)
@@ -108,6 +116,7 @@ pub(super) async fn commit(on: &mut SqliteConnection, batch: &Batch<'_>, memory:
     let numbered = known.names.learn(&mut tx, batch).await?;
     known.epochs.learn(&mut tx).await?;
     let records = known.epochs.grow(&mut tx, batch.puts.len() + batch.gone.len(), records, mark).await?;
+    recount(&mut tx, &numbered, counted).await?;
     write(&mut tx, &numbered, &known.epochs, mark).await?;
     query("UPDATE tail_marks SET id = max(id, ?), records = ? WHERE slot = 0")
         .bind(batch.highest)
@@ -124,6 +133,17 @@ pub(super) async fn commit(on: &mut SqliteConnection, batch: &Batch<'_>, memory:
     tx.commit().await?;
     *memory.lock() = known;
     Ok(())
+}
+
+/// Forgets what was counted as unread where a message changes that was counted.
+async fn recount(on: &mut SqliteConnection, batch: &Numbered<'_>, counted: i64) -> Outcome<()> {
+    let rows = batch.puts.iter().chain(&batch.gone).map(|row| (row.account, row.put.id));
+    let changed = rows.chain(batch.refused.iter().copied()).filter(|(_, id)| *id <= counted);
+    let changed: Vec<(i64, i64)> = changed.collect();
+    run(on, &RECOUNT, &changed, |values, (account, id)| {
+        values.number(*account).number(*id);
+    })
+    .await
 }
 
 async fn write(on: &mut SqliteConnection, batch: &Numbered<'_>, epochs: &Epochs, mark: i64) -> Outcome<()> {
