@@ -324,7 +324,8 @@ macro_rules! archive {
                 }
             }
             let (ids, complete) = cut(query, &matches);
-            let rows: Vec<MessageRow> = query_as(texts::LISTED).bind(account).bind(list(&ids)?).fetch_all(on).await?;
+            let mut rows: Vec<MessageRow> = query_as(texts::LISTED).bind(account).bind(list(&ids)?).fetch_all(on).await?;
+            rows.sort_unstable_by_key(|row| row.0);
             let index = ids.first().map(|first| matches.partition_point(|id| id < first) as u64);
             Ok(ArchivePage {
                 messages: messages(rows)?,

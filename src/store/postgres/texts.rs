@@ -36,10 +36,10 @@ pub(super) const WORDS_CONVERSATION_UP: &str = page!(by_words!(""), "m.conversat
 pub(super) const WORDS_CONVERSATION_DOWN: &str = page!(by_words!(" DESC"), "m.conversation = $1", "w.id", "w.id DESC");
 pub(super) const WORDS_CONVERSATION_COUNT: &str = count!(by_words!(""), "m.conversation = $1", "w.id");
 
-/// Of an account (1), those in a list (2).
+/// Of an account (1), those in a list (2), in any order.
 pub(super) const LISTED: &str = "SELECT m.id, m.stamp, m.stanza, t.id, t.resource FROM messages AS m \
     LEFT JOIN tail AS t ON t.account = m.account AND t.id = m.id \
-    WHERE m.account = $1 AND m.id = ANY($2) ORDER BY m.id";
+    WHERE m.account = $1 AND m.id = ANY($2)";
 
 /// How many of a list (2) are in the archive of an account (1).
 pub(super) const THERE: &str =

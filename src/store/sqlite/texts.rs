@@ -54,10 +54,10 @@ pub(super) const WORDS_CONVERSATION_DOWN: &str =
 pub(super) const WORDS_CONVERSATION_COUNT: &str =
     count!(by_words!(), "words MATCH $10 AND m.conversation = $1", "words.rowid");
 
-/// Of an account (1), those in a list (2).
+/// Of an account (1), those in a list (2), in any order.
 pub(super) const LISTED: &str = "SELECT m.id, m.stamp, m.stanza, t.id, t.resource FROM messages AS m \
     LEFT JOIN tail AS t ON t.account = m.account AND t.id = m.id \
-    WHERE m.account = $1 AND m.id IN (SELECT value FROM json_each($2)) ORDER BY m.id";
+    WHERE m.account = $1 AND m.id IN (SELECT value FROM json_each($2))";
 
 /// How many of a list (2) are in the archive of an account (1).
 pub(super) const THERE: &str = "SELECT count(*) FROM messages \
