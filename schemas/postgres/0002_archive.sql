@@ -1,9 +1,11 @@
--- Each peer of an account once. What is kept of a conversation as a whole is kept here.
+-- Each peer of an account once. `unread` is how many messages count with `displayed` < id <= `counted`.
 CREATE TABLE conversations (
     number    BIGINT PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
     account   BIGINT NOT NULL,
     jid       TEXT   COLLATE "C" NOT NULL,
     displayed BIGINT NOT NULL DEFAULT 0,
+    counted   BIGINT NOT NULL DEFAULT 0,
+    unread    BIGINT NOT NULL DEFAULT 0,
     UNIQUE (account, jid)
 );
 
@@ -55,16 +57,18 @@ CREATE TABLE seen (
 CREATE INDEX seen_by_id ON seen (id);
 
 -- One row: how far the times of ids have been from the stamps, in microseconds; up to which id digests are forgotten; and
--- how many accounts have gone.
+-- how many accounts have gone; the highest id that any conversation is counted up to.
 CREATE TABLE archive_marks (
     slot      INTEGER PRIMARY KEY,
     ahead     BIGINT NOT NULL,
     behind    BIGINT NOT NULL,
     forgotten BIGINT NOT NULL,
-    deletions BIGINT NOT NULL
+    deletions BIGINT NOT NULL,
+    counted   BIGINT NOT NULL
 );
 
-INSERT INTO archive_marks (slot, ahead, behind, forgotten, deletions) VALUES (0, 0, 0, 0, 0);
+INSERT INTO archive_marks (slot, ahead, behind, forgotten, deletions, counted)
+VALUES (0, 0, 0, 0, 0, 0);
 
 CREATE TABLE deleted_accounts (
     number  BIGINT PRIMARY KEY,

@@ -1,9 +1,11 @@
--- Each peer of an account once. What is kept of a conversation as a whole is kept here.
+-- Each peer of an account once. `unread` is how many messages count with `displayed` < id <= `counted`.
 CREATE TABLE conversations (
     number    INTEGER PRIMARY KEY AUTOINCREMENT,
     account   INTEGER NOT NULL,
     jid       TEXT    NOT NULL,
     displayed INTEGER NOT NULL DEFAULT 0,
+    counted   INTEGER NOT NULL DEFAULT 0,
+    unread    INTEGER NOT NULL DEFAULT 0,
     UNIQUE (account, jid)
 ) STRICT;
 
@@ -66,16 +68,18 @@ CREATE TABLE seen (
 ) STRICT, WITHOUT ROWID;
 
 -- One row: how far the times of ids have been from the stamps, in microseconds; up to which id digests are forgotten; and
--- how many times an account or an epoch has gone.
+-- how many times an account or an epoch has gone; the highest id that any conversation is counted up to.
 CREATE TABLE archive_marks (
     slot      INTEGER PRIMARY KEY,
     ahead     INTEGER NOT NULL,
     behind    INTEGER NOT NULL,
     forgotten INTEGER NOT NULL,
-    deletions INTEGER NOT NULL
+    deletions INTEGER NOT NULL,
+    counted   INTEGER NOT NULL
 ) STRICT;
 
-INSERT INTO archive_marks (slot, ahead, behind, forgotten, deletions) VALUES (0, 0, 0, 0, 0);
+INSERT INTO archive_marks (slot, ahead, behind, forgotten, deletions, counted)
+VALUES (0, 0, 0, 0, 0, 0);
 
 CREATE TABLE deleted_accounts (
     number  INTEGER PRIMARY KEY,

@@ -4,10 +4,21 @@
 //! an index on. A statement is one of eight texts: of the account or of one conversation, by words or not, forwards or
 //! backwards; each database has its own (`texts.rs`), made of the same pieces.
 
+use std::time::Duration;
+
 use rookery_core::store::{ArchivePage, ArchiveQuery, Page, StoreError};
 
 use crate::codec::to_column;
 use crate::span::Span;
+
+/// So many messages of a conversation are counted each time anew how many are unread; tests count on at once.
+pub(crate) const MUCH: i64 = if cfg!(test) { 1 } else { 256 };
+
+/// How many times a call that found much to count counts on for the next one.
+pub(crate) const TURNS: usize = 16;
+
+/// Messages of this age are on disk, or will have an id above the mark when they are.
+pub(crate) const SETTLED: Duration = Duration::from_secs(60);
 
 /// What is wanted of a query, once its names are numbers.
 pub(crate) struct Look<'a> {
@@ -118,7 +129,7 @@ macro_rules! archive {
         use super::rows::number;
         use super::texts;
         use super::words::{list, search};
-        use crate::archive::{Look, cut, forwards, named, nothing};
+        use crate::archive::{Look, MUCH, SETTLED, cut, forwards, named, nothing};
         use crate::codec;
         use crate::health::Outcome;
         use crate::rows::STEP;
@@ -313,7 +324,8 @@ macro_rules! archive {
                 }
             }
             let (ids, complete) = cut(query, &matches);
-            let rows: Vec<MessageRow> = query_as(texts::LISTED).bind(account).bind(list(&ids)?).fetch_all(on).await?;
+            let mut rows: Vec<MessageRow> = query_as(texts::LISTED).bind(account).bind(list(&ids)?).fetch_all(on).await?;
+            rows.sort_unstable_by_key(|row| row.0);
             let index = ids.first().map(|first| matches.partition_point(|id| id < first) as u64);
             Ok(ArchivePage {
                 messages: messages(rows)?,
@@ -384,7 +396,7 @@ macro_rules! archive {
             id: u64,
         ) -> Outcome<bool> {
             let done = query(
-                "UPDATE conversations SET displayed = $3 WHERE account = (SELECT number FROM accounts WHERE jid = $1) \
+                "UPDATE conversations SET displayed = $3, counted = $3, unread = 0 WHERE account = (SELECT number FROM accounts WHERE jid = $1) \
                  AND jid = $2 AND displayed < $3",
             )
             .bind(user.as_str())
@@ -395,11 +407,19 @@ macro_rules! archive {
             Ok(done.rows_affected() == 1)
         }
 
-        pub(crate) async fn conversations(on: &mut $connection, user: &BareJid) -> Outcome<Vec<Conversation>> {
-            let rows: Vec<(String, i64, i64)> =
+        /// What is unread of each conversation; and the numbers of those where that took much counting.
+        pub(crate) async fn conversations(
+            on: &mut $connection,
+            user: &BareJid,
+        ) -> Outcome<(Vec<Conversation>, Vec<i64>)> {
+            let rows: Vec<(i64, String, i64, i64, i64, i64)> =
                 query_as(texts::CONVERSATIONS).bind(user.as_str()).fetch_all(on).await?;
-            let mut conversations = Vec::new();
-            for (jid, displayed, unread) in rows {
+            let (mut conversations, mut behind) = (Vec::new(), Vec::new());
+            for (number, jid, displayed, unread, after, counting) in rows {
+                if after > MUCH {
+                    behind.push(number);
+                }
+                let unread = unread.saturating_add(counting);
                 if displayed != 0 || unread != 0 {
                     conversations.push(Conversation {
                         with: codec::jid(&jid)?,
@@ -408,7 +428,35 @@ macro_rules! archive {
                     });
                 }
             }
-            Ok(conversations)
+            Ok((conversations, behind))
+        }
+
+        /// Counts some more of what is unread of a conversation, for the next time. `true` when there is more to count.
+        pub(crate) async fn count_on(on: &mut $connection, number: i64) -> Outcome<bool> {
+            let mut tx = on.begin_with($begin).await?;
+            // What is younger may still be overtaken by what is on its way with a lower id.
+            let settled = codec::to_bound(rookery_core::ids::since(SETTLED));
+            let mark: i64 = query_scalar("SELECT max(id) FROM tail_marks").fetch_one(&mut *tx).await?;
+            let (last, counting): (Option<i64>, i64) = query_as(texts::UNCOUNTED)
+                .bind(number)
+                .bind(mark.min(settled))
+                .bind(STEP)
+                .fetch_one(&mut *tx)
+                .await?;
+            if let Some(last) = last {
+                query("UPDATE conversations SET counted = $2, unread = unread + $3 WHERE number = $1")
+                    .bind(number)
+                    .bind(last)
+                    .bind(counting)
+                    .execute(&mut *tx)
+                    .await?;
+                query("UPDATE archive_marks SET counted = $1 WHERE slot = 0 AND counted < $1")
+                    .bind(last)
+                    .execute(&mut *tx)
+                    .await?;
+            }
+            tx.commit().await?;
+            Ok(last.is_some())
         }
 
         pub(crate) async fn expire(on: &mut $connection, user: &BareJid, up_to: u64, limit: usize) -> Outcome<bool> {

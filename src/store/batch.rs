@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::hash::{Hash, Hasher};
 
 use foldhash::fast::RandomState;
 use rookery_core::store::{Archived, Record, StoreError, TailChange};
@@ -48,6 +49,13 @@ pub(crate) struct Place<'a> {
     pub(crate) id: i64,
 }
 
+impl Hash for Place<'_> {
+    /// By the id alone: hardly ever do two accounts have the same.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.id.hash(state);
+    }
+}
+
 /// What a batch comes to. No message is named by two of the first four.
 #[derive(Debug, Default)]
 pub(crate) struct Batch<'a> {
@@ -67,7 +75,7 @@ impl<'a> Batch<'a> {
     pub(crate) fn new(changes: &'a [TailChange]) -> Result<Self, StoreError> {
         let mut batch = Self::default();
         let mut order: Vec<(Place<'a>, Fate<'a>)> = Vec::with_capacity(changes.len());
-        let mut known: HashMap<(i64, &str), usize, RandomState> =
+        let mut known: HashMap<Place<'a>, usize, RandomState> =
             HashMap::with_capacity_and_hasher(changes.len(), RandomState::default());
         for change in changes {
             let (account, id) = match change {
@@ -81,7 +89,7 @@ impl<'a> Batch<'a> {
                 TailChange::Deliver { .. } => Fate::Delivered,
                 TailChange::Refuse { .. } => Fate::Refused,
             };
-            match known.entry((id, account.as_str())) {
+            match known.entry(Place { account, id }) {
                 Entry::Vacant(place) => {
                     place.insert(order.len());
                     order.push((Place { account, id }, next));
@@ -109,12 +117,6 @@ impl<'a> Batch<'a> {
             }
         }
         Ok(batch)
-    }
-
-    /// The accounts that the batch names, some of them several times.
-    pub(crate) fn accounts(&self) -> impl Iterator<Item = &'a BareJid> {
-        let puts = self.puts.iter().chain(&self.gone).map(Put::account);
-        puts.chain(self.delivered.iter().chain(&self.refused).map(|place| place.account))
     }
 }
 

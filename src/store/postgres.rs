@@ -6,7 +6,7 @@
 
 mod commit;
 mod open;
-mod texts;
+pub(crate) mod texts;
 mod words;
 
 use std::time::Duration;

@@ -14,7 +14,7 @@ mod commit;
 mod epochs;
 mod names;
 mod open;
-mod texts;
+pub(crate) mod texts;
 mod wide;
 mod words;
 

@@ -58,6 +58,25 @@ pub fn postgres_wanted() -> bool {
     std::env::var_os("ROOKERY_TEST_POSTGRES").is_none_or(|value| value != "off")
 }
 
+/// CPU time used so far by all threads of this process and of the server's, if one is given, in nanoseconds. Blocks.
+///
+/// # Errors
+/// The supervisor's.
+pub fn cpu_time(server: Option<&PostgresServer>) -> Result<u64, String> {
+    let mut processes = vec![std::process::id()];
+    if let Some(server) = server {
+        processes.extend(server.processes()?);
+    }
+    let mut time = 0;
+    for process in processes {
+        for task in std::fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten() {
+            let told = std::fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
+            time += told.split_whitespace().next().and_then(|time| time.parse::<u64>().ok()).unwrap_or(0);
+        }
+    }
+    Ok(time)
+}
+
 /// A PostgreSQL server in a directory of its own, reached by a Unix socket; it ends with this value, or with the process.
 pub struct PostgresServer {
     supervisor: Mutex<Supervisor>,

@@ -3,6 +3,7 @@
 mod archive;
 mod child;
 mod memory;
+mod plans;
 mod postgres;
 mod sqlite;
 mod suite;

@@ -7,13 +7,12 @@
 //! in it) and, for PostgreSQL, of the server's processes.
 
 use std::error::Error;
-use std::fs;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use rookery_core::ids::Ids;
 use rookery_core::store::{Archived, Record, Store, TailChange, TailEntry};
-use rookery_store::testing::{Fsync, PostgresServer, TempDir, postgres_wanted};
+use rookery_store::testing::{Fsync, PostgresServer, TempDir, cpu_time, postgres_wanted};
 use rookery_store::{Backend, Durability, StoreConf, open};
 use rookery_xmpp::jid::BareJid;
 use rookery_xmpp::sasl::Credentials;
@@ -22,7 +21,7 @@ type Failed = Box<dyn Error>;
 
 const ACCOUNTS: usize = 1000;
 const PEERS: usize = 20;
-const SECONDS: Duration = Duration::from_secs(4);
+const SECONDS: f64 = 3.0;
 const TEXT: &str = "Wherefore art thou Romeo? Deny thy father and refuse thy name.";
 
 #[tokio::main]
@@ -65,26 +64,29 @@ async fn measure(name: &str, backend: Backend, server: Option<&PostgresServer>, 
         }
         // Until nearly all conversations are there.
         for _ in 0..60 {
-            load.commit(2000, chat).await?;
+            let changes = load.batch(2000, chat);
+            load.store.commit(&changes).await?;
         }
         for &batch in sizes {
-            load.commit(batch, chat).await?;
-            let cpu = cpu_ticks(server)?;
-            let start = Instant::now();
-            let mut commits: u64 = 0;
-            while start.elapsed() < SECONDS {
-                load.commit(batch, chat).await?;
-                commits += 1;
+            let (mut commits, mut seconds, mut cpu) = (0, 0.0, 0);
+            while seconds < SECONDS {
+                // Made beforehand, so that only the commits are measured.
+                let batches: Vec<_> = (0..(20_000 / batch).min(200)).map(|_| load.batch(batch, chat)).collect();
+                let (start, before) = (Instant::now(), cpu_time(server)?);
+                for changes in &batches {
+                    load.store.commit(changes).await?;
+                    commits += 1;
+                }
+                seconds += start.elapsed().as_secs_f64();
+                cpu += cpu_time(server)? - before;
             }
-            let seconds = start.elapsed().as_secs_f64();
-            let ticks = cpu_ticks(server)? - cpu;
-            let messages = commits as f64 * batch as f64;
+            let messages = f64::from(commits) * batch as f64;
             println!(
                 "{name:10}  {}  {batch:5} {:10.0} {:11.0} {:15.1}",
                 if chat { "chat" } else { "tail" },
-                commits as f64 / seconds,
+                f64::from(commits) / seconds,
                 messages / seconds,
-                ticks as f64 * 10_000.0 / messages,
+                cpu as f64 / 1000.0 / messages,
             );
         }
     }
@@ -108,7 +110,7 @@ impl Load {
         (self.seed % below as u64) as usize
     }
 
-    async fn commit(&mut self, batch: usize, chat: bool) -> Result<(), Failed> {
+    fn batch(&mut self, batch: usize, chat: bool) -> Vec<TailChange> {
         let mut changes = std::mem::take(&mut self.old);
         for _ in 0..batch {
             let sender = self.random(ACCOUNTS);
@@ -126,8 +128,7 @@ impl Load {
             }
             changes.push(record);
         }
-        self.store.commit(&changes).await?;
-        Ok(())
+        changes
     }
 
     fn record(&self, account: &BareJid, with: &BareJid, sent: bool, archived: bool) -> TailChange {
@@ -157,21 +158,4 @@ impl Load {
             digest: Some(id.wrapping_mul(0x9E37_79B9_7F4A_7C15)),
         })
     }
-}
-
-/// CPU time used so far, in hundredths of a second.
-fn cpu_ticks(server: Option<&PostgresServer>) -> Result<u64, Failed> {
-    let mut processes = vec![std::process::id()];
-    if let Some(server) = server {
-        processes.extend(server.processes()?);
-    }
-    let mut ticks = 0;
-    for process in processes {
-        let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-        // The name in parentheses may hold anything; user and system time are the 12th and 13th field behind it.
-        let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
-        let times = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok());
-        ticks += times.sum::<u64>();
-    }
-    Ok(ticks)
 }

@@ -111,6 +111,17 @@ WITH mark AS MATERIALIZED (
         ) AS found
         WHERE row.refused OR row.id <= (SELECT id FROM mark)
     ))
+), recounted AS (
+    UPDATE conversations SET counted = displayed, unread = 0 WHERE number = ANY (ARRAY(
+        SELECT found.number FROM (
+            SELECT account, id FROM old WHERE vanishes UNION ALL SELECT account, id FROM again
+        ) AS changed
+        CROSS JOIN LATERAL (
+            SELECT conversations.number FROM conversations WHERE conversations.account = changed.account
+                AND conversations.counted >= changed.id AND conversations.displayed < changed.id
+        ) AS found
+        WHERE changed.id <= (SELECT counted FROM archive_marks WHERE slot = 0)
+    ))
 ), skewed AS (
     UPDATE archive_marks SET
         ahead = CASE WHEN ahead < $23 THEN $24 ELSE ahead END,

@@ -112,8 +112,9 @@ async fn synchronous_commit(
 /// The settings of a new connection.
 ///
 /// The server gives up on a statement when we do. And it always goes by the indexes: every statement of ours looks up
-/// single rows, but a plan that was cached while the tails were all but empty would read them whole after they grew. Plans
-/// are not compiled: what they cost by the estimate, mostly for what we forbid, is not what they cost.
+/// single rows or goes along an index from one place on, but a plan that was cached while the tables were all but empty
+/// would read them whole, and sort them, after they grew. Plans are not compiled: by the estimate, which adds a fortune for
+/// what we forbid, nearly all would be, at a cost far above their own.
 async fn settle(on: &mut PgConnection, commit: Option<&'static str>, deadline: Duration) -> Result<(), sqlx::Error> {
     query(
         "SELECT set_config('statement_timeout', $1, false), \
@@ -122,6 +123,7 @@ async fn settle(on: &mut PgConnection, commit: Option<&'static str>, deadline: D
          set_config('enable_seqscan', 'off', false), \
          set_config('enable_hashjoin', 'off', false), \
          set_config('enable_mergejoin', 'off', false), \
+         set_config('enable_sort', 'off', false), \
          set_config('jit', 'off', false)",
     )
     .persistent(false)

@@ -9,15 +9,17 @@ macro_rules! messages {
     };
 }
 
+/// What is found by words, in the order of the ids, and then row by row its message: the planner is kept (`OFFSET 0`, `LIMIT
+/// 1`) from reading an account's messages as a whole beside it.
 macro_rules! by_words {
-    () => {
-        "words AS w JOIN messages AS m ON m.account = w.account AND m.id = w.id"
-    };
-}
-
-macro_rules! words {
-    ($then:literal) => {
-        concat!("w.terms @@ CAST(CAST($10 AS TEXT) AS TSQUERY) AND ", $then)
+    ($order:literal) => {
+        concat!(
+            "(SELECT words.account, words.id FROM words WHERE words.terms @@ CAST(CAST($10 AS TEXT) AS TSQUERY) \
+             AND words.id BETWEEN $2 AND $3 ORDER BY words.id",
+            $order,
+            " OFFSET 0) AS w CROSS JOIN LATERAL (SELECT messages.* FROM messages \
+             WHERE messages.account = w.account AND messages.id = w.id LIMIT 1) AS m"
+        )
     };
 }
 
@@ -27,17 +29,17 @@ pub(super) const ACCOUNT_COUNT: &str = count!(messages!(), "m.account = $1", "m.
 pub(super) const CONVERSATION_UP: &str = page!(messages!(), "m.conversation = $1", "m.id", "m.id");
 pub(super) const CONVERSATION_DOWN: &str = page!(messages!(), "m.conversation = $1", "m.id", "m.id DESC");
 pub(super) const CONVERSATION_COUNT: &str = count!(messages!(), "m.conversation = $1", "m.id");
-pub(super) const WORDS_UP: &str = page!(by_words!(), words!("m.account = $1"), "w.id", "w.id");
-pub(super) const WORDS_DOWN: &str = page!(by_words!(), words!("m.account = $1"), "w.id", "w.id DESC");
-pub(super) const WORDS_COUNT: &str = count!(by_words!(), words!("m.account = $1"), "w.id");
-pub(super) const WORDS_CONVERSATION_UP: &str = page!(by_words!(), words!("m.conversation = $1"), "w.id", "w.id");
-pub(super) const WORDS_CONVERSATION_DOWN: &str = page!(by_words!(), words!("m.conversation = $1"), "w.id", "w.id DESC");
-pub(super) const WORDS_CONVERSATION_COUNT: &str = count!(by_words!(), words!("m.conversation = $1"), "w.id");
+pub(super) const WORDS_UP: &str = page!(by_words!(""), "m.account = $1", "w.id", "w.id");
+pub(super) const WORDS_DOWN: &str = page!(by_words!(" DESC"), "m.account = $1", "w.id", "w.id DESC");
+pub(super) const WORDS_COUNT: &str = count!(by_words!(""), "m.account = $1", "w.id");
+pub(super) const WORDS_CONVERSATION_UP: &str = page!(by_words!(""), "m.conversation = $1", "w.id", "w.id");
+pub(super) const WORDS_CONVERSATION_DOWN: &str = page!(by_words!(" DESC"), "m.conversation = $1", "w.id", "w.id DESC");
+pub(super) const WORDS_CONVERSATION_COUNT: &str = count!(by_words!(""), "m.conversation = $1", "w.id");
 
-/// Of an account (1), those in a list (2).
+/// Of an account (1), those in a list (2), in any order.
 pub(super) const LISTED: &str = "SELECT m.id, m.stamp, m.stanza, t.id, t.resource FROM messages AS m \
     LEFT JOIN tail AS t ON t.account = m.account AND t.id = m.id \
-    WHERE m.account = $1 AND m.id = ANY($2) ORDER BY m.id";
+    WHERE m.account = $1 AND m.id = ANY($2)";
 
 /// How many of a list (2) are in the archive of an account (1).
 pub(super) const THERE: &str =
@@ -55,10 +57,18 @@ pub(super) const ARCHIVED_ID: &str = "SELECT last.id FROM (SELECT id, sent, mess
     WHERE account = (SELECT number FROM accounts WHERE jid = $1) AND jid = $2) ORDER BY id DESC LIMIT 1000) AS last \
     WHERE last.message_id = $3 AND NOT last.sent ORDER BY last.id DESC LIMIT 1";
 
-/// The conversations of a user (1).
-pub(super) const CONVERSATIONS: &str = "SELECT c.jid, c.displayed, \
-    (SELECT count(*) FROM messages AS m WHERE m.conversation = c.number AND m.id > c.displayed AND m.counts) \
-    FROM conversations AS c WHERE c.account = (SELECT number FROM accounts WHERE jid = $1) ORDER BY c.jid";
+/// The conversations of a user (1): what was counted, and how many messages came after that, and how many of these count.
+pub(super) const CONVERSATIONS: &str = "SELECT c.number, c.jid, c.displayed, c.unread, after.messages, after.counting \
+    FROM conversations AS c CROSS JOIN LATERAL (SELECT count(*) AS messages, \
+    count(CASE WHEN m.counts THEN 1 END) AS counting FROM messages AS m \
+    WHERE m.conversation = c.number AND m.id > c.counted) AS after \
+    WHERE c.account = (SELECT number FROM accounts WHERE jid = $1) ORDER BY c.jid";
+
+/// Of a conversation (1), the first messages after what was counted and up to an id (2), so many (3): the last of their
+/// ids, and how many of them count.
+pub(super) const UNCOUNTED: &str = "SELECT max(next.id), count(CASE WHEN next.counts THEN 1 END) \
+    FROM (SELECT id, counts FROM messages WHERE conversation = $1 \
+    AND id > (SELECT counted FROM conversations WHERE number = $1) AND id <= $2 ORDER BY id LIMIT $3) AS next";
 
 /// The oldest of an account (1) up to an id (2), so many (3).
 pub(super) const OLDEST: &str = "SELECT id FROM messages \
@@ -78,7 +88,9 @@ pub(super) const FORGET: &str = "DELETE FROM seen WHERE ctid = ANY (ARRAY(SELECT
     WHERE id <= (SELECT forgotten FROM archive_marks WHERE slot = 0) ORDER BY id LIMIT $1))";
 
 /// What happens to the messages of a list (2) of an account (1) when they leave the archive: what waits stays.
-pub(super) const EXPIRE: [&str; 5] = [
+pub(super) const EXPIRE: [&str; 6] = [
+    "UPDATE conversations SET counted = displayed, unread = 0 WHERE account = $1 AND counted > displayed \
+     AND displayed < (SELECT max(id) FROM UNNEST($2::bigint[]) AS gone (id))",
     "UPDATE messages SET conversation = NULL WHERE account = $1 AND id = ANY($2) \
      AND EXISTS (SELECT 1 FROM tail AS t WHERE t.account = messages.account AND t.id = messages.id)",
     "UPDATE tail SET alone = true WHERE account = $1 AND id = ANY($2)",
@@ -97,3 +109,31 @@ pub(super) const PURGE: [&str; 4] = [
 
 /// Nothing is to be tidied up behind messages that go.
 pub(super) const TIDY: [&str; 0] = [];
+
+/// All statements that read, by name.
+#[cfg(test)]
+pub(crate) const ALL: [(&str, &str); 23] = [
+    ("ACCOUNT_UP", ACCOUNT_UP),
+    ("ACCOUNT_DOWN", ACCOUNT_DOWN),
+    ("ACCOUNT_COUNT", ACCOUNT_COUNT),
+    ("CONVERSATION_UP", CONVERSATION_UP),
+    ("CONVERSATION_DOWN", CONVERSATION_DOWN),
+    ("CONVERSATION_COUNT", CONVERSATION_COUNT),
+    ("WORDS_UP", WORDS_UP),
+    ("WORDS_DOWN", WORDS_DOWN),
+    ("WORDS_COUNT", WORDS_COUNT),
+    ("WORDS_CONVERSATION_UP", WORDS_CONVERSATION_UP),
+    ("WORDS_CONVERSATION_DOWN", WORDS_CONVERSATION_DOWN),
+    ("WORDS_CONVERSATION_COUNT", WORDS_CONVERSATION_COUNT),
+    ("LISTED", LISTED),
+    ("THERE", THERE),
+    ("FIRST", FIRST),
+    ("LAST", LAST),
+    ("ARCHIVED_ID", ARCHIVED_ID),
+    ("CONVERSATIONS", CONVERSATIONS),
+    ("UNCOUNTED", UNCOUNTED),
+    ("OLDEST", OLDEST),
+    ("WITH_OLD", WITH_OLD),
+    ("SEEN", SEEN),
+    ("FORGET", FORGET),
+];

@@ -29,26 +29,27 @@ pub(super) async fn index(on: &mut PgConnection, limit: usize) -> Outcome<bool> 
             .await?;
     let more = i64::try_from(waiting.len()).is_ok_and(|found| found > limit);
     waiting.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-    for (id, account, body) in &waiting {
-        let terms = terms(*account, body);
-        if terms.is_empty() {
-            query("DELETE FROM words WHERE account = $1 AND id = $2").bind(account).bind(id).execute(&mut *tx).await?;
-        } else {
-            query(
-                "INSERT INTO words (account, id, terms) VALUES ($1, $2, array_to_tsvector($3)) \
-                 ON CONFLICT (account, id) DO UPDATE SET terms = excluded.terms",
-            )
-            .bind(account)
-            .bind(id)
-            .bind(terms)
-            .execute(&mut *tx)
-            .await?;
-        }
-    }
+    let found: Vec<(i64, i64, String)> = waiting
+        .iter()
+        .map(|(id, account, body)| (*account, *id, terms(*account, body).join(" ")))
+        .filter(|(_, _, terms)| !terms.is_empty())
+        .collect();
+    query(
+        "INSERT INTO words (account, id, terms) \
+         SELECT row.account, row.id, array_to_tsvector(string_to_array(row.terms, ' ')) \
+         FROM UNNEST($1::bigint[], $2::bigint[], $3::text[]) AS row (account, id, terms) \
+         ON CONFLICT (account, id) DO UPDATE SET terms = excluded.terms",
+    )
+    .bind(found.iter().map(|(account, _, _)| *account).collect::<Vec<i64>>())
+    .bind(found.iter().map(|(_, id, _)| *id).collect::<Vec<i64>>())
+    .bind(found.iter().map(|(_, _, terms)| terms.as_str()).collect::<Vec<&str>>())
+    .execute(&mut *tx)
+    .await?;
     let (ids, accounts): (Vec<i64>, Vec<i64>) = waiting.iter().map(|(id, account, _)| (*id, *account)).unzip();
     query(
-        "DELETE FROM unindexed WHERE (id, account) IN (SELECT done.id, done.account \
-         FROM UNNEST($1::bigint[], $2::bigint[]) AS done (id, account))",
+        "DELETE FROM unindexed WHERE ctid = ANY (ARRAY(SELECT done.ctid \
+         FROM UNNEST($1::bigint[], $2::bigint[]) AS row (id, account) CROSS JOIN LATERAL (SELECT unindexed.ctid \
+         FROM unindexed WHERE unindexed.id = row.id AND unindexed.account = row.account LIMIT 1) AS done))",
     )
     .bind(ids)
     .bind(accounts)

@@ -13,9 +13,9 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, query, query_as};
 
 use super::epochs::Epochs;
-use super::names::Names;
-use super::wide::{Statement, Wide, run, wide};
-use crate::batch::{Batch, Place, Put};
+use super::names::{Names, Numbered, Row};
+use super::wide::{Values, Wide, run, wide};
+use crate::batch::{Batch, Put};
 use crate::codec;
 use crate::health::Outcome;
 use crate::span::widened;
@@ -83,6 +83,13 @@ const UNFIND: Wide =
 const FORGET_TEXT: Wide =
     wide!("WITH old (id) AS (VALUES ", "(?)", ") DELETE FROM unindexed WHERE id IN (SELECT id FROM old)");
 
+const RECOUNT: Wide = wide!(
+    "WITH old (account, id) AS (VALUES ",
+    "(?, ?)",
+    ") UPDATE conversations SET counted = displayed, unread = 0 WHERE number IN (SELECT c.number FROM old \
+     CROSS JOIN conversations AS c ON c.account = old.account AND c.counted >= old.id AND c.displayed < old.id)"
+);
+
 /// What one commit tells the next.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
@@ -96,8 +103,9 @@ pub(super) async fn commit(on: &mut SqliteConnection, batch: &Batch<'_>, memory:
     // Put back when the commit has come through: what a failed one has learned may not be true.
     let mut known = std::mem::take(&mut *memory.lock());
     let mut tx = on.begin_with("BEGIN IMMEDIATE").await?;
-    let (deletions, mark, records, ahead, behind): (i64, i64, i64, i64, i64) = query_as(
-        "SELECT archive_marks.deletions, tail_marks.id, tail_marks.records, archive_marks.ahead, archive_marks.behind \
+    let (deletions, mark, records, ahead, behind, counted): (i64, i64, i64, i64, i64, i64) = query_as(
+        "SELECT archive_marks.deletions, tail_marks.id, tail_marks.records, archive_marks.ahead, archive_marks.behind, \
+         archive_marks.counted \
          FROM archive_marks CROSS JOIN tail_marks WHERE archive_marks.slot = 0 AND tail_marks.slot = 0",
     )
     .fetch_one(&mut *tx)
@@ -105,10 +113,11 @@ pub(super) async fn commit(on: &mut SqliteConnection, batch: &Batch<'_>, memory:
     if known.deletions != deletions {
         known = Memory { deletions, ..Memory::default() };
     }
-    known.names.learn(&mut tx, batch).await?;
+    let numbered = known.names.learn(&mut tx, batch).await?;
     known.epochs.learn(&mut tx).await?;
     let records = known.epochs.grow(&mut tx, batch.puts.len() + batch.gone.len(), records, mark).await?;
-    write(&mut tx, batch, &known, mark).await?;
+    recount(&mut tx, &numbered, counted).await?;
+    write(&mut tx, &numbered, &known.epochs, mark).await?;
     query("UPDATE tail_marks SET id = max(id, ?), records = ? WHERE slot = 0")
         .bind(batch.highest)
         .bind(records)
@@ -126,86 +135,88 @@ pub(super) async fn commit(on: &mut SqliteConnection, batch: &Batch<'_>, memory:
     Ok(())
 }
 
-async fn write(on: &mut SqliteConnection, batch: &Batch<'_>, known: &Memory, mark: i64) -> Outcome<()> {
-    let Memory { names, epochs, .. } = known;
-    let number = |place: Place<'_>| Some((names.account(place.account.as_str())?, place.id));
-    let bind_place = |statement: Statement, (account, id): &(i64, i64)| statement.bind(*account).bind(*id);
-    let is_fresh = |put: &&Put<'_>| put.id > mark;
+/// Forgets what was counted as unread where a message changes that was counted.
+async fn recount(on: &mut SqliteConnection, batch: &Numbered<'_>, counted: i64) -> Outcome<()> {
+    let rows = batch.puts.iter().chain(&batch.gone).map(|row| (row.account, row.put.id));
+    let changed = rows.chain(batch.refused.iter().copied()).filter(|(_, id)| *id <= counted);
+    let changed: Vec<(i64, i64)> = changed.collect();
+    run(on, &RECOUNT, &changed, |values, (account, id)| {
+        values.number(*account).number(*id);
+    })
+    .await
+}
 
-    let puts: Vec<Row<'_>> = batch.puts.iter().filter_map(|put| Row::new(put, known)).collect();
-    run(on, &PUT, &puts, Row::bind).await?;
-    let waiting: Vec<&Row<'_>> = puts.iter().filter(|row| row.put.waits).collect();
-    run(on, &WAIT, &waiting, |statement, row| row.bind_waiting(statement)).await?;
+async fn write(on: &mut SqliteConnection, batch: &Numbered<'_>, epochs: &Epochs, mark: i64) -> Outcome<()> {
+    let Numbered { puts, gone, delivered, refused } = batch;
+    let is_fresh = |row: &Row<'_>| row.put.id > mark;
+    let place = |row: &Row<'_>| (row.account, row.put.id);
+    let fill_place = |values: &mut Values, (account, id): &(i64, i64)| {
+        values.number(*account).number(*id);
+    };
 
-    let delivered: Vec<(i64, i64)> = batch.delivered.iter().copied().filter_map(number).collect();
-    run(on, &DROP_ALONE, &delivered, bind_place).await?;
-    let settled = batch.puts.iter().filter(|put| !put.waits && !is_fresh(put));
-    let settled: Vec<(i64, i64)> = settled.map(Put::place).filter_map(number).collect();
-    let gone = batch.gone.iter().filter(|put| !is_fresh(put)).map(Put::place);
-    let vanishing: Vec<(i64, i64)> = gone.chain(batch.refused.iter().copied()).filter_map(number).collect();
-    let leaving: Vec<(i64, i64)> = [&delivered[..], &settled, &vanishing].concat();
-    run(on, &LEAVE, &leaving, bind_place).await?;
-    run(on, &VANISH, &vanishing, bind_place).await?;
+    run(on, &PUT, puts, |values, row| fill_put(values, row, epochs)).await?;
+    let waiting: Vec<Row<'_>> = puts.iter().copied().filter(|row| row.put.waits).collect();
+    run(on, &WAIT, &waiting, fill_waiting).await?;
 
-    let all = batch.puts.iter().chain(&batch.gone);
-    let seen = all.clone().filter_map(|put| Some((number(put.place())?, put.record.digest?.cast_signed())));
-    let seen: Vec<((i64, i64), i64)> = seen.collect();
-    run(on, &KNOW, &seen, |statement, (place, digest)| {
-        bind_place(statement.bind(epochs.of(place.1)), place).bind(*digest)
+    run(on, &DROP_ALONE, delivered, fill_place).await?;
+    let settled = puts.iter().filter(|row| !row.put.waits && !is_fresh(row)).map(place);
+    let vanishing = gone.iter().filter(|row| !is_fresh(row)).map(place);
+    let vanishing: Vec<(i64, i64)> = vanishing.chain(refused.iter().copied()).collect();
+    let leaving: Vec<(i64, i64)> = delivered.iter().copied().chain(settled).chain(vanishing.iter().copied()).collect();
+    run(on, &LEAVE, &leaving, fill_place).await?;
+    run(on, &VANISH, &vanishing, fill_place).await?;
+
+    let all = || puts.iter().chain(gone);
+    let seen = all().filter_map(|row| Some((row.account, row.put.id, row.put.record.digest?.cast_signed())));
+    let seen: Vec<(i64, i64, i64)> = seen.collect();
+    run(on, &KNOW, &seen, |values, (account, id, digest)| {
+        values.number(epochs.of(*id)).number(*account).number(*id).number(*digest);
     })
     .await?;
-    let unseen = all.filter(|put| put.record.digest.is_none() && !is_fresh(put)).map(Put::place);
-    let unseen: Vec<(i64, i64)> = unseen.chain(batch.refused.iter().copied()).filter_map(number).collect();
-    run(on, &UNKNOW, &unseen, |statement, place| bind_place(statement.bind(epochs.of(place.1)), place)).await?;
+    let unseen = all().filter(|row| row.put.record.digest.is_none() && !is_fresh(row)).map(place);
+    let unseen: Vec<(i64, i64)> = unseen.chain(refused.iter().copied()).collect();
+    run(on, &UNKNOW, &unseen, |values, (account, id)| {
+        values.number(epochs.of(*id)).number(*account).number(*id);
+    })
+    .await?;
 
-    let changed = puts.iter().filter(|row| row.put.id <= mark).map(|row| row.put.id);
+    let fill_id = |values: &mut Values, id: &i64| {
+        values.number(*id);
+    };
+    let changed = puts.iter().filter(|row| !is_fresh(row)).map(|row| row.put.id);
     let changed: Vec<i64> = changed.chain(vanishing.iter().map(|(_, id)| *id)).collect();
-    run(on, &UNFIND, &changed, |statement, id| statement.bind(*id)).await?;
-    run(on, &FORGET_TEXT, &changed, |statement, id| statement.bind(*id)).await?;
+    run(on, &UNFIND, &changed, fill_id).await?;
+    run(on, &FORGET_TEXT, &changed, fill_id).await?;
     let texts = puts.iter().filter_map(|row| Some((row.put.id, row.account, row.put.body()?)));
     let texts: Vec<(i64, i64, &str)> = texts.collect();
-    run(on, &INDEX_LATER, &texts, |statement, (id, account, body)| statement.bind(*id).bind(*account).bind(*body)).await
+    run(on, &INDEX_LATER, &texts, |values, (id, account, body)| {
+        values.number(*id).number(*account).text(*body);
+    })
+    .await
 }
 
-/// A message to put, with numbers for names.
-struct Row<'a> {
-    put: &'a Put<'a>,
-    epoch: i64,
-    account: i64,
-    conversation: Option<i64>,
+fn fill_put(values: &mut Values, row: &Row<'_>, epochs: &Epochs) {
+    let Put { record, id, .. } = row.put;
+    let archived = row.put.archived();
+    values
+        .number(*id)
+        .number(epochs.of(*id))
+        .number(row.account)
+        .number(row.conversation)
+        .number(i64::from(archived.is_some_and(|archived| archived.sent)))
+        .number(i64::from(archived.is_some_and(|archived| archived.counts)))
+        .number(codec::to_stamp(record.entry.stamp))
+        .text(archived.and_then(|archived| archived.resource.as_deref()))
+        .text(archived.and_then(|archived| archived.message_id.as_deref()))
+        .bytes(&record.entry.stanza);
 }
 
-impl<'a> Row<'a> {
-    /// An account that is not there any more has no number: its messages are passed over.
-    fn new(put: &'a Put<'a>, known: &Memory) -> Option<Self> {
-        let jid = put.account().as_str();
-        let conversation = put.archived().and_then(|archived| known.names.conversation(jid, archived.with.as_str()));
-        Some(Self { put, epoch: known.epochs.of(put.id), account: known.names.account(jid)?, conversation })
-    }
-
-    fn bind(statement: Statement, row: &Self) -> Statement {
-        let Put { record, id, .. } = row.put;
-        let archived = row.put.archived();
-        statement
-            .bind(*id)
-            .bind(row.epoch)
-            .bind(row.account)
-            .bind(row.conversation)
-            .bind(archived.is_some_and(|archived| archived.sent))
-            .bind(archived.is_some_and(|archived| archived.counts))
-            .bind(codec::to_stamp(record.entry.stamp))
-            .bind(archived.and_then(|archived| archived.resource.as_deref()))
-            .bind(archived.and_then(|archived| archived.message_id.as_deref()))
-            .bind(record.entry.stanza.as_ref())
-    }
-
-    fn bind_waiting(&self, statement: Statement) -> Statement {
-        let entry = &self.put.record.entry;
-        statement
-            .bind(self.account)
-            .bind(self.put.id)
-            .bind(self.put.archived().is_none())
-            .bind(i64::try_from(entry.stanza.len()).unwrap_or(i64::MAX))
-            .bind(entry.resource.as_deref())
-    }
+fn fill_waiting(values: &mut Values, row: &Row<'_>) {
+    let entry = &row.put.record.entry;
+    values
+        .number(row.account)
+        .number(row.put.id)
+        .number(i64::from(row.put.archived().is_none()))
+        .number(i64::try_from(entry.stanza.len()).unwrap_or(i64::MAX))
+        .text(entry.resource.as_deref());
 }

@@ -6,7 +6,7 @@ use foldhash::fast::RandomState;
 use sqlx::sqlite::SqliteConnection;
 
 use super::wide::{Wide, read, run, wide};
-use crate::batch::Batch;
+use crate::batch::{Batch, Put};
 use crate::health::Outcome;
 
 const ACCOUNTS: Wide = wide!(
@@ -47,91 +47,150 @@ struct Account {
     conversations: Map<i64>,
 }
 
+/// A batch with numbers for names. What is of an account that is not there any more is not in it.
+#[derive(Default)]
+pub(super) struct Numbered<'a> {
+    pub(super) puts: Vec<Row<'a>>,
+    pub(super) gone: Vec<Row<'a>>,
+    /// Accounts and ids.
+    pub(super) delivered: Vec<(i64, i64)>,
+    pub(super) refused: Vec<(i64, i64)>,
+}
+
+/// A message to put, with numbers for names.
+#[derive(Clone, Copy)]
+pub(super) struct Row<'a> {
+    pub(super) put: &'a Put<'a>,
+    pub(super) account: i64,
+    pub(super) conversation: Option<i64>,
+}
+
+/// What is not remembered.
+#[derive(Default)]
+struct Unknown<'a> {
+    accounts: Vec<&'a str>,
+    conversations: Vec<Peer<'a>>,
+}
+
+/// A conversation by names: the account, its number, the peer.
+type Peer<'a> = (&'a str, i64, &'a str);
+
 impl Names {
-    /// Learns all names of a batch. Conversations that are not there are made; accounts that are not there have no
-    /// number.
-    pub(super) async fn learn(&mut self, on: &mut SqliteConnection, batch: &Batch<'_>) -> Outcome<()> {
+    /// Finds the numbers of all names of a batch. Conversations that are not there are made.
+    pub(super) async fn learn<'a>(&mut self, on: &mut SqliteConnection, batch: &'a Batch<'_>) -> Outcome<Numbered<'a>> {
         if self.count >= MOST {
             self.old = std::mem::take(&mut self.new);
             self.count = 0;
         }
-        let mut unknown: Vec<&str> =
-            batch.accounts().map(|account| account.as_str()).filter(|account| !self.recall(account)).collect();
-        unknown.sort_unstable();
-        unknown.dedup();
-        let unknown: Vec<(usize, &str)> = unknown.into_iter().enumerate().collect();
-        let found = read(on, &ACCOUNTS, &unknown, |statement, (place, jid)| {
-            statement.bind(i64::try_from(*place).unwrap_or(i64::MAX)).bind(*jid)
+        let (mut numbered, mut unknown) = self.number(batch);
+        if !unknown.accounts.is_empty() {
+            self.read_accounts(on, unknown.accounts).await?;
+            (numbered, unknown) = self.number(batch);
+        }
+        if !unknown.conversations.is_empty() {
+            let missing = self.read_conversations(on, unknown.conversations).await?;
+            run(on, &CONVERSE, &missing, |values, (_, number, with)| {
+                values.number(*number).text(*with);
+            })
+            .await?;
+            self.read_conversations(on, missing).await?;
+            (numbered, _) = self.number(batch);
+        }
+        Ok(numbered)
+    }
+
+    /// What is remembered of the names of a batch.
+    fn number<'a>(&mut self, batch: &'a Batch<'_>) -> (Numbered<'a>, Unknown<'a>) {
+        let (mut numbered, mut unknown) = (Numbered::default(), Unknown::default());
+        numbered.puts.reserve(batch.puts.len());
+        for put in &batch.puts {
+            let jid = put.account().as_str();
+            let Some(account) = self.recall(jid) else {
+                unknown.accounts.push(jid);
+                continue;
+            };
+            let number = account.number;
+            let conversation = put.archived().and_then(|archived| {
+                let with = archived.with.as_str();
+                let conversation = account.conversations.get(with).copied();
+                if conversation.is_none() {
+                    unknown.conversations.push((jid, number, with));
+                }
+                conversation
+            });
+            numbered.puts.push(Row { put, account: number, conversation });
+        }
+        for put in &batch.gone {
+            match self.recall(put.account().as_str()) {
+                Some(account) => numbered.gone.push(Row { put, account: account.number, conversation: None }),
+                None => unknown.accounts.push(put.account().as_str()),
+            }
+        }
+        for (places, found) in [(&batch.delivered, &mut numbered.delivered), (&batch.refused, &mut numbered.refused)] {
+            for place in places {
+                match self.recall(place.account.as_str()) {
+                    Some(account) => found.push((account.number, place.id)),
+                    None => unknown.accounts.push(place.account.as_str()),
+                }
+            }
+        }
+        (numbered, unknown)
+    }
+
+    async fn read_accounts(&mut self, on: &mut SqliteConnection, mut wanted: Vec<&str>) -> Outcome<()> {
+        wanted.sort_unstable();
+        wanted.dedup();
+        let places: Vec<(i64, &str)> = (0..).zip(wanted.iter().copied()).collect();
+        let found = read(on, &ACCOUNTS, &places, |values, (place, jid)| {
+            values.number(*place).text(*jid);
         })
         .await?;
         for (place, number) in found {
-            if let Some((_, jid)) = unknown.get(place) {
+            if let Some(jid) = wanted.get(place) {
                 self.new.insert((*jid).into(), Account { number, conversations: Map::default() });
                 self.count += 1;
             }
         }
-        let mut unknown: Vec<(&str, i64, &str)> = Vec::new();
-        for put in &batch.puts {
-            if let (Some(account), Some(archived)) = (self.new.get(put.account().as_str()), put.archived())
-                && !account.conversations.contains_key(archived.with.as_str())
-            {
-                unknown.push((put.account().as_str(), account.number, archived.with.as_str()));
-            }
-        }
-        unknown.sort_unstable();
-        unknown.dedup();
-        let unknown = self.find(on, unknown).await?;
-        run(on, &CONVERSE, &unknown, |statement, (_, number, with)| statement.bind(*number).bind(*with)).await?;
-        self.find(on, unknown).await?;
         Ok(())
     }
 
-    /// Looks for conversations, given the account, its number and the peer; those that are not there are given back.
-    async fn find<'a>(
+    /// Looks for conversations; those that are not there are given back, each once.
+    async fn read_conversations<'a>(
         &mut self,
         on: &mut SqliteConnection,
-        wanted: Vec<(&'a str, i64, &'a str)>,
-    ) -> Outcome<Vec<(&'a str, i64, &'a str)>> {
-        let places: Vec<(usize, &(&str, i64, &str))> = wanted.iter().enumerate().collect();
-        let found = read(on, &CONVERSATIONS, &places, |statement, (place, (_, number, with))| {
-            statement.bind(i64::try_from(*place).unwrap_or(i64::MAX)).bind(*number).bind(*with)
+        mut wanted: Vec<Peer<'a>>,
+    ) -> Outcome<Vec<Peer<'a>>> {
+        wanted.sort_unstable();
+        wanted.dedup();
+        let places: Vec<(i64, &Peer<'_>)> = (0..).zip(&wanted).collect();
+        let found = read(on, &CONVERSATIONS, &places, |values, (place, (_, number, with))| {
+            values.number(*place).number(*number).text(*with);
         })
         .await?;
+        let mut missing = vec![true; wanted.len()];
         for (place, number) in found {
-            if let Some((account, _, with)) = wanted.get(place) {
-                self.insert(account, with, number);
+            let (Some((account, _, with)), Some(missing)) = (wanted.get(place), missing.get_mut(place)) else {
+                continue;
+            };
+            *missing = false;
+            if let Some(account) = self.new.get_mut(*account) {
+                account.conversations.insert((*with).into(), number);
+                self.count += 1;
             }
         }
-        Ok(wanted.into_iter().filter(|(account, _, with)| self.conversation(account, with).is_none()).collect())
+        let missing = wanted.into_iter().zip(missing).filter(|(_, missing)| *missing);
+        Ok(missing.map(|(peer, _)| peer).collect())
     }
 
-    /// Whether an account is known; from now on it is among the new ones.
-    fn recall(&mut self, account: &str) -> bool {
-        if self.new.contains_key(account) {
-            return true;
+    /// An account, if it is known; from now on it is among the new ones.
+    fn recall(&mut self, jid: &str) -> Option<&Account> {
+        if !self.old.is_empty()
+            && !self.new.contains_key(jid)
+            && let Some((jid, account)) = self.old.remove_entry(jid)
+        {
+            self.count += 1 + account.conversations.len();
+            self.new.insert(jid, account);
         }
-        let Some((jid, known)) = self.old.remove_entry(account) else {
-            return false;
-        };
-        self.count += 1 + known.conversations.len();
-        self.new.insert(jid, known);
-        true
-    }
-
-    fn insert(&mut self, account: &str, with: &str, number: i64) {
-        if let Some(account) = self.new.get_mut(account) {
-            account.conversations.insert(with.into(), number);
-            self.count += 1;
-        }
-    }
-
-    /// The number of an account.
-    pub(super) fn account(&self, jid: &str) -> Option<i64> {
-        self.new.get(jid).map(|account| account.number)
-    }
-
-    /// The number of a conversation of an account.
-    pub(super) fn conversation(&self, account: &str, with: &str) -> Option<i64> {
-        self.new.get(account)?.conversations.get(with).copied()
+        self.new.get(jid)
     }
 }

@@ -54,10 +54,10 @@ pub(super) const WORDS_CONVERSATION_DOWN: &str =
 pub(super) const WORDS_CONVERSATION_COUNT: &str =
     count!(by_words!(), "words MATCH $10 AND m.conversation = $1", "words.rowid");
 
-/// Of an account (1), those in a list (2).
+/// Of an account (1), those in a list (2), in any order.
 pub(super) const LISTED: &str = "SELECT m.id, m.stamp, m.stanza, t.id, t.resource FROM messages AS m \
     LEFT JOIN tail AS t ON t.account = m.account AND t.id = m.id \
-    WHERE m.account = $1 AND m.id IN (SELECT value FROM json_each($2)) ORDER BY m.id";
+    WHERE m.account = $1 AND m.id IN (SELECT value FROM json_each($2))";
 
 /// How many of a list (2) are in the archive of an account (1).
 pub(super) const THERE: &str = "SELECT count(*) FROM messages \
@@ -86,13 +86,24 @@ pub(super) const ARCHIVED_ID: &str = concat!(
      WHERE last.message_id = $3 AND last.sent = 0 LIMIT 1"
 );
 
-/// The conversations of a user (1).
-pub(super) const CONVERSATIONS: &str = concat!(
-    "SELECT c.jid, c.displayed, (SELECT count(*) FROM ",
+/// The conversations of a user (1): what was counted, and how many messages came after that, and how many of these count.
+pub(super) const CONVERSATIONS: &str = "SELECT c.number, c.jid, c.displayed, c.unread, count(m.id), \
+    count(CASE WHEN m.counts THEN 1 END) FROM conversations AS c \
+    LEFT JOIN epochs AS e ON e.first >= (SELECT max(first) FROM epochs WHERE first <= c.counted) \
+    LEFT JOIN messages AS m INDEXED BY messages_by_conversation \
+    ON m.epoch = e.number AND m.conversation = c.number AND m.conversation IS NOT NULL AND m.id > c.counted \
+    WHERE c.account = (SELECT number FROM accounts WHERE jid = $1) GROUP BY c.jid ORDER BY c.jid";
+
+/// Of a conversation (1), the first messages after what was counted and up to an id (2), so many (3): the last of their
+/// ids, and how many of them count.
+pub(super) const UNCOUNTED: &str = concat!(
+    "SELECT max(next.id), count(CASE WHEN next.counts THEN 1 END) FROM (SELECT m.id, m.counts FROM ",
     by_conversation!(),
-    " WHERE e.first >= (SELECT max(first) FROM epochs WHERE first <= c.displayed) AND m.epoch = e.number \
-     AND m.conversation = c.number AND m.conversation IS NOT NULL AND m.id > c.displayed AND m.counts) \
-     FROM conversations AS c WHERE c.account = (SELECT number FROM accounts WHERE jid = $1) ORDER BY c.jid"
+    " WHERE e.first <= $2 AND e.first >= (SELECT max(first) FROM epochs \
+     WHERE first <= (SELECT counted FROM conversations WHERE number = $1)) \
+     AND m.epoch = e.number AND m.conversation = $1 AND m.conversation IS NOT NULL \
+     AND m.id > (SELECT counted FROM conversations WHERE number = $1) AND m.id <= $2 \
+     ORDER BY e.first, m.id LIMIT $3) AS next"
 );
 
 /// The oldest of an account (1) up to an id (2), so many (3).
@@ -125,7 +136,9 @@ pub(super) const FORGET: &str = "DELETE FROM seen WHERE (epoch, account, id) IN 
     <= (SELECT forgotten FROM archive_marks WHERE slot = 0) ORDER BY e.first LIMIT 1) LIMIT $1)";
 
 /// What happens to the messages of a list (2) of an account (1) when they leave the archive: what waits stays.
-pub(super) const EXPIRE: [&str; 5] = [
+pub(super) const EXPIRE: [&str; 6] = [
+    "UPDATE conversations SET counted = displayed, unread = 0 WHERE account = $1 AND counted > displayed \
+     AND displayed < (SELECT max(value) FROM json_each($2))",
     "UPDATE messages SET conversation = NULL WHERE account = $1 AND id IN (SELECT value FROM json_each($2)) \
      AND EXISTS (SELECT 1 FROM tail AS t WHERE t.account = messages.account AND t.id = messages.id)",
     "UPDATE tail SET alone = 1 WHERE account = $1 AND id IN (SELECT value FROM json_each($2))",
@@ -151,4 +164,32 @@ pub(super) const TIDY: [&str; 3] = [
      AND NOT EXISTS (SELECT 1 FROM seen AS s WHERE s.epoch = epochs.number)",
     "UPDATE epochs SET first = 0 WHERE first = (SELECT min(first) FROM epochs)",
     "UPDATE archive_marks SET deletions = deletions + 1 WHERE slot = 0",
+];
+
+/// All statements that read, by name.
+#[cfg(test)]
+pub(crate) const ALL: [(&str, &str); 23] = [
+    ("ACCOUNT_UP", ACCOUNT_UP),
+    ("ACCOUNT_DOWN", ACCOUNT_DOWN),
+    ("ACCOUNT_COUNT", ACCOUNT_COUNT),
+    ("CONVERSATION_UP", CONVERSATION_UP),
+    ("CONVERSATION_DOWN", CONVERSATION_DOWN),
+    ("CONVERSATION_COUNT", CONVERSATION_COUNT),
+    ("WORDS_UP", WORDS_UP),
+    ("WORDS_DOWN", WORDS_DOWN),
+    ("WORDS_COUNT", WORDS_COUNT),
+    ("WORDS_CONVERSATION_UP", WORDS_CONVERSATION_UP),
+    ("WORDS_CONVERSATION_DOWN", WORDS_CONVERSATION_DOWN),
+    ("WORDS_CONVERSATION_COUNT", WORDS_CONVERSATION_COUNT),
+    ("LISTED", LISTED),
+    ("THERE", THERE),
+    ("FIRST", FIRST),
+    ("LAST", LAST),
+    ("ARCHIVED_ID", ARCHIVED_ID),
+    ("CONVERSATIONS", CONVERSATIONS),
+    ("UNCOUNTED", UNCOUNTED),
+    ("OLDEST", OLDEST),
+    ("WITH_OLD", WITH_OLD),
+    ("SEEN", SEEN),
+    ("FORGET", FORGET),
 ];

@@ -3,14 +3,53 @@
 //! A statement that gets fewer rows than it has places for leaves the others NULL, and its text passes over rows that begin
 //! with NULL. So any number of rows costs few statements, each of which is a trip to the connection's thread and back.
 
-use sqlx::query::Query;
+use std::sync::Arc;
+
+use sqlx::error::BoxDynError;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection};
-use sqlx::{Row, Sqlite, query};
+use sqlx::{Arguments, Row, query_with};
 
 use crate::health::Outcome;
 
-/// A statement and the values bound to it.
-pub(super) type Statement = Query<'static, Sqlite, SqliteArguments>;
+/// The values of a statement's rows.
+#[derive(Default)]
+pub(super) struct Values {
+    arguments: SqliteArguments,
+    error: Option<BoxDynError>,
+}
+
+impl Values {
+    /// The next value is this number, or nothing.
+    pub(super) fn number(&mut self, value: impl Into<Option<i64>>) -> &mut Self {
+        self.add(|arguments| arguments.add(value.into()))
+    }
+
+    /// The next value is this text, or nothing.
+    pub(super) fn text<'a>(&mut self, value: impl Into<Option<&'a str>>) -> &mut Self {
+        self.add(|arguments| arguments.add(value.into().map(Arc::<str>::from)))
+    }
+
+    /// The next value are these bytes.
+    pub(super) fn bytes(&mut self, value: &[u8]) -> &mut Self {
+        self.add(|arguments| arguments.add(value.to_vec()))
+    }
+
+    fn add(&mut self, add: impl FnOnce(&mut SqliteArguments) -> Result<(), BoxDynError>) -> &mut Self {
+        if let Err(error) = add(&mut self.arguments) {
+            self.error.get_or_insert(error);
+        }
+        self
+    }
+
+    /// The values of some rows, each filled in by `fill`.
+    fn of<T>(rows: &[T], fill: impl Fn(&mut Self, &T)) -> Result<SqliteArguments, sqlx::Error> {
+        let mut values = Self::default();
+        for row in rows {
+            fill(&mut values, row);
+        }
+        values.error.map_or(Ok(values.arguments), |error| Err(sqlx::Error::Encode(error)))
+    }
+}
 
 /// The same statement for 1, 8, 64 and 512 rows.
 pub(super) type Wide = [&'static str; 4];
@@ -44,10 +83,10 @@ pub(super) async fn run<T>(
     on: &mut SqliteConnection,
     texts: &Wide,
     mut rows: &[T],
-    bind: impl Fn(Statement, &T) -> Statement,
+    fill: impl Fn(&mut Values, &T),
 ) -> Outcome<()> {
     while let Some((text, part, rest)) = split(texts, rows) {
-        part.iter().fold(query(text), &bind).execute(&mut *on).await?;
+        query_with(text, Values::of(part, &fill)?).execute(&mut *on).await?;
         rows = rest;
     }
     Ok(())
@@ -59,11 +98,11 @@ pub(super) async fn read<T>(
     on: &mut SqliteConnection,
     texts: &Wide,
     mut rows: &[T],
-    bind: impl Fn(Statement, &T) -> Statement,
+    fill: impl Fn(&mut Values, &T),
 ) -> Outcome<Vec<(usize, i64)>> {
     let mut found = Vec::with_capacity(rows.len());
     while let Some((text, part, rest)) = split(texts, rows) {
-        let row = part.iter().fold(query(text), &bind).fetch_one(&mut *on).await?;
+        let row = query_with(text, Values::of(part, &fill)?).fetch_one(&mut *on).await?;
         let numbers: Option<String> = row.try_get(0)?;
         let mut numbers = numbers.as_deref().unwrap_or_default().split(' ');
         while let (Some(place), Some(number)) = (numbers.next(), numbers.next()) {

@@ -3,8 +3,15 @@
 use rookery_core::store::StoreError;
 use sqlx::{Connection, SqliteConnection, query, query_as};
 
+use super::wide::{Wide, run, wide};
 use crate::health::Outcome;
 use crate::words::terms;
+
+const INDEX: Wide = wide!(
+    "INSERT OR REPLACE INTO words (rowid, terms) SELECT * FROM (VALUES ",
+    "(?, ?)",
+    ") WHERE column1 IS NOT NULL"
+);
 
 /// Ids as an array of JSON, for `json_each`.
 pub(super) fn list(ids: &[u64]) -> Result<String, StoreError> {
@@ -37,17 +44,12 @@ pub(super) async fn index(on: &mut SqliteConnection, limit: usize) -> Outcome<bo
         .await?;
     let more = i64::try_from(waiting.len()).is_ok_and(|found| found > limit);
     waiting.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-    for (id, account, body) in &waiting {
-        query("DELETE FROM words WHERE rowid = $1").bind(id).execute(&mut *tx).await?;
-        let terms = terms(*account, body);
-        if !terms.is_empty() {
-            query("INSERT INTO words (rowid, terms) VALUES ($1, $2)")
-                .bind(id)
-                .bind(terms.join(" "))
-                .execute(&mut *tx)
-                .await?;
-        }
-    }
+    let found = waiting.iter().map(|(id, account, body)| (*id, terms(*account, body).join(" ")));
+    let found: Vec<(i64, String)> = found.filter(|(_, terms)| !terms.is_empty()).collect();
+    run(&mut tx, &INDEX, &found, |values, (id, terms)| {
+        values.number(*id).text(terms.as_str());
+    })
+    .await?;
     if let Some((last, _, _)) = waiting.last() {
         query("DELETE FROM unindexed WHERE id <= $1").bind(last).execute(&mut *tx).await?;
     }

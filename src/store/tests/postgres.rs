@@ -64,6 +64,14 @@ async fn fixture() -> Option<Fixture> {
 suite!(fixture);
 archive_suite!(fixture);
 
+/// A store with the inside in reach.
+pub(crate) async fn inside() -> Option<PostgresStore> {
+    if !wanted() {
+        return None;
+    }
+    Some(PostgresStore::open(&database().await, 2, Durability::Full, DEADLINE).await.unwrap())
+}
+
 async fn refusal(url: &str) -> OpenError {
     match open(&conf(url)).await {
         Ok(_) => panic!("it was opened"),

@@ -1,0 +1,119 @@
+//! How the databases go about the statements that must stay fast: by which index, and that no table is read as a whole.
+
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection, Row, SqliteConnection, query};
+
+use super::postgres::inside;
+use crate::testing::TempDir;
+use crate::{Backend, Durability, StoreConf, open, postgres, sqlite};
+
+/// What the plan of a statement of SQLite must say.
+fn of_sqlite(name: &str) -> &'static str {
+    match name {
+        "ACCOUNT_UP" | "ACCOUNT_DOWN" | "ACCOUNT_COUNT" => {
+            "messages_by_account (epoch=? AND account=? AND rowid>? AND rowid<?)"
+        }
+        "CONVERSATION_UP" | "CONVERSATION_DOWN" | "CONVERSATION_COUNT" => {
+            "messages_by_conversation (epoch=? AND conversation=? AND rowid>? AND rowid<?)"
+        }
+        "FIRST" | "LAST" => "messages_by_account (epoch=? AND account=?)",
+        "OLDEST" | "WITH_OLD" => "messages_by_account (epoch=? AND account=? AND rowid<?)",
+        "ARCHIVED_ID" => "messages_by_conversation (epoch=? AND conversation=?)",
+        "CONVERSATIONS" => "messages_by_conversation (epoch=? AND conversation=? AND rowid>?)",
+        "UNCOUNTED" => "messages_by_conversation (epoch=? AND conversation=? AND rowid>? AND rowid<?)",
+        "SEEN" => "SEARCH s USING PRIMARY KEY (epoch=? AND account=? AND id>?)",
+        "FORGET" => "SEARCH seen USING PRIMARY KEY (epoch=? AND account=? AND id=?)",
+        "LISTED" | "THERE" => "USING INTEGER PRIMARY KEY (rowid=?)",
+        name if name.starts_with("WORDS") => "SEARCH m USING INTEGER PRIMARY KEY (rowid=?)",
+        name => panic!("what should {name} do?"),
+    }
+}
+
+/// What SQLite may read as a whole: the epochs, what is given as a parameter, and what FTS5 finds (`M`: by a match).
+fn may_be_scanned(step: &str) -> bool {
+    matches!(step, "SCAN e" | "SCAN last" | "SCAN next")
+        || step.starts_with("SCAN json_each ")
+        || step.starts_with("SCAN words VIRTUAL TABLE INDEX") && step.contains(":M")
+}
+
+async fn sqlite_plan(on: &mut SqliteConnection, text: &str) -> Vec<String> {
+    let rows = query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {text}"))).fetch_all(on).await.unwrap();
+    rows.iter().map(|row| row.get::<String, _>(3)).collect()
+}
+
+#[tokio::test]
+async fn sqlite_reads_archives_by_their_indexes() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("rookery.db");
+    let conf = StoreConf { backend: Backend::Sqlite { path: path.clone() }, durability: Durability::Full };
+    open(&conf).await.unwrap().close().await;
+    let mut on = SqliteConnectOptions::new().filename(&path).connect().await.unwrap();
+    // With and without statistics: as of a server with a few accounts and many messages.
+    for statistics in [false, true] {
+        if statistics {
+            let rows = "ANALYZE; INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES \
+                ('messages', 'messages_by_account', '10000000 30000 10000'), \
+                ('messages', 'messages_by_conversation', '10000000 30000 100'), \
+                ('tail', 'tail', '1000 100 1'), ('seen', 'seen', '100000 30000 100 1'), ('epochs', NULL, '300'); \
+                ANALYZE sqlite_schema";
+            sqlx::raw_sql(rows).execute(&mut on).await.unwrap();
+        }
+        for (name, text) in sqlite::texts::ALL {
+            let plan = sqlite_plan(&mut on, text).await;
+            let wanted = of_sqlite(name);
+            assert!(plan.iter().any(|step| step.contains(wanted)), "{name}: {plan:#?}");
+            let scans = plan.iter().filter(|step| step.starts_with("SCAN ")).all(|step| may_be_scanned(step));
+            assert!(scans && !plan.iter().any(|step| step.contains("TEMP B-TREE")), "{name}: {plan:#?}");
+        }
+    }
+}
+
+/// What the plan of a statement of PostgreSQL must say.
+fn of_postgres(name: &str) -> &'static [&'static str] {
+    match name {
+        "ACCOUNT_UP" | "ACCOUNT_DOWN" | "ACCOUNT_COUNT" => {
+            &["Index Cond: ((account = $1) AND (id >= $2) AND (id <= $3))"]
+        }
+        "CONVERSATION_UP" | "CONVERSATION_DOWN" | "CONVERSATION_COUNT" => {
+            &["Index Cond: ((conversation = $1) AND (id >= $2) AND (id <= $3))"]
+        }
+        "FIRST" | "LAST" => &["Index Cond: (account = $1)"],
+        "OLDEST" => &["Index Cond: ((account = $1) AND (id <= $2))"],
+        "WITH_OLD" => {
+            &["Index Cond: ((domain = $1) AND (jid > $2))", "Index Cond: ((account = a.number) AND (id <= $3))"]
+        }
+        "ARCHIVED_ID" => &["messages_by_conversation"],
+        "CONVERSATIONS" => &["Index Cond: ((conversation = c.number) AND (id > c.counted))"],
+        "UNCOUNTED" => &["messages_by_conversation"],
+        "SEEN" => &["Index Cond: ((account = $1) AND (id > $2)"],
+        "FORGET" => &["seen_by_id"],
+        "LISTED" | "THERE" => &["Index Cond: ((account = $1) AND (id = ANY ($2)))"],
+        name if name.starts_with("WORDS") => &["words_by_term", "Index Cond: ((account = w.account) AND (id = w.id))"],
+        name => panic!("what should {name} do?"),
+    }
+}
+
+async fn postgres_plan(on: &mut PgConnection, text: &str) -> String {
+    sqlx::raw_sql(AssertSqlSafe(format!("PREPARE looked_at AS {text}"))).execute(&mut *on).await.unwrap();
+    let count = (1..=10).rev().find(|number| text.contains(&format!("${number}"))).unwrap_or(0);
+    let nothing = vec!["NULL"; count].join(", ");
+    let explain = format!("EXPLAIN (COSTS OFF) EXECUTE looked_at ({nothing})");
+    let rows = sqlx::raw_sql(AssertSqlSafe(explain)).fetch_all(&mut *on).await.unwrap();
+    sqlx::raw_sql("DEALLOCATE looked_at").execute(on).await.unwrap();
+    rows.iter().map(|row| row.get::<String, _>(0)).collect::<Vec<_>>().join("\n")
+}
+
+#[tokio::test]
+async fn postgres_reads_archives_by_their_indexes() {
+    let Some(store) = inside().await else { return };
+    let mut on = store.pool.acquire().await.unwrap();
+    sqlx::raw_sql("SET plan_cache_mode = force_generic_plan").execute(&mut *on).await.unwrap();
+    for (name, text) in postgres::texts::ALL {
+        let plan = postgres_plan(&mut on, text).await;
+        for wanted in of_postgres(name) {
+            assert!(plan.contains(wanted), "{name} {wanted}: {plan}");
+        }
+        assert!(!plan.contains("Seq Scan"), "{name}: {plan}");
+        assert!(!plan.contains("Sort") || name.starts_with("WORDS"), "{name}: {plan}");
+    }
+}
