@@ -85,7 +85,8 @@ impl People {
         for number in sender..sender + SENDERS {
             let talk = world.ledger().open(number, number + SENDERS);
             people.offline.push(talk);
-            add(Spec::new(number, "desk").talking(vec![talk]));
+            // Somebody has to send something new when nothing has been acknowledged for ten seconds.
+            add(Spec { window: usize::MAX, ..Spec::new(number, "desk").talking(vec![talk]) });
         }
         // The last one watches.
         add(Spec::new(sender + 2 * SENDERS, "desk"));
