@@ -9,6 +9,7 @@ pub mod carbons;
 pub mod disco;
 pub mod flexible_offline;
 pub mod last;
+pub mod muc;
 pub mod offline;
 pub mod ping;
 pub mod presence;

@@ -64,6 +64,34 @@ pub fn opaque_string(text: &str) -> Result<Cow<'_, str>, Disallowed> {
     Ok(if prepared == text { Cow::Borrowed(text) } else { Cow::Owned(prepared) })
 }
 
+/// Nickname (RFC 8266 §2.4): what nicknames are compared by. It is not for being shown.
+///
+/// ```
+/// # use rookery_xmpp::precis::nickname_key;
+/// assert_eq!(nickname_key(" Foo  Bar ")?, "foo bar");
+/// # Ok::<(), rookery_xmpp::precis::Disallowed>(())
+/// ```
+pub fn nickname_key(text: &str) -> Result<String, Disallowed> {
+    let once = |text: &str| {
+        property::allows(Class::Freeform, text)?;
+        let spaced: String = text.chars().map(|c| if is_space(c) { ' ' } else { c }).collect();
+        let words: Vec<&str> = spaced.split(' ').filter(|word| !word.is_empty()).collect();
+        let lower: String = words.join(" ").chars().flat_map(char::to_lowercase).collect();
+        let key = NFKC.normalize(&lower).into_owned();
+        if key.is_empty() { Err(Disallowed) } else { Ok(key) }
+    };
+    // RFC 8266 §2.1: some strings settle only after a few rounds.
+    let mut key = once(text)?;
+    for _ in 0..3 {
+        let again = once(&key)?;
+        if again == key {
+            return Ok(key);
+        }
+        key = again;
+    }
+    Err(Disallowed)
+}
+
 fn ascii_username(text: &str) -> Result<Cow<'_, str>, Disallowed> {
     if text.is_empty() || !text.bytes().all(|byte| matches!(byte, b'!'..=b'~')) {
         Err(Disallowed)
@@ -130,6 +158,27 @@ mod tests {
     use super::*;
 
     /// The table of IANA, as far as it goes.
+    /// RFC 8266 §3.
+    #[test]
+    fn nicknames() {
+        for (nickname, key) in [
+            ("Foo", "foo"),
+            ("foo", "foo"),
+            ("Foo Bar", "foo bar"),
+            ("foo  bar", "foo bar"),
+            ("\u{3A3}", "\u{3C3}"),
+            ("\u{3C3}", "\u{3C3}"),
+            ("\u{3C2}", "\u{3C2}"),
+            ("\u{265A}", "\u{265A}"),
+            ("Richard \u{2163}", "richard iv"),
+            ("   Foo  Bar  ", "foo bar"),
+            ("\u{3000}", ""),
+            ("\u{200B}", ""),
+        ] {
+            assert_eq!(nickname_key(nickname).unwrap_or_default(), key, "{nickname:?}");
+        }
+    }
+
     #[test]
     fn a22_properties_agree_with_the_iana_table() {
         let identifier = IdentifierClass::default();

@@ -1,0 +1,120 @@
+//! The people of a room: affiliations and reserved nicknames, by bare JID (XEP-0045 §5.2), and the versions of these lists
+//! (XEP-0463).
+//!
+//! All of them are in memory, since each stanza from outside asks for one; stored they are rows of their own.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use rookery_xmpp::jid::{BareJid, Jid};
+
+use super::image::Person;
+use super::nicks::NickKey;
+use super::roles::Affiliation;
+
+/// So many changes are known by version.
+const VERSIONS: usize = 1000;
+
+/// The lists.
+#[derive(Debug, Default)]
+pub(super) struct Affiliations {
+    people: BTreeMap<BareJid, Person>,
+    nicks: BTreeMap<NickKey, BareJid>,
+    owners: usize,
+    /// The version before the first change that is known.
+    base: u64,
+    /// Changes, as the version that each has made.
+    changes: VecDeque<(u64, BareJid)>,
+}
+
+impl Affiliations {
+    /// The lists as they were stored. Their version is one that no client has seen.
+    pub(super) fn new(people: Vec<(BareJid, Person)>, version: u64) -> Self {
+        let mut lists = Self { base: version, ..Self::default() };
+        for (who, person) in people {
+            lists.put(who, person);
+        }
+        lists
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.people.len()
+    }
+
+    /// How many owners there are.
+    pub(super) fn owners(&self) -> usize {
+        self.owners
+    }
+
+    /// What is known of a bare JID itself.
+    pub(super) fn person(&self, who: &str) -> Option<&Person> {
+        self.people.get(who)
+    }
+
+    /// The affiliation of an address (§9.2): its own, or the ban of its domain.
+    pub(super) fn of(&self, who: &Jid) -> Affiliation {
+        let own = self.person(who.bare_str()).map(|person| person.affiliation);
+        if let Some(own) = own.filter(|own| *own != Affiliation::None) {
+            return own;
+        }
+        let domain = self.person(who.domainpart()).map(|person| person.affiliation);
+        domain.filter(|domain| *domain == Affiliation::Outcast).unwrap_or(Affiliation::None)
+    }
+
+    /// For whom a nickname is reserved.
+    pub(super) fn reserved_for(&self, nick: &NickKey) -> Option<&BareJid> {
+        self.nicks.get(nick)
+    }
+
+    /// The people of an affiliation, by address.
+    pub(super) fn list(&self, affiliation: Affiliation) -> impl Iterator<Item = (&BareJid, &Person)> {
+        self.people.iter().filter(move |(_, person)| person.affiliation == affiliation)
+    }
+
+    /// All people, by address.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&BareJid, &Person)> {
+        self.people.iter()
+    }
+
+    /// Changes what is known of somebody; what says nothing is forgotten.
+    pub(super) fn put(&mut self, who: BareJid, person: Person) {
+        if let Some(old) = self.people.remove(&who) {
+            self.owners -= usize::from(old.affiliation == Affiliation::Owner);
+            if let Some(key) = old.nick.and_then(|nick| NickKey::new(&nick).ok()) {
+                self.nicks.remove(&key);
+            }
+        }
+        if person.is_nobody() {
+            return;
+        }
+        self.owners += usize::from(person.affiliation == Affiliation::Owner);
+        if let Some(key) = person.nick.as_deref().and_then(|nick| NickKey::new(nick).ok()) {
+            self.nicks.insert(key, who.clone());
+        }
+        self.people.insert(who, person);
+    }
+
+    /// The version that the lists have.
+    pub(super) fn version(&self) -> u64 {
+        self.changes.back().map_or(self.base, |(version, _)| *version)
+    }
+
+    /// Somebody's affiliation has changed, which makes the lists this version.
+    pub(super) fn changed(&mut self, who: BareJid, version: u64) {
+        if self.changes.len() >= VERSIONS
+            && let Some((first, _)) = self.changes.pop_front()
+        {
+            self.base = first;
+        }
+        self.changes.push_back((version.max(self.version()), who));
+    }
+
+    /// Who has changed since a version, by address and once each; `None` when the version is not known.
+    pub(super) fn since(&self, version: u64) -> Option<Vec<&BareJid>> {
+        let known = version == self.base || self.changes.iter().any(|(known, _)| *known == version);
+        let changed = self.changes.iter().filter(|(changed, _)| *changed > version).map(|(_, who)| who);
+        let mut who: Vec<&BareJid> = known.then(|| changed.collect())?;
+        who.sort_unstable();
+        who.dedup();
+        Some(who)
+    }
+}

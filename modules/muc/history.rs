@@ -1,0 +1,154 @@
+//! XEP-0045 §7.2.13 and §7.2.14: the discussion history that who enters gets, as much of it as they ask for; and which
+//! messages were sent again.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, SystemTime};
+
+use rookery_xmpp::datetime;
+use rookery_xmpp::element::Element;
+use rookery_xmpp::jid::{BareJid, FullJid};
+use rookery_xmpp::stanza::Stanza;
+
+use super::image::Message;
+use super::outcome::{At, Outcome};
+use super::payload;
+use super::room::Room;
+
+/// For how long a message is known that may be sent again.
+const MEMORY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// So many are known at most.
+const KNOWN: usize = 2000;
+
+/// The last messages.
+#[derive(Debug)]
+pub(super) struct History {
+    most: usize,
+    entries: VecDeque<Entry>,
+    known: HashMap<u64, u64>,
+    order: VecDeque<(u64, SystemTime)>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    message: Message,
+    /// As it is sent to who enters.
+    delayed: Stanza,
+}
+
+impl History {
+    pub(super) fn new(most: usize) -> Self {
+        Self { most, entries: VecDeque::new(), known: HashMap::new(), order: VecDeque::new() }
+    }
+
+    /// What was stored, the oldest first.
+    pub(super) fn fill(&mut self, room: &BareJid, messages: Vec<Message>) {
+        for message in messages {
+            self.push(room, message, false);
+        }
+    }
+
+    /// How many messages who enters may get.
+    pub(super) fn set_most(&mut self, most: usize) {
+        self.most = most;
+        self.cut();
+    }
+
+    /// Another message. `stamped`: it says itself when it was written, and its sender may say so (§7.9).
+    pub(super) fn push(&mut self, room: &BareJid, message: Message, stamped: bool) {
+        if let Some(digest) = message.digest {
+            if self.order.len() >= KNOWN
+                && let Some((oldest, _)) = self.order.pop_front()
+            {
+                self.known.remove(&oldest);
+            }
+            self.known.insert(digest, message.id);
+            self.order.push_back((digest, message.stamp));
+        }
+        if message.history {
+            let mut delayed = message.stanza.clone();
+            if !stamped {
+                delayed.append(payload::delay(room, message.stamp));
+            }
+            self.entries.push_back(Entry { message, delayed });
+            self.cut();
+        }
+    }
+
+    fn cut(&mut self) {
+        while self.entries.len() > self.most {
+            self.entries.pop_front();
+        }
+    }
+
+    /// The id of a message that was here before.
+    pub(super) fn known(&mut self, digest: u64, now: SystemTime) -> Option<u64> {
+        while let Some((oldest, stamp)) = self.order.front()
+            && now.duration_since(*stamp).is_ok_and(|age| age > MEMORY)
+        {
+            self.known.remove(oldest);
+            self.order.pop_front();
+        }
+        self.known.get(&digest).copied()
+    }
+
+    /// Who has sent a message of the history. The room's own are nobody's.
+    pub(super) fn sender(&self, id: u64) -> Option<&FullJid> {
+        self.entries.iter().find(|entry| entry.message.id == id)?.message.sender.as_ref()
+    }
+
+    /// A message is not known: it may come again.
+    pub(super) fn forget(&mut self, id: u64) {
+        self.known.retain(|_, known| *known != id);
+        self.retract(id);
+    }
+
+    /// A message was taken back: nobody gets it any more.
+    pub(super) fn retract(&mut self, id: u64) {
+        self.entries.retain(|entry| entry.message.id != id);
+    }
+}
+
+/// What somebody wants of the history: all of it must be met.
+struct Wanted {
+    stanzas: usize,
+    chars: usize,
+    since: Option<SystemTime>,
+}
+
+impl Wanted {
+    /// Reads `<history/>`. What is no number is as if it were not there.
+    fn read(history: Option<&Element>, now: SystemTime) -> Self {
+        let number = |name: &str| history?.get(name)?.trim().parse::<u32>().ok();
+        let seconds = number("seconds").and_then(|seconds| now.checked_sub(Duration::from_secs(seconds.into())));
+        let since = history.and_then(|history| datetime::parse(history.get("since")?));
+        let most = |number: Option<u32>| number.and_then(|number| usize::try_from(number).ok()).unwrap_or(usize::MAX);
+        Self { stanzas: most(number("maxstanzas")), chars: most(number("maxchars")), since: seconds.max(since) }
+    }
+}
+
+impl Room {
+    /// Sends the history, complete messages only.
+    pub(super) fn send_history(&self, at: At, to: &FullJid, history: Option<&Element>, out: &mut Outcome) {
+        let wanted = Wanted::read(history, at.now);
+        let mut chars = wanted.chars;
+        let mut fits = |entry: &&Entry| {
+            if wanted.since.is_some_and(|since| entry.message.stamp < since) {
+                return false;
+            }
+            if wanted.chars == usize::MAX {
+                return true;
+            }
+            // "the character count is the characters of the complete XML stanzas"
+            let mut written = Vec::new();
+            entry.delayed.write(&mut written, Some(to));
+            let count = str::from_utf8(&written).map_or(usize::MAX, |text| text.chars().count());
+            chars.checked_sub(count).map(|left| chars = left).is_some()
+        };
+        let entries = self.history.entries.iter().rev().take(wanted.stanzas);
+        let newest_first: Vec<&Entry> = entries.take_while(|entry| fits(entry)).collect();
+        for entry in newest_first.into_iter().rev() {
+            out.send(entry.delayed.clone(), to);
+        }
+    }
+}

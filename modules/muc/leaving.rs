@@ -1,0 +1,132 @@
+//! XEP-0045 §7.14: exiting; §11: removal by the service; §18.1.2: ghosts, whom errors give away.
+
+use rookery_xmpp::element::Element;
+use rookery_xmpp::error::{Condition, StanzaError};
+use rookery_xmpp::jid::{FullJid, Jid};
+use rookery_xmpp::ns;
+use rookery_xmpp::stanza::Stanza;
+
+use super::announce::Notice;
+use super::image::RoomChange;
+use super::occupants::{Occupant, Seat};
+use super::outcome::Outcome;
+use super::payload;
+use super::roles::Role;
+use super::room::Room;
+use super::status::Status;
+
+/// Why a session is taken out that does not answer.
+const GHOST: Notice<'static> =
+    Notice { statuses: &[Status::TechnicalProblem], own: &[], actor: None, reason: None, nick: None, versions: None };
+
+/// Errors that say that somebody is not there (§18.1.2), and those that servers send for it as well.
+pub(super) fn says_gone(condition: Condition) -> bool {
+    matches!(
+        condition,
+        Condition::Gone
+            | Condition::ItemNotFound
+            | Condition::RecipientUnavailable
+            | Condition::Redirect
+            | Condition::RemoteServerNotFound
+            | Condition::RemoteServerTimeout
+            | Condition::ServiceUnavailable
+            | Condition::JidMalformed
+            | Condition::InternalServerError
+    )
+}
+
+/// The error in a stanza of type "error".
+pub(super) fn error_in(stanza: &Stanza) -> StanzaError {
+    let read = stanza.children().iter().find_map(StanzaError::from_element);
+    read.unwrap_or_else(|| Condition::UndefinedCondition.into())
+}
+
+impl Room {
+    /// Unavailable presence. Of who is not in the room it is ignored (§17.3).
+    pub(super) fn leave(&mut self, from: &Jid, _to: &Jid, stanza: &Stanza, out: &mut Outcome) {
+        if let Some(from) = from.full().filter(|from| self.seat_of(from).is_some()) {
+            let mut last = stanza.clone();
+            payload::strip(&mut last, &self.jid);
+            self.session_left(&from, Some(&last), &Notice::default(), out);
+        }
+    }
+
+    /// Somebody is known not to be there any more: after a restart, or because a connection is lost.
+    pub fn gone(&mut self, session: &FullJid) -> Outcome {
+        let mut out = Outcome::default();
+        self.session_left(session, None, &GHOST, &mut out);
+        out
+    }
+
+    /// The service ends: tells everybody so (§11.2). The room itself stays as it is.
+    pub fn shutdown(&self) -> Outcome {
+        let mut out = Outcome::default();
+        let notice = Notice { statuses: &[Status::Shutdown], ..Notice::default() };
+        for (_, occupant) in self.occupants.iter() {
+            self.farewell(occupant, Role::None, &notice, &[], &mut out);
+        }
+        out
+    }
+
+    pub(super) fn presence_error(&mut self, from: &Jid, stanza: &Stanza, out: &mut Outcome) {
+        if let Some(from) = from.full().filter(|_| says_gone(error_in(stanza).condition)) {
+            self.session_left(&from, None, &GHOST, out);
+        }
+    }
+
+    /// An error for a message that the room has sent.
+    pub(super) fn message_error(&mut self, from: &Jid, to: &Jid, stanza: &Stanza, out: &mut Outcome) {
+        if self.private_error(from, to, stanza, out) {
+            return;
+        }
+        if let Some(from) = from.full().filter(|_| says_gone(error_in(stanza).condition)) {
+            self.session_left(&from, None, &GHOST, out);
+        }
+    }
+
+    /// One session has left. If it was the last under its nickname, so has the occupant.
+    pub(super) fn session_left(
+        &mut self,
+        session: &FullJid,
+        last: Option<&Stanza>,
+        notice: &Notice<'_>,
+        out: &mut Outcome,
+    ) {
+        let Some(seat) = self.seat_of(session) else { return };
+        let Some(occupant) = self.occupants.get(seat) else { return };
+        if self.is_locked() {
+            return self.dissolve(&Element::new("destroy", ns::MUC_USER), out);
+        }
+        if occupant.sessions().len() == 1 {
+            if let Some(occupant) = self.expel(seat, notice, out) {
+                self.announce_departure(&occupant, Role::None, notice, last, &[], out);
+            }
+        } else {
+            let others: Vec<FullJid> = occupant.sessions().filter(|other| *other != session).cloned().collect();
+            let first = occupant.first_session().cloned();
+            self.farewell(occupant, Role::None, notice, &others, out);
+            self.occupants.drop_session(session);
+            self.forget_session(session, out);
+            if self.occupants.get(seat).and_then(Occupant::first_session) != first.as_ref() {
+                self.announce(seat, &Notice::default(), &[], out);
+            }
+        }
+        self.end_if_empty(out);
+    }
+
+    /// Takes an occupant out and tells its sessions. The others are to be told by [`Room::announce_departure`].
+    pub(super) fn expel(&mut self, seat: Seat, notice: &Notice<'_>, out: &mut Outcome) -> Option<Occupant> {
+        self.farewell(self.occupants.get(seat)?, Role::None, notice, &[], out);
+        let occupant = self.occupants.leave(seat)?;
+        for session in occupant.sessions() {
+            self.forget_session(session, out);
+        }
+        Some(occupant)
+    }
+
+    fn forget_session(&mut self, session: &FullJid, out: &mut Outcome) {
+        self.queries.forget(session);
+        self.asked_voice.remove(session);
+        self.keep(RoomChange::Leave(session.clone()), out);
+    }
+}
