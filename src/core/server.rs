@@ -101,6 +101,9 @@ impl From<&Conf> for Bounds {
     }
 }
 
+/// What modules have for a domain, by their names.
+type Lasting = HashMap<(&'static str, BareJid), Arc<dyn Any + Send + Sync>>;
+
 /// The server.
 pub struct Server {
     pub(crate) hosts: ArcSwap<Hosts>,
@@ -130,7 +133,7 @@ pub struct Server {
     /// Bugs that were survived.
     pub panics: Panics,
     /// What modules have for a domain, by their names.
-    lasting: Mutex<HashMap<(&'static str, BareJid), Arc<dyn Any + Send + Sync>>>,
+    lasting: Mutex<Lasting>,
     started: (Instant, SystemTime),
     pub(crate) writing: Mutex<Option<tokio::task::JoinHandle<()>>>,
     /// It ends.

@@ -27,6 +27,7 @@ mod resend;
 mod restart;
 mod rfc6121;
 mod rooms;
+mod rooms_durable;
 mod roster;
 mod rules;
 mod security;
