@@ -194,8 +194,13 @@ impl Server {
                 module.install(&conf, self, &host.domain, &mut table)?;
             }
             let host = Host::new(host.domain.clone(), table);
-            for (place, (domain, _)) in host.table.components.iter().enumerate() {
-                hosts.components.insert(domain.clone(), (host.clone(), place));
+            for (place, (domain, module, _)) in host.table.components.iter().enumerate() {
+                let is_taken = conf.hosts().iter().any(|other| other.domain == *domain)
+                    || hosts.components.insert(domain.clone(), (host.clone(), place)).is_some();
+                if is_taken {
+                    let why = format!("\"{domain}\" is served already");
+                    return Err(conf.fault(host.domain.as_str(), module, "domains", &why));
+                }
             }
             self.start_ticks(&host);
             hosts.hosts.insert(host.domain.clone(), host);
