@@ -28,6 +28,7 @@ mod restart;
 mod rfc6121;
 mod rooms;
 mod rooms_durable;
+mod rooms_races;
 mod roster;
 mod rules;
 mod security;
