@@ -6,7 +6,7 @@
 
 use std::time::SystemTime;
 
-use rookery_core::store::{ArchiveQuery, Page};
+use crate::store::{ArchiveQuery, Page};
 use rookery_xmpp::dataform::{Field, FieldType, Form, FormType, unacceptable};
 use rookery_xmpp::datetime;
 use rookery_xmpp::element::Element;
@@ -29,29 +29,29 @@ const LONGEST_WORDS: usize = 1024;
 
 /// What we are ready to do.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Offer {
+pub struct Offer {
     /// Results of a query that does not say how many.
-    pub(super) page: usize,
+    pub page: usize,
     /// Results of any query.
-    pub(super) most: usize,
+    pub most: usize,
     /// Whether messages may be searched for by words.
-    pub(super) search: bool,
+    pub search: bool,
 }
 
 /// A query, read.
 #[derive(Debug, Clone)]
-pub(super) struct Query {
+pub struct Query {
     /// What the client calls it.
-    pub(super) id: Option<String>,
+    pub id: Option<String>,
     /// What is asked of the store.
-    pub(super) archive: ArchiveQuery,
+    pub archive: ArchiveQuery,
     /// The page is sent with its newest message first (§4.3.4).
-    pub(super) flip: bool,
+    pub flip: bool,
 }
 
 impl Query {
     /// Reads a `<query/>`.
-    pub(super) fn read(query: &Element, offer: Offer) -> Result<Self, StanzaError> {
+    pub fn read(query: &Element, offer: Offer) -> Result<Self, StanzaError> {
         if query.get("node").is_some() {
             return Err(not_implemented("Only the archive as a whole can be asked (XEP-0442 is not supported)."));
         }
@@ -152,7 +152,7 @@ fn not_implemented(text: impl Into<std::borrow::Cow<'static, str>>) -> StanzaErr
 }
 
 /// The form with all fields (§4.1.5).
-pub(super) fn form(search: bool) -> Element {
+pub fn form(search: bool) -> Element {
     let text = |var| Field::text(var, "");
     let mut form = Form::new(FormType::Form)
         .form_type(ns::MAM)
