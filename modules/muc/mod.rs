@@ -37,6 +37,7 @@ pub mod roles;
 pub mod room;
 mod speaking;
 pub mod status;
+pub mod stored;
 mod subject;
 mod versions;
 
