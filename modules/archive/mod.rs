@@ -104,7 +104,12 @@ impl Module for Archive {
         Ok(Self {
             default: Arc::new(Preferences::new(config.default)),
             addresses: config.addresses.len(),
-            offer: Offer { page: config.page.len(), most: config.page_most.len(), search: config.search },
+            offer: Offer {
+                page: config.page.len(),
+                most: config.page_most.len(),
+                search: config.search,
+                groupchat: true,
+            },
             preferences: setup.account_slot("preferences"),
             waiting: setup.account_slot("waiting"),
             asking: Asking::new(setup),
@@ -201,7 +206,7 @@ impl Archive {
 
     async fn form(self: Arc<Self>, call: Call) -> IqResult {
         own(&call)?;
-        Ok(Some(query::form(self.offer.search)))
+        Ok(Some(query::form(self.offer)))
     }
 
     async fn metadata(self: Arc<Self>, call: Call) -> IqResult {

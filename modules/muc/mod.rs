@@ -8,8 +8,10 @@
 
 mod activity;
 mod admin;
+pub mod administration;
 mod affiliations;
 mod announce;
+pub mod archive;
 mod availability;
 mod avatar;
 pub mod config;

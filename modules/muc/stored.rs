@@ -6,7 +6,7 @@ use bytes::Bytes;
 use rookery_core::store::ArchivedMessage;
 use rookery_xmpp::element::Element;
 use rookery_xmpp::header::Namespaces;
-use rookery_xmpp::jid::{BareJid, FullJid, Jid};
+use rookery_xmpp::jid::{FullJid, Jid};
 use rookery_xmpp::ns;
 use rookery_xmpp::parser::{self, Parsed};
 use rookery_xmpp::stanza::Stanza;
@@ -45,8 +45,8 @@ pub fn shown(stored: &ArchivedMessage, sees_jids: bool) -> Option<ArchivedMessag
 }
 
 /// Who has sent it.
-pub fn sender(stored: &ArchivedMessage) -> Option<BareJid> {
-    sender_in(&parse(stored)?).map(|sender| sender.bare())
+pub fn sender(stored: &ArchivedMessage) -> Option<FullJid> {
+    sender_in(&parse(stored)?)
 }
 
 /// What is to be stored in place of a message that was taken back: `tombstone` instead of all that it said.
@@ -116,7 +116,7 @@ mod tests {
     fn c5_real_jids_are_for_those_who_may_see_them() {
         let stored = stored(SAID, Some("crone1@shakespeare.lit/desktop"));
         let seen = shown(&stored, true).unwrap();
-        assert_eq!(sender(&stored), BareJid::new("crone1@shakespeare.lit").ok());
+        assert_eq!(sender(&stored).unwrap().as_str(), "crone1@shakespeare.lit/desktop");
         assert!(text(&seen.stanza).contains(
             "<x xmlns='http://jabber.org/protocol/muc#user'><item jid='crone1@shakespeare.lit/desktop'/></x>"
         ));
@@ -130,7 +130,7 @@ mod tests {
         let tombstone = Element::new("retracted", ns::RETRACT).attr("id", "r1");
         let stored = stored(SAID, Some("crone1@shakespeare.lit/desktop"));
         let buried = ArchivedMessage { stanza: bury(&stored, tombstone).unwrap(), ..stored };
-        assert_eq!(sender(&buried), BareJid::new("crone1@shakespeare.lit").ok());
+        assert_eq!(sender(&buried).unwrap().as_str(), "crone1@shakespeare.lit/desktop");
         let (stanza, _) = read(&buried).unwrap();
         let expected = "<message from='coven@chat.shakespeare.lit/firstwitch' type='groupchat' id='m1'>\
             <occupant-id xmlns='urn:xmpp:occupant-id:0' id='o1'/>\

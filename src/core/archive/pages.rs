@@ -28,6 +28,16 @@ impl Piece for Results {
     }
 }
 
+impl Piece for ArchivePage {
+    fn page(&self) -> &ArchivePage {
+        self
+    }
+
+    fn page_mut(&mut self) -> &mut ArchivePage {
+        self
+    }
+}
+
 /// A page as it is sent.
 #[derive(Debug)]
 pub struct Whole<P> {
@@ -140,16 +150,6 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-
-    impl Piece for ArchivePage {
-        fn page(&self) -> &ArchivePage {
-            self
-        }
-
-        fn page_mut(&mut self) -> &mut ArchivePage {
-            self
-        }
-    }
 
     /// What a store says that has the ids 1, 2, … and messages of these sizes.
     fn stored(sizes: &[usize], query: &ArchiveQuery) -> Option<ArchivePage> {

@@ -4,7 +4,7 @@ use crate::store::{ArchiveEnds, ArchivePlace, ArchivedMessage};
 use rookery_xmpp::datetime;
 use rookery_xmpp::element::Element;
 use rookery_xmpp::header::Namespaces;
-use rookery_xmpp::jid::{BareJid, FullJid};
+use rookery_xmpp::jid::{BareJid, Jid};
 use rookery_xmpp::ns;
 use rookery_xmpp::parser::{self, Parsed};
 use rookery_xmpp::rsm;
@@ -15,8 +15,8 @@ use super::pages::{Piece, Whole};
 /// How a result ends, behind the archived message.
 const END: &str = "</forwarded></result></message>";
 
-/// A result for the session that has asked. `None` when what is stored is no message.
-pub fn result(archive: &BareJid, to: &FullJid, query_id: Option<&str>, message: &ArchivedMessage) -> Option<Stanza> {
+/// A result for whoever has asked. `None` when what is stored is no message.
+pub fn result(archive: &BareJid, to: &Jid, query_id: Option<&str>, message: &ArchivedMessage) -> Option<Stanza> {
     let delay = Element::new("delay", ns::DELAY).attr("stamp", datetime::format(message.stamp));
     let result = Element::new("result", ns::MAM)
         .attr_opt("queryid", query_id)
@@ -66,8 +66,7 @@ mod tests {
     }
 
     fn written(query_id: Option<&str>, stanza: &'static str) -> Option<String> {
-        let (archive, to) =
-            (BareJid::new("juliet@capulet.lit").unwrap(), FullJid::new("juliet@capulet.lit/b&b").unwrap());
+        let (archive, to) = (BareJid::new("juliet@capulet.lit").unwrap(), Jid::new("juliet@capulet.lit/b&b").unwrap());
         let result = result(&archive, &to, query_id, &message(7, stanza))?;
         let mut bytes = Vec::new();
         result.write(&mut bytes, None);
