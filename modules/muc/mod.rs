@@ -8,8 +8,10 @@
 
 mod activity;
 mod admin;
+pub mod administration;
 mod affiliations;
 mod announce;
+pub mod archive;
 mod availability;
 mod avatar;
 pub mod config;
@@ -38,6 +40,7 @@ pub mod room;
 pub mod service;
 mod speaking;
 pub mod status;
+pub mod stored;
 mod subject;
 mod versions;
 

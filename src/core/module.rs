@@ -17,6 +17,8 @@ use rookery_xmpp::stanza::{IqType, Kind, Stanza};
 
 use crate::account::Account;
 use crate::config::{Conf, ConfigError, Section};
+use crate::control::CommandError;
+use crate::control::rooms::{RoomReply, RoomRequest};
 use crate::copies::Copies;
 use crate::host::Host;
 use crate::seen;
@@ -290,6 +292,8 @@ pub type NonzaHook<M> = fn(&Arc<M>, &Arc<Server>, &mut Nonza<'_>, &Element) -> R
 pub(crate) type NonzaFn = Box<dyn Fn(&Arc<Server>, &mut Nonza<'_>, &Element) -> Result<(), StreamError> + Send + Sync>;
 pub(crate) type FeatureFn = Box<dyn Fn(&Offer<'_>) -> Option<Element> + Send + Sync>;
 pub(crate) type ComponentFn = Box<dyn Fn(&Arc<Server>, Arrival) -> BoxFuture<()> + Send + Sync>;
+pub(crate) type RoomsFn =
+    Box<dyn Fn(&Arc<Server>, RoomRequest) -> BoxFuture<Result<RoomReply, CommandError>> + Send + Sync>;
 pub(crate) type LoadFn =
     Box<dyn Fn(Arc<Server>, Arc<Account>) -> BoxFuture<Result<(), crate::store::StoreError>> + Send + Sync>;
 /// Writes down what a module keeps in a session.
@@ -477,6 +481,17 @@ impl<M: Module> Hooks<'_, M> {
         self
     }
 
+    /// Carries out an admin's commands on the rooms of a domain, which is a component of the module.
+    pub fn rooms<Fut>(&mut self, domain: BareJid, f: fn(Arc<M>, Arc<Server>, RoomRequest) -> Fut) -> &mut Self
+    where
+        Fut: Future<Output = Result<RoomReply, CommandError>> + Send + 'static,
+    {
+        let module = self.module.clone();
+        let call: RoomsFn = Box::new(move |server, request| Box::pin(f(module.clone(), server.clone(), request)));
+        self.table.rooms.push((domain, call));
+        self
+    }
+
     /// Adds a stream feature.
     pub fn stream_feature(&mut self, when: When, f: fn(&Arc<M>, &Offer<'_>) -> Option<Element>) -> &mut Self {
         let module = self.module.clone();
@@ -605,6 +620,7 @@ pub struct Table {
     pub(crate) pre_auth: Vec<(&'static str, PreAuthFn)>,
     interceptors: Vec<Vec<InterceptFn>>,
     pub(crate) components: Vec<(BareJid, ComponentFn)>,
+    pub(crate) rooms: Vec<(BareJid, RoomsFn)>,
     pub(crate) stream_features: Vec<(When, FeatureFn)>,
     pub(crate) nonzas: Vec<(&'static str, &'static str, NonzaFn)>,
     pub(crate) sessions: Vec<(SessionEvent, SessionFn)>,
@@ -627,6 +643,7 @@ impl Default for Table {
             pre_auth: Vec::new(),
             interceptors: std::iter::repeat_with(Vec::new).take(FAMILIES * WAYS * STAGES).collect(),
             components: Vec::new(),
+            rooms: Vec::new(),
             stream_features: Vec::new(),
             nonzas: Vec::new(),
             sessions: Vec::new(),
