@@ -609,9 +609,17 @@ pub(crate) fn may_be_kept(kind: MessageType, stanza: &Stanza) -> bool {
     if stanza.has("no-store", ns::HINTS) || stanza.has("result", ns::MAM) {
         return false;
     }
+    // What goes with a chat state, and makes no more of it: ids, times, the mark of a room's private message.
+    let is_state = stanza.has_such(|ns, _| ns == ns::CHATSTATES);
+    let is_mark = |ns: &str, name: &str| match ns {
+        ns::CHATSTATES | ns::SID | ns::OCCUPANT_ID | ns::DELAY => true,
+        ns::MUC_USER => name == "x" && stanza.find("x", ns::MUC_USER).is_some_and(|x| x.elements().next().is_none()),
+        _ => false,
+    };
     stanza.has("store", ns::HINTS)
-        || stanza
-            .has_such(|ns, name| ns != ns::CHATSTATES && ns != ns::HINTS && !(ns == ns::CLIENT && name == "thread"))
+        || stanza.has_such(|ns, name| {
+            ns != ns::HINTS && !(ns == ns::CLIENT && name == "thread") && !(is_state && is_mark(ns, name))
+        })
 }
 
 /// A kept message as it is sent later: with the time at which the server took it (XEP-0203).
