@@ -35,12 +35,14 @@ mod queries;
 mod registration;
 pub mod roles;
 pub mod room;
+pub mod service;
 mod speaking;
 pub mod status;
 mod subject;
 mod versions;
 
 pub use self::entering::not_in_the_room;
+pub use self::service::Muc;
 
 #[cfg(test)]
 mod tests;
