@@ -6,6 +6,7 @@
 
 mod commit;
 mod open;
+mod room_changes;
 pub(crate) mod texts;
 mod words;
 
@@ -26,11 +27,16 @@ mod archive {
     crate::archive::archive!(sqlx::PgConnection, "BEGIN", "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
 }
 
+mod rooms {
+    crate::rooms::statements!(sqlx::PgConnection, "BEGIN", "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
+}
+
 mod sessions {
     crate::sessions::statements!(sqlx::PgConnection, "BEGIN");
 }
 
 crate::rows::store!(PostgresStore);
+crate::rooms::store!(PostgresStore);
 crate::sessions::store!(PostgresStore);
 
 /// How long to wait before a call is tried again.

@@ -14,6 +14,7 @@ mod commit;
 mod epochs;
 mod names;
 mod open;
+mod room_changes;
 pub(crate) mod texts;
 mod wide;
 mod words;
@@ -38,11 +39,16 @@ mod archive {
     crate::archive::archive!(sqlx::SqliteConnection, "BEGIN IMMEDIATE", "BEGIN");
 }
 
+mod rooms {
+    crate::rooms::statements!(sqlx::SqliteConnection, "BEGIN IMMEDIATE", "BEGIN");
+}
+
 mod sessions {
     crate::sessions::statements!(sqlx::SqliteConnection, "BEGIN IMMEDIATE");
 }
 
 crate::rows::store!(SqliteStore);
+crate::rooms::store!(SqliteStore);
 crate::sessions::store!(SqliteStore);
 
 /// How long to wait before the log is tried again.

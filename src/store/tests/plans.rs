@@ -5,7 +5,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection, Row, SqliteConnection, q
 
 use super::postgres::inside;
 use crate::testing::TempDir;
-use crate::{Backend, Durability, StoreConf, open, postgres, sqlite};
+use crate::{Backend, Durability, StoreConf, open, postgres, rooms, sqlite};
 
 /// What the plan of a statement of SQLite must say.
 fn of_sqlite(name: &str) -> &'static str {
@@ -21,6 +21,13 @@ fn of_sqlite(name: &str) -> &'static str {
         "ARCHIVED_ID" => "messages_by_conversation (epoch=? AND conversation=?)",
         "CONVERSATIONS" => "messages_by_conversation (epoch=? AND conversation=? AND rowid>?)",
         "UNCOUNTED" => "messages_by_conversation (epoch=? AND conversation=? AND rowid>? AND rowid<?)",
+        "ROOMS_WITH_OLD" => "rooms_by_service (service=? AND jid>?)",
+        "HISTORY" => "messages_by_account (epoch=? AND account=?)",
+        "LIST" => "rooms_by_service (service=? AND jid>?)",
+        "VISITED" => "rooms_by_service (service=?)",
+        "PARTS" => "SEARCH room_parts USING PRIMARY KEY (room=?)",
+        "BESIDE" => "SEARCH t USING PRIMARY KEY (account=?)",
+        "OLDEST_BESIDE" => "SEARCH tail USING PRIMARY KEY (account=? AND id<?)",
         "SEEN" => "SEARCH s USING PRIMARY KEY (epoch=? AND account=? AND id>?)",
         "FORGET" => "SEARCH seen USING PRIMARY KEY (epoch=? AND account=? AND id=?)",
         "LISTED" | "THERE" => "USING INTEGER PRIMARY KEY (rowid=?)",
@@ -54,11 +61,12 @@ async fn sqlite_reads_archives_by_their_indexes() {
             let rows = "ANALYZE; INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES \
                 ('messages', 'messages_by_account', '10000000 30000 10000'), \
                 ('messages', 'messages_by_conversation', '10000000 30000 100'), \
-                ('tail', 'tail', '1000 100 1'), ('seen', 'seen', '100000 30000 100 1'), ('epochs', NULL, '300'); \
+                ('tail', 'tail', '1000 100 1'), ('seen', 'seen', '100000 30000 100 1'), ('epochs', NULL, '300'), \
+                ('rooms', 'rooms_by_service', '10000 5000 1'), ('room_parts', 'room_parts', '100000 50 20 1'); \
                 ANALYZE sqlite_schema";
             sqlx::raw_sql(rows).execute(&mut on).await.unwrap();
         }
-        for (name, text) in sqlite::texts::ALL {
+        for (name, text) in sqlite::texts::ALL.into_iter().chain(rooms::ALL) {
             let plan = sqlite_plan(&mut on, text).await;
             let wanted = of_sqlite(name);
             assert!(plan.iter().any(|step| step.contains(wanted)), "{name}: {plan:#?}");
@@ -85,6 +93,15 @@ fn of_postgres(name: &str) -> &'static [&'static str] {
         "ARCHIVED_ID" => &["messages_by_conversation"],
         "CONVERSATIONS" => &["Index Cond: ((conversation = c.number) AND (id > c.counted))"],
         "UNCOUNTED" => &["messages_by_conversation"],
+        "ROOMS_WITH_OLD" => {
+            &["Index Cond: ((service = $1) AND (jid > $2))", "Index Cond: ((account = r.number) AND (id <= $3))"]
+        }
+        "HISTORY" => &["Index Cond: (account = $1)"],
+        "LIST" => &["Index Cond: ((service = $1) AND (jid > $2))", "room_parts_pkey"],
+        "VISITED" => &["rooms_by_service", "room_parts_pkey"],
+        "PARTS" => &["Index Cond: (room = $1)"],
+        "BESIDE" => &["Index Cond: (account = $1)", "messages_pkey"],
+        "OLDEST_BESIDE" => &["Index Cond: ((account = $1) AND (id <= $2))"],
         "SEEN" => &["Index Cond: ((account = $1) AND (id > $2)"],
         "FORGET" => &["seen_by_id"],
         "LISTED" | "THERE" => &["Index Cond: ((account = $1) AND (id = ANY ($2)))"],
@@ -108,7 +125,7 @@ async fn postgres_reads_archives_by_their_indexes() {
     let Some(store) = inside().await else { return };
     let mut on = store.pool.acquire().await.unwrap();
     sqlx::raw_sql("SET plan_cache_mode = force_generic_plan").execute(&mut *on).await.unwrap();
-    for (name, text) in postgres::texts::ALL {
+    for (name, text) in postgres::texts::ALL.into_iter().chain(rooms::ALL) {
         let plan = postgres_plan(&mut on, text).await;
         for wanted in of_postgres(name) {
             assert!(plan.contains(wanted), "{name} {wanted}: {plan}");
