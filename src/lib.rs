@@ -127,6 +127,9 @@ pub async fn serve_from(
                 certificates.reload(HostFiles::of_conf(&conf), None);
                 admission.set_limits(conf.limits().into());
                 clients.reload();
+                if let Err(failure) = server.begin().await {
+                    error!("not all modules could begin with the new conf: {failure}");
+                }
             }
         }
     }

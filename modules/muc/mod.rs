@@ -11,7 +11,6 @@ mod admin;
 pub mod administration;
 mod affiliations;
 mod announce;
-pub mod archive;
 mod availability;
 mod avatar;
 pub mod config;
@@ -37,13 +36,14 @@ mod queries;
 mod registration;
 pub mod roles;
 pub mod room;
+pub mod service;
 mod speaking;
 pub mod status;
-pub mod stored;
 mod subject;
 mod versions;
 
 pub use self::entering::not_in_the_room;
+pub use self::service::Muc;
 
 #[cfg(test)]
 mod tests;

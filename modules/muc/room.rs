@@ -136,7 +136,7 @@ impl Room {
         room.created = image.created.unwrap_or(at.now);
         room.people = Affiliations::new(image.people, at.id);
         (room.subject, room.vcard, room.hats) = (image.subject, image.vcard, image.hats);
-        room.history.fill(&room.jid, image.history);
+        room.history.fill(&room.jid, image.history, image.known, at.now);
         for visit in image.visits {
             room.put_back(visit);
         }
@@ -395,9 +395,52 @@ impl Room {
     }
 
     pub(super) fn store_whole(&self, out: &mut Outcome) {
-        out.store.push(RoomChange::Create { created: self.created });
-        out.store.push(RoomChange::Config(self.config.clone()));
-        out.store.extend(self.people.iter().map(|(who, person)| RoomChange::Person(who.clone(), Some(person.clone()))));
+        out.store.extend(self.basis());
+    }
+
+    fn basis(&self) -> impl Iterator<Item = RoomChange> {
+        let people = self.people.iter().map(|(who, person)| RoomChange::Person(who.clone(), Some(person.clone())));
+        [RoomChange::Create { created: self.created }, RoomChange::Config(self.config.clone())]
+            .into_iter()
+            .chain(people)
+    }
+
+    /// What was to be changed, as it is: for a database that may have stored a change though the room did without it. What
+    /// is lost with a room that was destroyed is not given back: its messages.
+    pub fn unchanged(&self, changes: &[RoomChange]) -> Vec<RoomChange> {
+        let mut out = Outcome::default();
+        for change in changes {
+            match change {
+                // It was to be created: it waits for its configuration still.
+                RoomChange::Create { .. } => return vec![RoomChange::Destroy],
+                RoomChange::Destroy => {
+                    out.store.extend(self.basis());
+                    out.store.extend(self.subject.clone().map(RoomChange::Subject));
+                    out.store.push(RoomChange::Vcard(self.vcard.clone()));
+                    out.store.push(RoomChange::Hats(self.hats.clone()));
+                    let seats: Vec<Seat> = self.occupants.iter().map(|(seat, _)| seat).collect();
+                    seats.into_iter().for_each(|seat| self.store_visits(seat, &mut out));
+                }
+                RoomChange::Config(_) => out.store.push(RoomChange::Config(self.config.clone())),
+                RoomChange::Person(who, _) => {
+                    out.store.push(RoomChange::Person(who.clone(), self.people.person(who.as_str()).cloned()));
+                }
+                RoomChange::Vcard(_) => out.store.push(RoomChange::Vcard(self.vcard.clone())),
+                RoomChange::Hats(_) => out.store.push(RoomChange::Hats(self.hats.clone())),
+                // Nothing waits for these.
+                RoomChange::Subject(_)
+                | RoomChange::Message(_)
+                | RoomChange::Retract { .. }
+                | RoomChange::Enter(_)
+                | RoomChange::Leave(_) => {}
+            }
+        }
+        out.store
+    }
+
+    /// From now on these bounds hold.
+    pub fn set_service(&mut self, service: Arc<Service>) {
+        self.service = service;
     }
 
     /// A temporary room ends with its last occupant (§7.14), and one that was never configured, too (§10.1.3).

@@ -55,11 +55,6 @@ impl Drop for Results {
 }
 
 impl Server {
-    /// Waits until all that was given to the database so far is on disk. The error says that it takes nothing.
-    pub async fn stored(&self) -> Result<(), StanzaError> {
-        self.writer.flushed().await
-    }
-
     /// Waits until all that was taken for an account so far is on disk. The error is the one for whoever asked.
     pub async fn recorded(&self, account: &Arc<Account>) -> Result<(), StanzaError> {
         if account.tail.lock().live.is_empty() { Ok(()) } else { self.writer.flushed().await }

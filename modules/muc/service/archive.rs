@@ -1,5 +1,5 @@
-//! XEP-0313: the archive of a room, asked by its bare JID. Who may read it is for the room to say ([`Room::reading`]), each
-//! time before something is read; what a message says of its sender's real JID is for those who may see it (security.md C5).
+//! XEP-0313: the archive of a room, asked by its bare JID. Who may read it is for the room to say (`Room::reading`), each time
+//! before something is read; what a message says of its sender's real JID is for those who may see it (security.md C5).
 //!
 //! A query is answered beside all else: the room goes on meanwhile. A session of ours gets the results as fast as it reads,
 //! and nobody else of its account gets them; who is on another server gets them by the way of all stanzas.
@@ -10,13 +10,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use rookery_core::archive::asking::{self, Asking};
-use rookery_core::archive::keeping::Keeping;
 use rookery_core::archive::pages::{self, Whole};
 use rookery_core::archive::query::{self, Offer, Query};
 use rookery_core::archive::result;
-use rookery_core::config::Count;
-use rookery_core::module::{BoxFuture, Fault, Setup};
-use rookery_core::retention::Keep;
+use rookery_core::module::{Arrival, BoxFuture, Setup};
 use rookery_core::server::Server;
 use rookery_core::session::{Pushed, Session};
 use rookery_core::store::{ArchivePage, ArchiveQuery, ArchivedMessage, Page};
@@ -25,12 +22,14 @@ use rookery_xmpp::error::{Condition, ErrorKind, StanzaError};
 use rookery_xmpp::jid::{BareJid, Jid};
 use rookery_xmpp::ns;
 use rookery_xmpp::stanza::{IqType, Kind, Stanza};
-use serde::Deserialize;
 use tracing::error;
 
-use super::permissions::Privilege;
-use super::room::Room;
-use super::stored;
+use super::record;
+use super::rooms::Rooms;
+use super::turn::Turn;
+use crate::muc::entering::Reading;
+use crate::muc::outcome::{At, Outcome};
+use crate::muc::room::Room;
 
 /// People of other servers whose queries are remembered.
 const STRANGERS: usize = 1000;
@@ -41,76 +40,13 @@ const SEARCHED: usize = 5000;
 /// Messages that are looked through at once.
 const PIECE: usize = 100;
 
-/// `[modules.muc.archive]`.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ArchiveConf {
-    /// Messages in an answer to a query that does not say how many.
-    pub page: Count<1, 1000>,
-    /// Messages in any answer.
-    pub page_most: Count<1, 1000>,
-    /// How long messages are kept.
-    pub keep: Keep,
-    /// Whether messages may be searched for by words.
-    pub search: bool,
-}
-
-impl Default for ArchiveConf {
-    fn default() -> Self {
-        Self { page: Count::new(50), page_most: Count::new(250), keep: Keep::Forever, search: true }
-    }
-}
-
-impl ArchiveConf {
-    /// Whether the options go together.
-    ///
-    /// # Errors
-    /// When they do not.
-    pub fn judge(&self) -> Result<(), Fault> {
-        if self.page.get() > self.page_most.get() {
-            let why = format!("\"page\" is more than \"page_most\" allows, which is {}", self.page_most);
-            return Err(Fault { option: "archive", why });
-        }
-        Ok(())
-    }
-}
-
-/// How somebody may read a room's archive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Reading {
-    /// They see real JIDs.
-    pub sees_jids: bool,
-}
-
-impl Room {
-    /// How somebody may read the archive, if at all.
-    ///
-    /// # Errors
-    /// What whoever asks is to be told.
-    pub fn reading(&self, who: &Jid) -> Result<Reading, StanzaError> {
-        if self.is_gone() || self.is_locked() {
-            return Err(Condition::ItemNotFound.into());
-        }
-        if !self.config.archive {
-            return Err(Condition::ServiceUnavailable.into());
-        }
-        if !self.may_read(who) {
-            return Err(Condition::Forbidden.into());
-        }
-        let sees_jids = self.config.is_non_anonymous() || self.rank(who).may(Privilege::SeeJids, &self.config);
-        Ok(Reading { sees_jids })
-    }
-}
-
 /// Asks the room whether, and how, whoever has asked may read its archive now.
-pub type Judge = Arc<dyn Fn() -> BoxFuture<Result<Reading, StanzaError>> + Send + Sync>;
+type Judge = Arc<dyn Fn() -> BoxFuture<Result<Reading, StanzaError>> + Send + Sync>;
 
 /// The archives of a service's rooms.
-pub struct Archives {
+pub(super) struct Archives {
     offer: Offer,
     asking: Asking,
-    /// What old messages go by, and new ones are found by.
-    pub keeping: Arc<Keeping>,
     strangers: Mutex<BTreeMap<BareJid, Stranger>>,
 }
 
@@ -130,31 +66,13 @@ enum Asker {
 }
 
 impl Archives {
-    /// The archives of the rooms of a domain.
-    pub fn new(conf: &ArchiveConf, setup: &Setup<'_>, service: BareJid) -> Self {
-        Self {
-            offer: Offer { page: conf.page.len(), most: conf.page_most.len(), search: conf.search, groupchat: false },
-            asking: Asking::new(setup),
-            keeping: Arc::new(Keeping::new(service, conf.keep)),
-            strangers: Mutex::default(),
-        }
-    }
-
-    /// Whether messages may be searched for by words.
-    pub fn is_searched(&self) -> bool {
-        self.offer.search
-    }
-
-    /// Whether a stanza asks the archive of a room.
-    pub fn is_asked(stanza: &Stanza) -> bool {
-        let is_request = matches!(stanza.head.kind, Kind::Iq(IqType::Get | IqType::Set));
-        is_request
-            && stanza.head.to.as_ref().is_some_and(|to| to.is_bare() && to.localpart().is_some())
-            && stanza.payload_name().is_some_and(|(ns, _)| ns == ns::MAM)
+    /// The archives of rooms, of which so much may be asked.
+    pub(super) fn new(offer: Offer, setup: &Setup<'_>) -> Self {
+        Self { offer, asking: Asking::new(setup), strangers: Mutex::default() }
     }
 
     /// Answers a request, beside all else. `judge` is asked before anything is read, and each time anew.
-    pub fn answer(self: &Arc<Self>, server: &Arc<Server>, request: Stanza, judge: Judge) {
+    fn answer(self: &Arc<Self>, server: &Arc<Server>, request: Stanza, judge: Judge) {
         let (Some(from), Some(room)) = (request.head.from.clone(), request.head.to.as_ref().map(Jid::bare)) else {
             return;
         };
@@ -277,7 +195,7 @@ impl Archives {
                 messages.reverse();
             }
             for message in messages {
-                let shown = stored::shown(message, reading.sees_jids);
+                let shown = shown(message, reading);
                 let result = shown.and_then(|shown| result::result(room, asker.jid(), query.id.as_deref(), &shown));
                 let Some(result) = result else {
                     error!(%room, id = message.id, "an archived message cannot be read");
@@ -290,6 +208,47 @@ impl Archives {
         }
         asker.send(server, request.result(Some(fin))).await;
         Ok(())
+    }
+}
+
+impl Turn {
+    /// Whether a stanza is a request to the archive.
+    pub(super) fn is_for_archive(&self, stanza: &Stanza) -> bool {
+        matches!(stanza.head.kind, Kind::Iq(IqType::Get | IqType::Set))
+            && stanza.head.to.as_ref().is_some_and(Jid::is_bare)
+            && stanza.payload_name().is_some_and(|(ns, _)| ns == ns::MAM)
+    }
+
+    /// Has a request answered. It has come after all that its sender has said before; what it needs, and what is said of
+    /// who may ask when its time comes, takes a while.
+    pub(super) async fn ask_archive(&mut self, arrival: Arrival) {
+        let stanza = arrival.stanza;
+        let (Some(open), Some(from)) = (self.open.as_ref(), stanza.head.from.clone()) else { return };
+        if let Err(error) = open.room.reading(&from) {
+            return self.server.bounce(&stanza, error, None).await;
+        }
+        let judge = self.rooms.judge(&self.server, &self.hall.jid, from);
+        self.rooms.terms().archives.answer(&self.server, stanza, judge);
+    }
+}
+
+impl Rooms {
+    fn judge(self: &Arc<Self>, server: &Arc<Server>, room: &BareJid, who: Jid) -> Judge {
+        let (rooms, server, room) = (self.clone(), server.clone(), room.clone());
+        Arc::new(move || {
+            let (rooms, server, room, who) = (rooms.clone(), server.clone(), room.clone(), who.clone());
+            Box::pin(async move { rooms.judge_reading(&server, &room, who).await })
+        })
+    }
+
+    async fn judge_reading(
+        self: &Arc<Self>,
+        server: &Arc<Server>,
+        room: &BareJid,
+        who: Jid,
+    ) -> Result<Reading, StanzaError> {
+        let reading = move |room: &mut Room, _: At| (room.reading(&who), Outcome::default());
+        self.ask_room(server, room, reading).await?.unwrap_or_else(|| Err(Condition::ItemNotFound.into()))
     }
 }
 
@@ -324,6 +283,15 @@ impl Asker {
             self.send(server, reply).await;
         }
     }
+}
+
+/// A message as somebody sees it who looks it up.
+fn shown(stored: &ArchivedMessage, reading: Reading) -> Option<ArchivedMessage> {
+    if reading.sees_jids {
+        return Some(stored.clone());
+    }
+    let (message, _) = record::opened(&stored.stanza)?;
+    Some(ArchivedMessage { stanza: record::sealed(&message, None), ..stored.clone() })
 }
 
 /// The page that is asked for, and whether it will stay as it is.
@@ -393,7 +361,7 @@ impl Search<'_> {
     }
 
     fn is_theirs(&self, stored: &ArchivedMessage) -> bool {
-        let by = stored::sender(stored);
+        let by = record::opened(&stored.stanza).and_then(|(_, sender)| sender);
         by.is_some_and(|by| by.bare_str() == self.sender.bare_str() && (self.sender.is_bare() || *by == *self.sender))
     }
 }
