@@ -27,6 +27,7 @@ mod resend;
 mod restart;
 mod rfc6121;
 mod room_archive;
+mod rooms;
 mod roster;
 mod rules;
 mod security;

@@ -85,7 +85,7 @@ impl Found {
 }
 
 impl Client {
-    async fn enter(&self, nick: &str) {
+    async fn join(&self, nick: &str) {
         self.send(&format!("<presence to='{ROOM}/{nick}'><x xmlns='http://jabber.org/protocol/muc'/></presence>"))
             .await;
         let read = self.read();
@@ -94,7 +94,7 @@ impl Client {
 
     /// Makes the room, with these fields of its configuration.
     async fn make_room(&self, nick: &str, fields: &[(&str, &str)]) {
-        self.enter(nick).await;
+        self.join(nick).await;
         let field =
             |(var, value): &(&str, &str)| format!("<field var='muc#roomconfig_{var}'><value>{value}</value></field>");
         let fields: String = fields.iter().map(field).collect();
@@ -111,7 +111,7 @@ impl Client {
         self.ask(&format!("<iq type='{kind}' id='room' to='{ROOM}'>{payload}</iq>")).await
     }
 
-    async fn say(&self, text: &str) {
+    async fn tell(&self, text: &str) {
         let message = format!("<message type='groupchat' to='{ROOM}' id='{text}'><body>{text}</body></message>");
         self.send(&message).await;
         self.read();
@@ -149,10 +149,10 @@ async fn what_was_said_in_a_room_is_found_in_its_order() {
     let world = World::new(EVERYBODY).await;
     let (crone, wicca) = (world.login(CRONE, "desktop").await, world.login(WICCA, "laptop").await);
     crone.make_room("firstwitch", &[("persistentroom", "1")]).await;
-    wicca.enter("secondwitch").await;
+    wicca.join("secondwitch").await;
     for number in 0..120 {
         let speaker = if number % 2 == 0 { &crone } else { &wicca };
-        speaker.say(&number.to_string()).await;
+        speaker.tell(&number.to_string()).await;
         // Private messages are not for the archive.
         if number % 40 == 0 {
             let private = format!("<message type='chat' to='{ROOM}/secondwitch'><body>psst</body></message>");
@@ -202,7 +202,7 @@ async fn a_message_is_as_the_room_has_sent_it() {
     let world = World::new(EVERYBODY).await;
     let (crone, hag) = (world.login(CRONE, "desktop").await, world.login(HAG, "pda").await);
     crone.make_room("firstwitch", &[]).await;
-    hag.enter("thirdwitch").await;
+    hag.join("thirdwitch").await;
     crone.send(&format!("<message type='groupchat' to='{ROOM}' id='s'><subject>Fire</subject></message>")).await;
     let forged = "<x xmlns='http://jabber.org/protocol/muc#user'><item jid='forged@localhost/x'/></x>";
     crone.send(&format!("<message type='groupchat' to='{ROOM}' id='m'><body>Hi</body>{forged}</message>")).await;
@@ -229,9 +229,9 @@ async fn c5_who_may_not_see_real_addresses_finds_none() {
         let (crone, hag) = (world.login(CRONE, "desktop").await, world.login(HAG, "pda").await);
         let outsider = world.login(WICCA, "laptop").await;
         crone.make_room("firstwitch", &[("whois", whois), ("persistentroom", "1")]).await;
-        hag.enter("thirdwitch").await;
-        crone.say("one").await;
-        hag.say("two").await;
+        hag.join("thirdwitch").await;
+        crone.tell("one").await;
+        hag.tell("two").await;
         for (client, sees) in [(&crone, true), (&hag, sees), (&outsider, sees)] {
             let everything = client.room_query("").await;
             assert_eq!(everything.said(), ["one", "two"]);
@@ -256,13 +256,13 @@ async fn messages_of_one_person_are_found_under_any_nickname() {
     let world = World::new(EVERYBODY).await;
     let (crone, hag) = (world.login(CRONE, "desktop").await, world.login(HAG, "pda").await);
     crone.make_room("firstwitch", &[]).await;
-    hag.enter("thirdwitch").await;
+    hag.join("thirdwitch").await;
     for number in 0..300 {
         if number % 100 == 50 {
             hag.send(&format!("<presence to='{ROOM}/nick{number}'/>")).await;
-            hag.say(&format!("hag{number}")).await;
+            hag.tell(&format!("hag{number}")).await;
         }
-        crone.say(&number.to_string()).await;
+        crone.tell(&number.to_string()).await;
     }
     let with = form(&[("with", HAG)]);
     assert_eq!(crone.room_query(&with).await.said(), ["hag50", "hag150", "hag250"]);
@@ -280,7 +280,7 @@ async fn access_follows_membership() {
     let world = World::new(EVERYBODY).await;
     let (crone, hag) = (world.login(CRONE, "desktop").await, world.login(HAG, "pda").await);
     crone.make_room("firstwitch", &[("persistentroom", "1"), ("membersonly", "1")]).await;
-    crone.say("one").await;
+    crone.tell("one").await;
     let metadata = "<metadata xmlns='urn:xmpp:mam:2'/>";
     for (affiliation, may) in [("none", false), ("member", true), ("outcast", false), ("admin", true)] {
         if affiliation != "none" {
@@ -309,7 +309,7 @@ async fn who_is_put_out_while_they_wait_finds_nothing() {
     let (crone, hag) = (world.login(CRONE, "desktop").await, world.login(HAG, "pda").await);
     crone.make_room("firstwitch", &[("persistentroom", "1")]).await;
     for number in 0..10 {
-        crone.say(&number.to_string()).await;
+        crone.tell(&number.to_string()).await;
     }
     world.store.slow(Duration::from_secs(1));
     for number in 0..2 {
@@ -329,7 +329,7 @@ async fn results_are_for_the_session_that_has_asked_alone() {
     let another = world.login(HAG, "phone").await;
     another.send("<iq type='set' id='c'><enable xmlns='urn:xmpp:carbons:2'/></iq>").await;
     crone.make_room("firstwitch", &[("persistentroom", "1")]).await;
-    crone.say("one").await;
+    crone.tell("one").await;
     another.read();
     assert_eq!(hag.room_query("").await.said(), ["one"]);
     assert_eq!(another.read(), "");
@@ -346,9 +346,9 @@ async fn what_is_taken_back_is_a_tombstone() {
     let world = World::new(EVERYBODY).await;
     let (crone, hag) = (world.login(CRONE, "desktop").await, world.login(HAG, "pda").await);
     crone.make_room("firstwitch", &[("persistentroom", "1")]).await;
-    hag.enter("thirdwitch").await;
-    hag.say("mine").await;
-    hag.say("spam").await;
+    hag.join("thirdwitch").await;
+    hag.tell("mine").await;
+    hag.tell("spam").await;
     crone.read();
     let ids = hag.room_query("").await;
     let retract = format!("<retract xmlns='urn:xmpp:message-retract:1' id='{}'/>", ids.ids()[0]);
@@ -376,7 +376,7 @@ async fn a_room_without_archive_has_none() {
     let world = World::new(EVERYBODY).await;
     let crone = world.login(CRONE, "desktop").await;
     crone.make_room("firstwitch", &[("enablearchiving", "0")]).await;
-    crone.say("one").await;
+    crone.tell("one").await;
     assert_eq!(crone.room_query("").await.error(), "service-unavailable");
     let info = crone.to_room("get", "<query xmlns='http://jabber.org/protocol/disco#info'/>").await;
     assert!(!info.contains("urn:xmpp:mam:2"), "{info}");
@@ -387,7 +387,7 @@ async fn the_archive_survives_a_restart_and_the_room_goes_with_it() {
     let world = World::new(EVERYBODY).await;
     let crone = world.login(CRONE, "desktop").await;
     crone.make_room("firstwitch", &[("persistentroom", "1")]).await;
-    crone.say("one").await;
+    crone.tell("one").await;
     let world = world.restart().await;
     let crone = world.login(CRONE, "desktop").await;
     assert_eq!(crone.room_query("").await.said(), ["one"]);
@@ -403,7 +403,7 @@ async fn b16_who_asks_rooms_for_what_takes_long_leaves_time_to_others() {
     let world = World::new(EVERYBODY).await;
     let crone = world.login(CRONE, "desktop").await;
     crone.make_room("firstwitch", &[("persistentroom", "1")]).await;
-    crone.say("one").await;
+    crone.tell("one").await;
     let mut clients = Vec::new();
     for number in 0..5 {
         clients.push(world.login(HAG, &number.to_string()).await);
@@ -441,7 +441,7 @@ async fn old_messages_go_when_the_conf_says_so() {
     let world = World::with_conf(conf, EVERYBODY).await;
     let crone = world.login(CRONE, "desktop").await;
     crone.make_room("firstwitch", &[("persistentroom", "1")]).await;
-    crone.say("one").await;
+    crone.tell("one").await;
     let stamp = SystemTime::now() - Duration::from_secs(31 * 86_400);
     let old = format!("<message xmlns='jabber:client' type='groupchat' from='{ROOM}/x'><body>old</body></message>");
     let record = RoomRecord {
