@@ -4,13 +4,15 @@
 //! with it: what comes meanwhile, also by the busy one's own doing, is left in the queue ([`super::turn`]). That is the
 //! room's order.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use rookery_core::module::Arrival;
 use rookery_core::server::Server;
 use rookery_core::store::StoreError;
+use rookery_core::turns;
 use rookery_xmpp::error::{Condition, ErrorKind, StanzaError};
 use rookery_xmpp::jid::{BareJid, FullJid};
 use rookery_xmpp::stanza::{Kind, PresenceType};
@@ -19,11 +21,14 @@ use super::creation::Makers;
 use super::directory::Directory;
 use super::terms::Terms;
 use super::turn::{self, Open};
-use crate::muc::outcome::Outcome;
+use crate::muc::outcome::{At, Outcome};
 use crate::muc::room::Room;
 
 /// So much waits for a busy room at most: stanzas, and bytes of them.
 const MOST_WAITING: (usize, usize) = (5000, 16 << 20);
+
+/// A turn that takes longer goes on beside whoever has begun it.
+const SLOW: Duration = Duration::from_millis(500);
 
 /// A service.
 pub(super) struct Rooms {
@@ -35,6 +40,8 @@ pub(super) struct Rooms {
     pub(super) directory: Mutex<Directory>,
     /// Who has made which.
     pub(super) makers: Makers,
+    /// Rooms that were let go before all of them was on disk.
+    pub(super) unsettled: Mutex<HashSet<BareJid>>,
     /// Rooms that somebody was in when the server ended, and that were not looked into since.
     pub(super) haunted: Mutex<BTreeSet<BareJid>>,
 }
@@ -57,7 +64,7 @@ pub(super) struct State {
     is_out: bool,
 }
 
-/// Something to do with a room that is done with its answer: for commands and the like.
+/// Something to do with a room, if it is there, that is done with its answer: for commands and the like.
 pub(super) type Ask = Box<dyn FnOnce(Option<&mut Room>) -> Outcome + Send>;
 
 /// What a room has to do.
@@ -142,6 +149,7 @@ impl Rooms {
             halls: Mutex::default(),
             directory: Mutex::default(),
             makers: Makers::default(),
+            unsettled: Mutex::default(),
             haunted: Mutex::default(),
         })
     }
@@ -182,7 +190,14 @@ impl Rooms {
             };
             match hall.line_up(job) {
                 LinedUp::Waits => return,
-                LinedUp::Free(open) => return Box::pin(turn::run(self.clone(), server.clone(), hall, open)).await,
+                LinedUp::Free(open) => {
+                    let mut turn = Box::pin(turn::run(self.clone(), server.clone(), hall, open));
+                    // A database that does not answer is no reason to keep a client from its other business.
+                    if !server.within(SLOW, &mut turn).await {
+                        server.beside(turn);
+                    }
+                    return;
+                }
                 LinedUp::Out(again) => job = *again,
                 LinedUp::Refused(job) => {
                     if let Job::Stanza(arrival) = *job {
@@ -194,6 +209,25 @@ impl Rooms {
                 }
             }
         }
+    }
+
+    /// Asks a room something, when it is free. `None` when it is not there.
+    pub(super) async fn ask_room<T: Send + 'static>(
+        self: &Arc<Self>,
+        server: &Arc<Server>,
+        room: &BareJid,
+        ask: impl FnOnce(&mut Room, At) -> (T, Outcome) + Send + 'static,
+    ) -> Result<Option<T>, StanzaError> {
+        let (tell, told) = turns::word();
+        let for_ids = server.clone();
+        let ask: Ask = Box::new(move |room| {
+            let at = turn::now(&for_ids);
+            let (answer, outcome) = room.map(|room| ask(room, at)).unzip();
+            tell(answer);
+            outcome.unwrap_or_default()
+        });
+        self.give(server, room, Job::Ask(ask)).await;
+        told.await.ok_or_else(|| StanzaError::new(Condition::InternalServerError).with_kind(ErrorKind::Wait))
     }
 
     /// Forgets a hall that nobody is in and nothing waits for.
@@ -213,6 +247,12 @@ impl Rooms {
 
     /// Time passes for the rooms in memory.
     pub(super) fn look_after(self: &Arc<Self>, server: &Arc<Server>) {
+        {
+            let mut unsettled = self.unsettled.lock();
+            if server.has_stored_all() {
+                *unsettled = HashSet::new();
+            }
+        }
         let (rooms, server) = (self.clone(), server.clone());
         server.clone().beside(async move {
             for room in rooms.loaded() {

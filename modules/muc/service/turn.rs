@@ -79,6 +79,9 @@ impl Drop for Turn {
         if !self.holds {
             return;
         }
+        if self.in_job {
+            self.rooms.unsettled.lock().insert(self.hall.jid.clone());
+        }
         let open = self.open.take().filter(|_| !self.in_job);
         let mut state = self.hall.state.lock();
         state.room = open;
@@ -95,11 +98,16 @@ impl Drop for Turn {
     }
 }
 
+/// The time and the next id, for what is done in a turn.
+pub(super) fn now(server: &Server) -> At {
+    At { now: SystemTime::now(), id: server.ids.next(), digest: None, stream: None }
+}
+
 impl Turn {
     /// What is to be done next; `None` when nothing is, and the room is free again.
     fn next(&mut self) -> Option<Job> {
         if self.open.as_ref().is_some_and(|open| open.room.is_gone()) {
-            self.open = None;
+            self.abandon();
             self.rooms.forget(&self.hall.jid);
         }
         let mut state = self.hall.state.lock();
@@ -143,14 +151,20 @@ impl Turn {
             Ok(outcome) => Some(outcome),
             Err(_) => {
                 error!(room = %self.hall.jid, "a bug in a room; it is read from the database again");
-                self.open = None;
+                self.abandon();
                 None
             }
         }
     }
 
+    /// Lets the room go though not all of it may be on disk.
+    pub(super) fn abandon(&mut self) {
+        self.open = None;
+        self.rooms.unsettled.lock().insert(self.hall.jid.clone());
+    }
+
     pub(super) fn at(&self) -> At {
-        At { now: SystemTime::now(), id: self.server.ids.next(), digest: None, stream: None }
+        now(&self.server)
     }
 
     async fn stanza(&mut self, arrival: Arrival) {
@@ -237,7 +251,8 @@ impl Turn {
         let Some(open) = self.open.as_mut() else { return };
         open.room.set_service(terms.service.clone());
         let quiet = now.saturating_duration_since(open.used);
-        if open.room.occupants() == 0 && !open.room.is_locked() && quiet >= terms.idle {
+        let is_empty = open.room.occupants() == 0 && !open.room.is_locked();
+        if is_empty && quiet >= terms.idle && self.server.has_stored_all() {
             self.open = None;
         } else if now.saturating_duration_since(open.swept) >= SWEEP {
             self.sweep().await;
@@ -246,7 +261,9 @@ impl Turn {
 
     async fn ask(&mut self, ask: Ask) {
         if let Err(error) = self.load().await {
+            // Whoever asks learns that there is no answer, which is not that there is no room.
             warn!(room = %self.hall.jid, %error, "a room cannot be read");
+            return;
         }
         let outcome = match self.open.as_mut() {
             Some(open) => self.server.panics.catch(|| ask(Some(&mut open.room))).ok(),
@@ -254,7 +271,7 @@ impl Turn {
         };
         match outcome {
             Some(outcome) => self.answer(outcome, None, None).await,
-            None => self.open = None,
+            None => self.abandon(),
         }
     }
 
@@ -265,8 +282,10 @@ impl Turn {
         if self.open.is_some() {
             return Ok(true);
         }
-        // What it was when it was last let go may not be on disk yet.
-        self.server.stored().await?;
+        if self.rooms.unsettled.lock().contains(&self.hall.jid) {
+            self.server.stored().await?;
+            self.rooms.unsettled.lock().remove(&self.hall.jid);
+        }
         let Some(room) = self.read().await? else {
             self.rooms.haunted.lock().remove(&self.hall.jid);
             return Ok(false);
