@@ -20,6 +20,8 @@ use tokio::time::sleep;
 use crate::device::{Cut, Device, Spec};
 use crate::ledger::{Care, FATE};
 use crate::report::Report;
+use crate::t1::Disk;
+use crate::trace::power::Rest;
 use crate::world::{Options, World, names, seeded};
 
 /// `loss rooms`
@@ -55,6 +57,9 @@ pub struct Rooms {
     /// At the end nobody comes back from a kill; who enters first so many seconds later is alone. 0: not tried
     #[arg(long, default_value_t = 60)]
     pub empty: u64,
+    /// With each kill the power is cut, too: of what was not synced nothing is left, or half of it
+    #[arg(long)]
+    pub power: bool,
     /// One line for each loop
     #[arg(long)]
     pub verbose: bool,
@@ -71,13 +76,13 @@ const SILENCE: Duration = Duration::from_secs(5);
 enum Shape {
     /// Has stream management, and stays.
     Managed,
-    /// Is cut off by a reset before the end.
+    /// Is cut off by a reset before the end; half of the times it is back before it, too.
     Reset,
-    /// Its network goes away in silence.
+    /// Its network goes away in silence; the same.
     Silent,
     /// Leaves, and enters again.
     Leaver,
-    /// Has stream management, but asks for no old session.
+    /// Has stream management, but asks for no old session; is cut off and comes back at once.
     Fresh,
     /// Has no stream management and only listens; it asks for the history.
     Bare,
@@ -214,14 +219,15 @@ impl Crowd {
         for account in (1..world.users.len() as u32).filter(|_| haunted && rng.one_in(4)) {
             ghosts.insert(account);
         }
+        let disk = if kills && options.power { Some(Disk::watch(&world).await?) } else { None };
         let start = tokio::time::Instant::now();
         clerk.begin();
         world.talking.send_replace(true);
-        for (at, cut) in self.cuts(after, rng) {
-            tokio::time::sleep_until(start + at.0).await;
+        for (at, device, cut) in self.cuts(after, rng) {
+            tokio::time::sleep_until(start + at).await;
             match cut {
-                Some(cut) => self.devices[at.1].cut(cut, None),
-                None => self.devices[at.1].leave(),
+                Some((cut, back)) => self.devices[device].cut(cut, back),
+                None => self.devices[device].leave(),
             }
         }
         tokio::time::sleep_until(start + after).await;
@@ -239,6 +245,9 @@ impl Crowd {
         world.talking.send_replace(false);
         world.wait(Duration::from_secs(10), || !self.devices.iter().any(Device::is_online)).await;
         clerk.end().await;
+        if let Some(disk) = disk {
+            disk.cut(&world, if number % 4 < 2 { Rest::Nothing } else { Rest::Some }, rng).await?;
+        }
         world.restart().await?;
         let restarted = Instant::now();
         world.ledger().stay_away(ghosts.iter().copied());
@@ -261,19 +270,22 @@ impl Crowd {
         Ok(took)
     }
 
-    /// When which device is cut off, or leaves (`None`).
-    fn cuts(&self, after: Duration, rng: &mut Rng) -> Vec<((Duration, usize), Option<Cut>)> {
+    /// When which device is cut off, and after how long it comes back; or leaves.
+    fn cuts(&self, after: Duration, rng: &mut Rng) -> Vec<(Duration, usize, Option<(Cut, Option<Duration>)>)> {
         let mut cuts = Vec::new();
         for (at, shape) in self.shapes.iter().enumerate() {
+            let soon = rng.between(Duration::ZERO, Duration::from_millis(300));
+            let back = rng.one_in(2).then_some(soon);
             let cut = match shape {
-                Shape::Reset => Some(Cut::Reset),
-                Shape::Silent => Some(Cut::Silence),
+                Shape::Reset => Some((Cut::Reset, back)),
+                Shape::Silent => Some((Cut::Silence, back)),
+                Shape::Fresh => Some((Cut::any(rng, false), Some(soon))),
                 Shape::Leaver => None,
                 _ => continue,
             };
-            cuts.push(((rng.between(Duration::ZERO, after), at), cut));
+            cuts.push((rng.between(Duration::ZERO, after), at, cut));
         }
-        cuts.sort_by_key(|((at, _), _)| *at);
+        cuts.sort_by_key(|(at, ..)| *at);
         cuts
     }
 
