@@ -68,6 +68,8 @@ pub struct Rooms {
 /// Ghosts are gone by then, and a bit for those who watch.
 const GHOSTS: Duration = FATE;
 const TOLERANCE: Duration = Duration::from_secs(2);
+/// For Rookery: people talk as fast as they can.
+const RATES: &str = "[modules.muc]\nrate = 0\nroom_rate = 0\n";
 /// How long nothing may come before what is missing counts as lost.
 const SILENCE: Duration = Duration::from_secs(5);
 
@@ -114,7 +116,7 @@ struct Crowd {
 pub async fn run(options: &Rooms) -> Result<Report, Failure> {
     let (mut rng, seed) = seeded(&options.common);
     let mut report = Report::new("rooms");
-    let setup = Setup { resume: Some(options.resume), ..Setup::default() };
+    let setup = Setup { resume: Some(options.resume), conf: RATES.into(), ..Setup::default() };
     let users = names("p", options.occupants);
     let world = World::with_rooms(&options.common, setup, users, options.rooms, seed).await?;
     report.say(format!(
