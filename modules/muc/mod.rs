@@ -11,7 +11,6 @@ mod admin;
 pub mod administration;
 mod affiliations;
 mod announce;
-pub mod archive;
 mod availability;
 mod avatar;
 pub mod config;
@@ -40,7 +39,6 @@ pub mod room;
 pub mod service;
 mod speaking;
 pub mod status;
-pub mod stored;
 mod subject;
 mod versions;
 
