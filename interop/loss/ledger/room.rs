@@ -6,6 +6,9 @@
 //!   the session's occupant had entered; and who is in the room at the end has all. Who also reads in the archive what it
 //!   missed while it was away has all from the first that it ever saw.
 
+//!
+//! Who sends again what the room has already gets it back under the id that it has: such an echo comes when it comes.
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
@@ -73,7 +76,9 @@ impl Ledger {
         };
         let lacks = |&&(party, session, _): &&(u32, u32, bool)| {
             let stream = (room, party, session);
-            self.rooms.live.get(&stream).and_then(|seen| seen.last()).is_some_and(|(id, _)| *id != newest.0)
+            let seen = self.rooms.live.get(&stream).map(Vec::as_slice).unwrap_or_default();
+            let newest_seen = seen.iter().rfind(|(id, key)| *id == newest.0 || !self.may_be_echo(party, *key));
+            newest_seen.is_some_and(|(id, _)| *id != newest.0)
         };
         present.iter().filter(lacks).count()
     }
@@ -106,11 +111,15 @@ impl Ledger {
         let name = self.name(party);
         let mut lost: Vec<&Seen> = Vec::new();
         for one in seen {
+            let echo = self.may_be_echo(party, one.1);
             let Some(&place) = archive.places.get(&one.0) else {
-                lost.push(one);
+                lost.extend(Some(one).filter(|_| !echo));
                 continue;
             };
             rooms.known.entry((room, party)).or_default().insert(place);
+            if echo && rooms.newest.get(&at).is_none_or(|last| place <= *last) {
+                continue;
+            }
             let last = rooms.newest.insert(at, place);
             match last {
                 Some(last) if place < last => {
@@ -143,6 +152,13 @@ impl Ledger {
                 }
             }
         }
+    }
+
+    /// Whether a message is one of the party's account, which it has sent more than once.
+    fn may_be_echo(&self, party: u32, key: Key) -> bool {
+        let sender = self.conversations[key.conversation as usize].from;
+        let again = || self.messages.get(&key).is_some_and(|message| message.sent.len() > 1);
+        self.parties[party as usize].account == sender && again()
     }
 
     /// What was sent after the occupant had entered is not missing before the first that came.
@@ -341,6 +357,27 @@ mod tests {
             assert_eq!(texts, Vec::from_iter((!missing.is_empty()).then(|| missing.to_owned())));
             assert_eq!(verdict(&mut ledger, present), [], "found once");
         }
+    }
+
+    #[test]
+    fn an_echo_of_what_was_sent_again_comes_late_and_to_its_sender_alone() {
+        let story = |party: u32, again: bool| {
+            let mut ledger = room(1);
+            ledger.open_with(1, ROOM, Care::Room);
+            let answer = Key { conversation: 1, seq: 0 };
+            ledger.note(1, What::Sent(answer));
+            ledger.note(1, What::Acked(answer));
+            ledger.note_archived(AUDIT, vec![("answer".into(), Some(answer))]);
+            if again {
+                ledger.note(0, What::Sent(key(0)));
+            }
+            let stanza_id = Some("answer".into());
+            ledger.note(party, What::Received { key: answer, path: Path::Live, session: 1, stanza_id });
+            came(&mut ledger, party, 1, Path::Live, &[0]);
+            !verdict(&mut ledger, &[]).is_empty()
+        };
+        assert!(!story(0, true));
+        assert!(story(0, false) && story(1, true));
     }
 
     #[test]
