@@ -28,6 +28,7 @@ mod restart;
 mod rfc6121;
 mod room_archive;
 mod rooms;
+mod rooms_durable;
 mod roster;
 mod rules;
 mod security;
