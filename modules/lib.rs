@@ -42,6 +42,7 @@ pub const ALL: &[Entry] = &[
     Entry::of::<last::Last>(),
     Entry::of::<stream_limits::StreamLimits>(),
     Entry::of::<register::Register>(),
+    Entry::of::<muc::Muc>(),
 ];
 
 /// The code in ARCHITECTURE.md must compile.

@@ -127,6 +127,9 @@ pub async fn serve_from(
                 certificates.reload(HostFiles::of_conf(&conf), None);
                 admission.set_limits(conf.limits().into());
                 clients.reload();
+                if let Err(failure) = server.begin().await {
+                    error!("not all modules could begin with the new conf: {failure}");
+                }
             }
         }
     }
@@ -150,6 +153,7 @@ struct LiveCommands {
 impl Commands for LiveCommands {
     async fn run(&self, request: Request) -> Result<Reply, CommandError> {
         let jid = match &request {
+            Request::Room(request) => return Ok(Reply::Room(self.server.command_rooms(request.clone()).await?)),
             Request::UserDel { jid } => jid,
             Request::UserPasswd { jid, .. } => {
                 let account = self.accounts.account(jid)?;

@@ -25,8 +25,16 @@ const KNOWN: usize = 2000;
 pub(super) struct History {
     most: usize,
     entries: VecDeque<Entry>,
-    known: HashMap<u64, u64>,
+    known: HashMap<u64, Known>,
     order: VecDeque<(u64, SystemTime)>,
+}
+
+/// A message that may be sent again.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    id: u64,
+    /// The stream that it came by, if that is known.
+    stream: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -42,10 +50,23 @@ impl History {
     }
 
     /// What was stored, the oldest first.
-    pub(super) fn fill(&mut self, room: &BareJid, messages: Vec<Message>) {
-        for message in messages {
-            self.push(room, message, false);
+    pub(super) fn fill(&mut self, room: &BareJid, messages: Vec<Message>, known: Vec<(u64, u64)>, now: SystemTime) {
+        for (digest, id) in known {
+            self.learn(digest, Known { id, stream: None }, now);
         }
+        for message in messages {
+            self.push(room, message, None, false);
+        }
+    }
+
+    fn learn(&mut self, digest: u64, known: Known, stamp: SystemTime) {
+        if self.order.len() >= KNOWN
+            && let Some((oldest, _)) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+        self.known.insert(digest, known);
+        self.order.push_back((digest, stamp));
     }
 
     /// How many messages who enters may get.
@@ -55,15 +76,9 @@ impl History {
     }
 
     /// Another message. `stamped`: it says itself when it was written, and its sender may say so (§7.9).
-    pub(super) fn push(&mut self, room: &BareJid, message: Message, stamped: bool) {
+    pub(super) fn push(&mut self, room: &BareJid, message: Message, stream: Option<u64>, stamped: bool) {
         if let Some(digest) = message.digest {
-            if self.order.len() >= KNOWN
-                && let Some((oldest, _)) = self.order.pop_front()
-            {
-                self.known.remove(&oldest);
-            }
-            self.known.insert(digest, message.id);
-            self.order.push_back((digest, message.stamp));
+            self.learn(digest, Known { id: message.id, stream }, message.stamp);
         }
         if message.history {
             let mut delayed = message.stanza.clone();
@@ -81,26 +96,21 @@ impl History {
         }
     }
 
-    /// The id of a message that was here before.
-    pub(super) fn known(&mut self, digest: u64, now: SystemTime) -> Option<u64> {
+    /// The id of a message that was here before, and came by another stream.
+    pub(super) fn known(&mut self, digest: u64, stream: Option<u64>, now: SystemTime) -> Option<u64> {
         while let Some((oldest, stamp)) = self.order.front()
             && now.duration_since(*stamp).is_ok_and(|age| age > MEMORY)
         {
             self.known.remove(oldest);
             self.order.pop_front();
         }
-        self.known.get(&digest).copied()
+        let known = self.known.get(&digest)?;
+        (known.stream.is_none() || known.stream != stream).then_some(known.id)
     }
 
     /// Who has sent a message of the history. The room's own are nobody's.
     pub(super) fn sender(&self, id: u64) -> Option<&FullJid> {
         self.entries.iter().find(|entry| entry.message.id == id)?.message.sender.as_ref()
-    }
-
-    /// A message is not known: it may come again.
-    pub(super) fn forget(&mut self, id: u64) {
-        self.known.retain(|_, known| *known != id);
-        self.retract(id);
     }
 
     /// A message was taken back: nobody gets it any more.

@@ -149,6 +149,8 @@ pub struct Image {
     pub hats: Hats,
     /// All people with an affiliation, a reserved nickname or a voice of their own.
     pub people: Vec<(BareJid, Person)>,
+    /// Messages of the last day that may be sent again: digest and id, the oldest first.
+    pub known: Vec<(u64, u64)>,
     /// The newest messages that are history, the oldest first; no more are needed than the configuration sends.
     pub history: Vec<Message>,
     /// Who was in the room when the process ended.

@@ -8,8 +8,10 @@
 
 mod activity;
 mod admin;
+pub mod administration;
 mod affiliations;
 mod announce;
+pub mod archive;
 mod availability;
 mod avatar;
 pub mod config;
@@ -35,12 +37,15 @@ mod queries;
 mod registration;
 pub mod roles;
 pub mod room;
+pub mod service;
 mod speaking;
 pub mod status;
+pub mod stored;
 mod subject;
 mod versions;
 
 pub use self::entering::not_in_the_room;
+pub use self::service::Muc;
 
 #[cfg(test)]
 mod tests;

@@ -22,6 +22,8 @@ pub struct At {
     pub id: u64,
     /// What a message would be known by if it were sent again.
     pub digest: Option<u64>,
+    /// The stream that it came by: on one and the same nothing is sent again.
+    pub stream: Option<u64>,
 }
 
 /// What became of a stanza.

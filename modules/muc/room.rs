@@ -77,7 +77,7 @@ pub struct Room {
 }
 
 impl Room {
-    fn new(jid: BareJid, service: Arc<Service>, state: State, config: Config, at: At) -> Self {
+    pub(super) fn new(jid: BareJid, service: Arc<Service>, state: State, config: Config, at: At) -> Self {
         Self {
             history: History::new(config.history),
             jid,
@@ -136,7 +136,7 @@ impl Room {
         room.created = image.created.unwrap_or(at.now);
         room.people = Affiliations::new(image.people, at.id);
         (room.subject, room.vcard, room.hats) = (image.subject, image.vcard, image.hats);
-        room.history.fill(&room.jid, image.history);
+        room.history.fill(&room.jid, image.history, image.known, at.now);
         for visit in image.visits {
             room.put_back(visit);
         }
@@ -183,8 +183,17 @@ impl Room {
         self.state == State::Open
     }
 
-    /// Gives the room a stanza that is addressed to it or to one of its occupants. The sender is trusted.
+    /// Gives the room a stanza that is addressed to it or to one of its occupants. The sender is trusted, but for what
+    /// comes in the name of rooms, which have nothing to say to each other.
     pub fn handle(&mut self, at: At, stanza: Stanza) -> Outcome {
+        if stanza.head.from.as_ref().is_some_and(|from| from.domainpart() == self.jid.domainpart()) {
+            return Outcome::default();
+        }
+        self.take(at, stanza)
+    }
+
+    /// The same, whoever it comes from.
+    pub(super) fn take(&mut self, at: At, stanza: Stanza) -> Outcome {
         let mut out = Outcome::default();
         if let Err(error) = self.dispatch(at, &stanza, &mut out) {
             self.refuse(&stanza, error, &mut out);
@@ -349,6 +358,9 @@ impl Room {
 
     /// The rank of an address: the affiliation, and the highest role of the person's occupants.
     pub(super) fn rank(&self, who: &Jid) -> Rank {
+        if self.is_service(who) {
+            return Rank { role: Role::Moderator, affiliation: Affiliation::Owner };
+        }
         let roles = self.occupants.of_person(who.bare_str()).iter().filter_map(|seat| self.occupants.get(*seat));
         let role = roles.map(|occupant| occupant.role).max().unwrap_or(Role::None);
         Rank { role, affiliation: self.people.of(who) }
@@ -382,10 +394,53 @@ impl Room {
         }
     }
 
-    fn store_whole(&self, out: &mut Outcome) {
-        out.store.push(RoomChange::Create { created: self.created });
-        out.store.push(RoomChange::Config(self.config.clone()));
-        out.store.extend(self.people.iter().map(|(who, person)| RoomChange::Person(who.clone(), Some(person.clone()))));
+    pub(super) fn store_whole(&self, out: &mut Outcome) {
+        out.store.extend(self.basis());
+    }
+
+    fn basis(&self) -> impl Iterator<Item = RoomChange> {
+        let people = self.people.iter().map(|(who, person)| RoomChange::Person(who.clone(), Some(person.clone())));
+        [RoomChange::Create { created: self.created }, RoomChange::Config(self.config.clone())]
+            .into_iter()
+            .chain(people)
+    }
+
+    /// What was to be changed, as it is: for a database that may have stored a change though the room did without it. What
+    /// is lost with a room that was destroyed is not given back: its messages.
+    pub fn unchanged(&self, changes: &[RoomChange]) -> Vec<RoomChange> {
+        let mut out = Outcome::default();
+        for change in changes {
+            match change {
+                // It was to be created: it waits for its configuration still.
+                RoomChange::Create { .. } => return vec![RoomChange::Destroy],
+                RoomChange::Destroy => {
+                    out.store.extend(self.basis());
+                    out.store.extend(self.subject.clone().map(RoomChange::Subject));
+                    out.store.push(RoomChange::Vcard(self.vcard.clone()));
+                    out.store.push(RoomChange::Hats(self.hats.clone()));
+                    let seats: Vec<Seat> = self.occupants.iter().map(|(seat, _)| seat).collect();
+                    seats.into_iter().for_each(|seat| self.store_visits(seat, &mut out));
+                }
+                RoomChange::Config(_) => out.store.push(RoomChange::Config(self.config.clone())),
+                RoomChange::Person(who, _) => {
+                    out.store.push(RoomChange::Person(who.clone(), self.people.person(who.as_str()).cloned()));
+                }
+                RoomChange::Vcard(_) => out.store.push(RoomChange::Vcard(self.vcard.clone())),
+                RoomChange::Hats(_) => out.store.push(RoomChange::Hats(self.hats.clone())),
+                // Nothing waits for these.
+                RoomChange::Subject(_)
+                | RoomChange::Message(_)
+                | RoomChange::Retract { .. }
+                | RoomChange::Enter(_)
+                | RoomChange::Leave(_) => {}
+            }
+        }
+        out.store
+    }
+
+    /// From now on these bounds hold.
+    pub fn set_service(&mut self, service: Arc<Service>) {
+        self.service = service;
     }
 
     /// A temporary room ends with its last occupant (§7.14), and one that was never configured, too (§10.1.3).

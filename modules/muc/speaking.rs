@@ -68,9 +68,14 @@ impl Room {
         message.head.to = None;
         message.append(payload::occupant_id(&self.occupant_id(&who)));
         let kept = is_kept(&message);
-        if let Some(id) = at.digest.filter(|_| kept).and_then(|digest| self.history.known(digest, at.now)) {
-            message.append(payload::stanza_id(&self.jid, id));
-            out.send(message, from);
+        let digest = at.digest.filter(|_| kept);
+        if let Some(known) = digest.and_then(|digest| self.history.known(digest, at.stream, at.now)) {
+            message.append(payload::stanza_id(&self.jid, known));
+            out.send(message, &from);
+            // The server may have ended between the two.
+            if let Some(id) = retracted {
+                self.retract(at, id, &from, stanza, out);
+            }
             return Ok(());
         }
         self.check_slow_mode(at, rank, &from, stanza)?;
@@ -91,18 +96,23 @@ impl Room {
             self.keep_message(at, message, Some(from.clone()), stamped, out);
         }
         if let Some(id) = retracted {
-            let tombstone = Element::new("retracted", ns::RETRACT)
-                .attr_opt("id", stanza.head.id.as_deref())
-                .attr("stamp", datetime::format(at.now));
-            self.history.retract(id);
-            self.keep(RoomChange::Retract { id, by: Some(from.bare()), tombstone }, out);
+            self.retract(at, id, &from, stanza, out);
         }
         Ok(())
     }
 
-    /// The database did not take a message, and its sender has been told so: it was never said, and may be sent again.
-    pub fn unsaid(&mut self, id: u64) {
-        self.history.forget(id);
+    /// Whether a message to all would be stored.
+    pub fn would_keep(&self, message: &Stanza) -> bool {
+        is_kept(message) && (self.config.archive || is_history(message) || subject::is_change(message))
+    }
+
+    /// Takes a message back at its sender's wish.
+    fn retract(&mut self, at: At, id: u64, from: &FullJid, stanza: &Stanza, out: &mut Outcome) {
+        let tombstone = Element::new("retracted", ns::RETRACT)
+            .attr_opt("id", stanza.head.id.as_deref())
+            .attr("stamp", datetime::format(at.now));
+        self.history.retract(id);
+        self.keep(RoomChange::Retract { id, by: Some(from.bare()), tombstone }, out);
     }
 
     /// Puts a message into history and archive.
@@ -124,7 +134,7 @@ impl Room {
             sender,
             stanza,
         };
-        self.history.push(&self.jid, message.clone(), stamped);
+        self.history.push(&self.jid, message.clone(), at.stream, stamped);
         if message.archive || message.history {
             self.keep(RoomChange::Message(message), out);
         }

@@ -237,6 +237,9 @@ impl Server {
                 Err(error) => return Err((Box::new(stanza), error)),
             }
         }
+        if storable && targets.is_empty() && tail.size.messages > 0 {
+            order.copies.leave_to_tail(&tail);
+        }
         let stanza = Arc::new(stanza);
         let kept = storable.then(|| {
             if let Some(digest) = digest {

@@ -17,11 +17,15 @@ use rookery_xmpp::stanza::{IqType, Kind, Stanza};
 
 use crate::account::Account;
 use crate::config::{Conf, ConfigError, Section};
+use crate::control::CommandError;
+use crate::control::rooms::{RoomReply, RoomRequest};
 use crate::copies::Copies;
 use crate::host::Host;
+use crate::seen;
 use crate::server::Server;
 use crate::session::{Receipt, Session};
 use crate::slots::Slot;
+use crate::tail::Side;
 
 /// A future on the heap.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -81,6 +85,11 @@ impl Setup<'_> {
     /// A place in every account that is loaded.
     pub fn account_slot<T: std::any::Any + Send>(&self, name: &'static str) -> Slot<T> {
         self.server.account_slots.slot(self.module, name)
+    }
+
+    /// What the module has for a domain as long as the server runs, whatever becomes of the conf; made by default first.
+    pub fn lasting<T: Send + Sync + Default + 'static>(&self, domain: &BareJid) -> Arc<T> {
+        self.server.lasting(self.module, domain)
     }
 }
 
@@ -250,6 +259,19 @@ pub struct Arrival {
     pub receipt: Option<Arc<Receipt>>,
 }
 
+impl Arrival {
+    /// What a message would be known by if it were sent again (see `seen.rs`).
+    pub fn digest(&self) -> Option<u64> {
+        let from = self.stanza.head.from.as_ref()?;
+        seen::digest(Side::Recipient, from.bare_str(), &self.stanza, self.receipt.is_some())
+    }
+
+    /// The stream that it came by, if that is one of ours with acknowledgements: on it nothing is sent again.
+    pub fn stream(&self) -> Option<u64> {
+        self.receipt.as_ref().map(|receipt| receipt.session().stream.id)
+    }
+}
+
 /// What an IQ handler answers: the payload of the result, or the error.
 pub type IqResult = Result<Option<Element>, StanzaError>;
 
@@ -270,6 +292,8 @@ pub type NonzaHook<M> = fn(&Arc<M>, &Arc<Server>, &mut Nonza<'_>, &Element) -> R
 pub(crate) type NonzaFn = Box<dyn Fn(&Arc<Server>, &mut Nonza<'_>, &Element) -> Result<(), StreamError> + Send + Sync>;
 pub(crate) type FeatureFn = Box<dyn Fn(&Offer<'_>) -> Option<Element> + Send + Sync>;
 pub(crate) type ComponentFn = Box<dyn Fn(&Arc<Server>, Arrival) -> BoxFuture<()> + Send + Sync>;
+pub(crate) type RoomsFn =
+    Box<dyn Fn(&Arc<Server>, RoomRequest) -> BoxFuture<Result<RoomReply, CommandError>> + Send + Sync>;
 pub(crate) type LoadFn =
     Box<dyn Fn(Arc<Server>, Arc<Account>) -> BoxFuture<Result<(), crate::store::StoreError>> + Send + Sync>;
 /// Writes down what a module keeps in a session.
@@ -279,6 +303,8 @@ pub type RestoreHook<M> = fn(&Arc<M>, &Arc<Server>, &Arc<Session>, &Element);
 
 pub(crate) type SaveFn = Box<dyn Fn(&Arc<Server>, &Arc<Session>) -> Option<Element> + Send + Sync>;
 pub(crate) type RestoreFn = Box<dyn Fn(&Arc<Server>, &Arc<Session>, &Element) + Send + Sync>;
+pub(crate) type BeginFn = Box<dyn Fn(Arc<Server>) -> BoxFuture<Result<(), crate::store::StoreError>> + Send + Sync>;
+pub(crate) type EndFn = Box<dyn Fn(Arc<Server>) -> BoxFuture<()> + Send + Sync>;
 pub(crate) type TickFn = Box<dyn Fn(&Arc<Server>) + Send + Sync>;
 pub(crate) type IdentityFn = Box<dyn Fn() -> Vec<Element> + Send + Sync>;
 /// Answers a disco request about a node.
@@ -455,6 +481,17 @@ impl<M: Module> Hooks<'_, M> {
         self
     }
 
+    /// Carries out an admin's commands on the rooms of a domain, which is a component of the module.
+    pub fn rooms<Fut>(&mut self, domain: BareJid, f: fn(Arc<M>, Arc<Server>, RoomRequest) -> Fut) -> &mut Self
+    where
+        Fut: Future<Output = Result<RoomReply, CommandError>> + Send + 'static,
+    {
+        let module = self.module.clone();
+        let call: RoomsFn = Box::new(move |server, request| Box::pin(f(module.clone(), server.clone(), request)));
+        self.table.rooms.push((domain, call));
+        self
+    }
+
     /// Adds a stream feature.
     pub fn stream_feature(&mut self, when: When, f: fn(&Arc<M>, &Offer<'_>) -> Option<Element>) -> &mut Self {
         let module = self.module.clone();
@@ -497,6 +534,28 @@ impl<M: Module> Hooks<'_, M> {
     {
         let module = self.module.clone();
         self.table.loads.push(Box::new(move |server, account| Box::pin(f(module.clone(), server, account))));
+        self
+    }
+
+    /// Runs when the server starts, before anybody can reach it, and again when a conf is taken up.
+    pub fn begin<F, Fut>(&mut self, f: F) -> &mut Self
+    where
+        F: Fn(Arc<M>, Arc<Server>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), crate::store::StoreError>> + Send + 'static,
+    {
+        let module = self.module.clone();
+        self.table.begins.push(Box::new(move |server| Box::pin(f(module.clone(), server))));
+        self
+    }
+
+    /// Runs when the server ends, while all sessions are there still.
+    pub fn end<F, Fut>(&mut self, f: F) -> &mut Self
+    where
+        F: Fn(Arc<M>, Arc<Server>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        let module = self.module.clone();
+        self.table.ends.push(Box::new(move |server| Box::pin(f(module.clone(), server))));
         self
     }
 
@@ -561,11 +620,14 @@ pub struct Table {
     pub(crate) pre_auth: Vec<(&'static str, PreAuthFn)>,
     interceptors: Vec<Vec<InterceptFn>>,
     pub(crate) components: Vec<(BareJid, ComponentFn)>,
+    pub(crate) rooms: Vec<(BareJid, RoomsFn)>,
     pub(crate) stream_features: Vec<(When, FeatureFn)>,
     pub(crate) nonzas: Vec<(&'static str, &'static str, NonzaFn)>,
     pub(crate) sessions: Vec<(SessionEvent, SessionFn)>,
     pub(crate) session_states: Vec<(&'static str, SaveFn, RestoreFn)>,
     pub(crate) loads: Vec<LoadFn>,
+    pub(crate) begins: Vec<BeginFn>,
+    pub(crate) ends: Vec<EndFn>,
     pub(crate) ticks: Vec<(Duration, TickFn)>,
 }
 
@@ -581,11 +643,14 @@ impl Default for Table {
             pre_auth: Vec::new(),
             interceptors: std::iter::repeat_with(Vec::new).take(FAMILIES * WAYS * STAGES).collect(),
             components: Vec::new(),
+            rooms: Vec::new(),
             stream_features: Vec::new(),
             nonzas: Vec::new(),
             sessions: Vec::new(),
             session_states: Vec::new(),
             loads: Vec::new(),
+            begins: Vec::new(),
+            ends: Vec::new(),
             ticks: Vec::new(),
         }
     }

@@ -28,6 +28,8 @@ use crate::store::{SavedSession, StoreError};
 
 /// How long a session waits for its client at least after the server has come back.
 const LEAST: Duration = Duration::from_secs(60);
+/// How long the modules may take to tell that the server ends.
+const FAREWELLS: Duration = Duration::from_secs(2);
 /// How long the sessions that cannot be resumed may take to end, and what is being handled to be done.
 const LAST_ORDERS: Duration = Duration::from_secs(10);
 /// How long the writer may take to write what waits.
@@ -124,6 +126,14 @@ impl Server {
     /// The first step of the end: all sessions are told, and close their streams. [`Self::finish`] is the last.
     pub async fn stop(self: &Arc<Self>) {
         self.stopping.store(true, Ordering::Release);
+        for host in self.hosts() {
+            for end in &host.table.ends {
+                let end = tokio::time::timeout(FAREWELLS, end(self.clone()));
+                if end.await.is_err() {
+                    warn!("not everybody could be told in time that the server ends");
+                }
+            }
+        }
         for account in self.accounts.all() {
             for session in account.sessions() {
                 session.suspend();

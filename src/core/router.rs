@@ -11,6 +11,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use rookery_xmpp::error::{Condition, StanzaError, StreamCondition, StreamError};
+use rookery_xmpp::jid::BareJid;
 use rookery_xmpp::ns;
 use rookery_xmpp::stanza::{IqType, Kind, PresenceType, Stanza};
 use tracing::{Instrument, error};
@@ -117,6 +118,23 @@ impl Server {
     pub fn route(self: &Arc<Self>, stanza: Stanza) -> BoxFuture<()> {
         let server = self.clone();
         Box::pin(async move { server.dispatch(stanza, None, None).await })
+    }
+
+    /// The same for a stanza that somebody waits for: it counts as handled when it is stored or confirmed.
+    pub fn route_for(self: &Arc<Self>, stanza: Stanza, receipt: Option<Arc<Receipt>>) -> BoxFuture<()> {
+        let server = self.clone();
+        Box::pin(async move { server.dispatch(stanza, receipt, None).await })
+    }
+
+    /// Has a host's modules answer an IQ for one of its components, as if the host itself had been asked.
+    pub fn ask_host(self: &Arc<Self>, domain: &BareJid, arrival: Arrival) -> BoxFuture<()> {
+        let (server, host) = (self.clone(), self.host(domain.as_str()));
+        Box::pin(async move {
+            let Arrival { stanza, receipt } = arrival;
+            if let (Some(host), Kind::Iq(kind)) = (host, stanza.head.kind) {
+                server.ask(&host, None, kind, stanza, receipt, None).await;
+            }
+        })
     }
 
     /// Sends a stanza that the server makes in an account's name: past the account's own guards (whom it blocks gets
@@ -340,7 +358,7 @@ impl<'a> InOrder<'a> {
         self.archive.load(Ordering::Relaxed) == FINDABLE
     }
 
-    fn cx(&'a self, server: &'a Arc<Server>) -> Cx<'a> {
+    pub(crate) fn cx(&'a self, server: &'a Arc<Server>) -> Cx<'a> {
         let Self { host, account, session, targets, id, archive, copies, .. } = self;
         Cx { server, host, account, session: *session, targets, id: *id, archive, copies }
     }
@@ -353,7 +371,7 @@ const FREE: &[Stage] = &[Stage::Guard, Stage::Stamp];
 const OUTGOING: &[Stage] = &[Stage::Guard, Stage::Stamp, Stage::Archive, Stage::Copy, Stage::Deliver];
 
 /// Calls a hook; a panic in it refuses the stanza instead of passing an unchecked one on.
-fn call(hook: &InterceptFn, cx: &Cx<'_>, stanza: &mut Stanza) -> Flow {
+pub(crate) fn call(hook: &InterceptFn, cx: &Cx<'_>, stanza: &mut Stanza) -> Flow {
     cx.server.panics.catch(|| hook(cx, stanza)).unwrap_or_else(refuse_stanza)
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Where stanzas go is in `router.rs` and `deliver.rs`; how they are kept in `tail.rs`.
 
+use std::any::Any;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -128,6 +129,8 @@ pub struct Server {
     secret: Box<[u8]>,
     /// Bugs that were survived.
     pub panics: Panics,
+    /// What modules have for a domain, by their names.
+    lasting: Mutex<HashMap<(&'static str, BareJid), Arc<dyn Any + Send + Sync>>>,
     started: (Instant, SystemTime),
     pub(crate) writing: Mutex<Option<tokio::task::JoinHandle<()>>>,
     /// It ends.
@@ -164,6 +167,7 @@ impl Server {
             streams: AtomicU64::new(1),
             secret,
             panics: Panics::default(),
+            lasting: Mutex::default(),
             started: (Instant::now(), SystemTime::now()),
             writing: Mutex::new(None),
             stopping: AtomicBool::new(false),
@@ -173,6 +177,7 @@ impl Server {
         *server.writing.lock() = Some(tokio::spawn(writer.run()));
         tokio::spawn(keep_house(Arc::downgrade(&server)));
         tokio::spawn(archiving::keep_house(Arc::downgrade(&server)));
+        server.begin().await?;
         Ok(server)
     }
 
@@ -196,6 +201,26 @@ impl Server {
         self.conf.store(Arc::new(conf));
         self.hosts.store(Arc::new(hosts));
         Ok(())
+    }
+
+    /// Lets the modules begin.
+    pub async fn begin(self: &Arc<Self>) -> Result<(), StoreError> {
+        for host in self.hosts() {
+            for begin in &host.table.begins {
+                begin(self.clone()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn lasting<T: Send + Sync + Default + 'static>(&self, module: &'static str, domain: &BareJid) -> Arc<T> {
+        let mut lasting = self.lasting.lock();
+        let known = lasting.get(&(module, domain.clone())).and_then(|known| known.clone().downcast().ok());
+        known.unwrap_or_else(|| {
+            let new: Arc<T> = Arc::default();
+            lasting.insert((module, domain.clone()), new.clone());
+            new
+        })
     }
 
     fn start_ticks(self: &Arc<Self>, host: &Arc<Host>) {

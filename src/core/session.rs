@@ -73,6 +73,8 @@ struct State {
     phase: Phase,
     outbox: VecDeque<Out>,
     bytes: usize,
+    /// So many of them at most are what the client has asked for in one go.
+    asked: usize,
     in_flight: Vec<Arc<Kept>>,
     acks: Option<Box<Acks>>,
     /// The session gets the tail from the store, from this id on; new kept messages wait there for their turn.
@@ -146,6 +148,7 @@ impl Session {
                 phase: Phase::Attached,
                 outbox: VecDeque::new(),
                 bytes: 0,
+                asked: 0,
                 in_flight: Vec::new(),
                 acks: None,
                 catching_up: None,
@@ -280,6 +283,11 @@ impl Session {
     /// Whether it lives without a connection.
     pub fn is_detached(&self) -> bool {
         self.state.lock().phase == Phase::Detached
+    }
+
+    /// Whether it goes on after its connection is lost, or the server has been started again.
+    pub fn is_resumable(&self) -> bool {
+        self.state.lock().resumable().is_some()
     }
 
     /// A request of the client's begins that takes its time; it ends when the turn is dropped. `None` when it has as many

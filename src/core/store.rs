@@ -4,6 +4,7 @@
 //! Callers hand over typed addresses and opaque bytes; nothing here knows SQL.
 
 mod archive;
+mod rooms;
 mod sessions;
 mod tail;
 
@@ -17,6 +18,7 @@ use rookery_xmpp::sasl::Credentials;
 pub use self::archive::{
     ArchiveEnds, ArchivePage, ArchivePlace, ArchiveQuery, ArchiveStore, ArchivedMessage, Conversation, Page,
 };
+pub use self::rooms::{KEPT_HISTORY, RoomRecord, RoomStore, RoomWrite, SEARCHED_HISTORY, StoredRoom, StoredRoomHead};
 pub use self::sessions::{SavedSession, SessionStore};
 pub use self::tail::{Archived, Record, Seen, TailChange, TailEntry, TailSize, TailStore};
 use crate::roster::RosterItem;
@@ -67,14 +69,15 @@ pub trait AccountStore: Send + Sync {
     async fn credentials(&self, user: &BareJid) -> StoreResult<Option<Credentials>>;
     /// Whether the account is there.
     async fn account_exists(&self, user: &BareJid) -> StoreResult<bool>;
-    /// Makes an account; `false` when it is there already (nothing is changed then).
+    /// Makes an account; `false` when it is there already, or a room has the address (nothing is changed then).
     async fn create_account(&self, user: &BareJid, credentials: &Credentials) -> StoreResult<bool>;
     /// Replaces the keys, and has the account's saved sessions expire; `false` when there is no such account.
     async fn set_credentials(&self, user: &BareJid, credentials: &Credentials) -> StoreResult<bool>;
     /// Removes an account and all that it owns (roster, requests, tail, saved sessions, values); `false` when there was none. Its archive
     /// cannot be reached from then on, and goes bit by bit by [`Self::purge_deleted`].
     async fn delete_account(&self, user: &BareJid) -> StoreResult<bool>;
-    /// Removes up to `limit` messages of accounts that have been deleted. `true` when more are left.
+    /// Removes up to `limit` messages of accounts that have been deleted and rooms that were destroyed. `true` when more
+    /// are left.
     async fn purge_deleted(&self, limit: usize) -> StoreResult<bool>;
     /// The accounts of a domain, by address.
     async fn accounts(&self, domain: &BareJid) -> StoreResult<Vec<AccountInfo>>;
@@ -132,7 +135,9 @@ pub trait KeyValueStore: Send + Sync {
 
 /// The whole database.
 #[async_trait]
-pub trait Store: AccountStore + RosterStore + TailStore + ArchiveStore + SessionStore + KeyValueStore {
+pub trait Store:
+    AccountStore + RosterStore + TailStore + ArchiveStore + RoomStore + SessionStore + KeyValueStore
+{
     /// Ends open work and closes the connections.
     async fn close(&self);
 }

@@ -1,7 +1,8 @@
 //! The group commit: one task that writes what waits, many messages in one transaction.
 //!
 //! The order of the queue is the order in which messages were taken. What is confirmed before its batch begins, and is not
-//! archived, is passed over. A batch that fails goes back to the front.
+//! archived, is passed over. A batch that fails goes back to the front. Changes of rooms (`rooms.rs`) stand in the same
+//! queue.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,6 +14,7 @@ use rookery_xmpp::error::{Condition, ErrorKind, StanzaError};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use crate::rooms::RoomAppend;
 use crate::server::Server;
 use crate::session::Receipt;
 use crate::store::{Store, StoreError, TailChange};
@@ -38,11 +40,16 @@ const PRESSURE: u64 = 1024 * 1024;
 /// A sender is made to wait so long at most before it is read again: its pings come that late.
 const SLOWEST: Duration = Duration::from_secs(1);
 
-/// A message that is to be written, and its place among all that were ever appended.
+/// What is to be written, and its place among all that was ever appended.
 struct Append {
     place: u64,
     size: u64,
-    kept: Arc<Kept>,
+    what: What,
+}
+
+enum What {
+    Message(Arc<Kept>),
+    Room(RoomAppend),
 }
 
 #[derive(Default)]
@@ -104,6 +111,11 @@ impl Writer {
             || self.stalled.lock().is_some_and(|since| since.elapsed() >= PATIENCE)
     }
 
+    /// Whether so much waits that nothing more should be taken, not even what goes to disk without being waited for.
+    pub(crate) fn is_full(&self) -> bool {
+        self.backlog.load(Ordering::Relaxed) > BACKLOG * 2
+    }
+
     /// How long a client that has sent a message should not be read, since messages come faster than the database takes
     /// them. A database that takes none at all is nothing to wait for.
     pub(crate) fn pressure(&self) -> Option<Duration> {
@@ -144,11 +156,18 @@ impl Writer {
     }
 
     pub(crate) fn append(&self, kept: Arc<Kept>) {
-        let size = kept.size();
+        self.enqueue(kept.size(), What::Message(kept));
+    }
+
+    pub(crate) fn append_room(&self, room: RoomAppend) {
+        self.enqueue(room.size(), What::Room(room));
+    }
+
+    fn enqueue(&self, size: u64, what: What) {
         self.backlog.fetch_add(size, Ordering::Relaxed);
         let mut queue = self.queue.lock();
         let place = queue.appended;
-        queue.appends.push_back(Append { place, size, kept });
+        queue.appends.push_back(Append { place, size, what });
         queue.appended += 1;
         let first = queue.appends.len() == 1;
         drop(queue);
@@ -233,8 +252,10 @@ impl Writer {
                 break;
             }
             for append in waiting {
-                if append.kept.account.is_deleted() {
-                    abandon(&append.kept);
+                if let What::Message(kept) = &append.what
+                    && kept.account.is_deleted()
+                {
+                    abandon(kept);
                 }
                 batch.take(append);
             }
@@ -293,7 +314,14 @@ impl Writer {
         for kept in removals {
             kept.account.tail.lock().forget(&kept);
         }
-        for Append { kept, .. } in appends {
+        for Append { what, .. } in appends {
+            let kept = match what {
+                What::Message(kept) => kept,
+                What::Room(room) => {
+                    room.written();
+                    continue;
+                }
+            };
             let mut tail = kept.account.tail.lock();
             let mut fate = kept.fate.lock();
             let receipts = std::mem::take(&mut fate.receipts);
@@ -326,7 +354,17 @@ impl Writer {
         let mut late = Vec::new();
         let mut again = VecDeque::with_capacity(appends.len());
         let mut ended = 0;
-        for Append { place, size, kept } in appends {
+        for Append { place, size, what } in appends {
+            let kept = match what {
+                What::Message(kept) => kept,
+                What::Room(room) => {
+                    match room.not_written() {
+                        Some(room) => again.push_back(Append { place, size, what: What::Room(room) }),
+                        None => ended += size,
+                    }
+                    continue;
+                }
+            };
             let mut tail = kept.account.tail.lock();
             let mut fate = kept.fate.lock();
             fate.tried = true;
@@ -360,7 +398,7 @@ impl Writer {
                     ended += size;
                     late.push((kept, receipts));
                 }
-                None => again.push_back(Append { place, size, kept }),
+                None => again.push_back(Append { place, size, what: What::Message(kept) }),
             }
         }
         self.backlog.fetch_sub(ended, Ordering::Relaxed);
@@ -408,7 +446,17 @@ struct Batch {
 
 impl Batch {
     fn take(&mut self, append: Append) {
-        let kept = &append.kept;
+        let kept = match &append.what {
+            What::Message(kept) => kept,
+            What::Room(room) => {
+                if !room.begin(&mut self.changes) {
+                    self.passed += append.size;
+                    return;
+                }
+                self.bytes += append.size;
+                return self.writing.push(append);
+            }
+        };
         let mut fate = kept.fate.lock();
         let waits = match fate.phase {
             Phase::Queued => {

@@ -126,7 +126,7 @@ macro_rules! archive {
         use rookery_xmpp::jid::BareJid;
         use sqlx::{Connection, query, query_as, query_scalar};
 
-        use super::rows::number;
+        use super::rows::owner;
         use super::texts;
         use super::words::{list, search};
         use crate::archive::{Look, MUCH, SETTLED, cut, forwards, named, nothing};
@@ -189,7 +189,7 @@ macro_rules! archive {
             query: &ArchiveQuery,
         ) -> Outcome<Option<ArchivePage>> {
             let names = named(query);
-            let Some(account) = number(on, user).await? else {
+            let Some(account) = owner(on, user).await? else {
                 return Ok(names.is_empty().then(|| nothing(query)));
             };
             if !names.is_empty() && !all_there(on, account, &names).await? {
@@ -359,7 +359,7 @@ macro_rules! archive {
         pub(crate) async fn ends(on: &mut $connection, user: &BareJid) -> Outcome<Option<ArchiveEnds>> {
             let mut tx = on.begin_with($snapshot).await?;
             let mut ends = Vec::new();
-            if let Some(account) = number(&mut tx, user).await? {
+            if let Some(account) = owner(&mut tx, user).await? {
                 for statement in [texts::FIRST, texts::LAST] {
                     let row: Option<(i64, i64)> = query_as(statement).bind(account).fetch_optional(&mut *tx).await?;
                     if let Some((id, stamp)) = row {
@@ -461,7 +461,7 @@ macro_rules! archive {
 
         pub(crate) async fn expire(on: &mut $connection, user: &BareJid, up_to: u64, limit: usize) -> Outcome<bool> {
             let mut tx = on.begin_with($begin).await?;
-            let Some(account) = number(&mut tx, user).await? else {
+            let Some(account) = owner(&mut tx, user).await? else {
                 tx.rollback().await?;
                 return Ok(false);
             };
@@ -472,11 +472,24 @@ macro_rules! archive {
                 .bind(limit.saturating_add(1))
                 .fetch_all(&mut *tx)
                 .await?;
+            let of_room = account < 0;
+            if of_room {
+                let beside: Vec<i64> = query_scalar(crate::rooms::OLDEST_BESIDE)
+                    .bind(account)
+                    .bind(codec::to_bound(up_to))
+                    .bind(limit.saturating_add(1))
+                    .fetch_all(&mut *tx)
+                    .await?;
+                ids.extend(beside);
+                ids.sort_unstable();
+            }
             let more = i64::try_from(ids.len()).is_ok_and(|found| found > limit);
             ids.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
             let ids: Vec<u64> = ids.into_iter().map(codec::from_column).collect::<Result<_, _>>()?;
-            for statement in texts::EXPIRE {
-                query(statement).bind(account).bind(list(&ids)?).execute(&mut *tx).await?;
+            // What waits in the tail stays there; but nobody waits for what a room has there.
+            let statements = if of_room { &texts::PURGE[..] } else { &texts::EXPIRE[..] };
+            for statement in statements {
+                query(*statement).bind(account).bind(list(&ids)?).execute(&mut *tx).await?;
             }
             if !more {
                 tidy(&mut tx).await?;
@@ -501,10 +514,27 @@ macro_rules! archive {
             after: Option<&BareJid>,
             limit: usize,
         ) -> Outcome<Vec<BareJid>> {
+            let mut found = Vec::new();
+            for with_old in [texts::WITH_OLD, texts::ROOMS_WITH_OLD] {
+                found.extend(with_old_of(on, with_old, domain, up_to, after, limit).await?);
+            }
+            found.sort_unstable();
+            found.truncate(limit);
+            Ok(found)
+        }
+
+        async fn with_old_of(
+            on: &mut $connection,
+            with_old: &'static str,
+            domain: &BareJid,
+            up_to: u64,
+            after: Option<&BareJid>,
+            limit: usize,
+        ) -> Outcome<Vec<BareJid>> {
             // Few at a time, so that a call is short even if none has anything.
             let (mut after, mut found) = (after.map_or(String::new(), ToString::to_string), Vec::new());
             loop {
-                let rows: Vec<(String, bool)> = query_as(texts::WITH_OLD)
+                let rows: Vec<(String, bool)> = query_as(with_old)
                     .bind(domain.as_str())
                     .bind(after.as_str())
                     .bind(codec::to_bound(up_to))
@@ -524,7 +554,7 @@ macro_rules! archive {
             }
         }
 
-        /// Removes some of what deleted accounts have left; `true` when there may be more.
+        /// Removes some of what deleted accounts and rooms have left; `true` when there may be more.
         pub(crate) async fn purge(on: &mut $connection, limit: usize, long_ago: i64) -> Outcome<bool> {
             let mut tx = on.begin_with($begin).await?;
             let mut left = i64::try_from(limit).unwrap_or(i64::MAX);

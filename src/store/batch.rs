@@ -1,14 +1,18 @@
-//! A batch of tail changes, reduced to what it comes to: for each message of an account one thing to do.
+//! A batch of changes, reduced to what it comes to: for each message of an account or a room one thing to do, and for each
+//! part of a room.
 //!
 //! A message that comes and goes within the batch is only removed. The removal is kept although the row was most likely
 //! never written: an earlier commit of the same message may have been cut off after it reached the disk.
+//!
+//! A room's message is a message like any other. What is history and not in the archive waits in the room's tail for those
+//! who enter.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::hash::{Hash, Hasher};
 
 use foldhash::fast::RandomState;
-use rookery_core::store::{Archived, Record, StoreError, TailChange};
+use rookery_core::store::{Archived, Record, RoomRecord, RoomWrite, StoreError, TailChange};
 use rookery_xmpp::jid::BareJid;
 
 use crate::codec::{to_column, to_stamp};
@@ -17,28 +21,86 @@ use crate::span::skew;
 /// A message to put.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Put<'a> {
-    pub(crate) record: &'a Record,
+    /// Whose: an account's, or a room's.
+    pub(crate) owner: &'a BareJid,
+    pub(crate) of_room: bool,
     pub(crate) id: i64,
+    pub(crate) stamp: i64,
+    pub(crate) stanza: &'a [u8],
+    /// The resource that it waits for.
+    pub(crate) resource: Option<&'a str>,
+    pub(crate) filed: Option<Filed<'a>>,
+    pub(crate) digest: Option<i64>,
     /// Whether it waits after this batch.
     pub(crate) waits: bool,
 }
 
+/// The place of a message in the archive.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Filed<'a> {
+    pub(crate) with: &'a BareJid,
+    pub(crate) resource: Option<&'a str>,
+    pub(crate) sent: bool,
+    /// It counts as unread; in a room: it is history.
+    pub(crate) counts: bool,
+    pub(crate) message_id: Option<&'a str>,
+    /// Its text, which it can be found by.
+    pub(crate) body: Option<&'a str>,
+}
+
 impl<'a> Put<'a> {
-    pub(crate) fn account(&self) -> &'a BareJid {
-        &self.record.entry.account
+    fn of_account(record: &'a Record, id: i64) -> Self {
+        let entry = &record.entry;
+        let filed = |archived: &'a Archived| Filed {
+            with: &archived.with,
+            resource: archived.resource.as_deref(),
+            sent: archived.sent,
+            counts: archived.counts,
+            message_id: archived.message_id.as_deref(),
+            body: archived.body.as_deref(),
+        };
+        Self {
+            owner: &entry.account,
+            of_room: false,
+            id,
+            stamp: to_stamp(entry.stamp),
+            stanza: &entry.stanza,
+            resource: entry.resource.as_deref(),
+            filed: record.archived.as_ref().map(filed),
+            digest: record.digest.map(u64::cast_signed),
+            waits: record.waits,
+        }
     }
 
-    pub(crate) fn archived(&self) -> Option<&'a Archived> {
-        self.record.archived.as_ref()
+    fn of_room(room: &'a BareJid, record: &'a RoomRecord, id: i64) -> Self {
+        let filed = Filed {
+            with: room,
+            resource: record.nick.as_deref(),
+            sent: false,
+            counts: record.history,
+            message_id: record.message_id.as_deref(),
+            body: record.body.as_deref(),
+        };
+        Self {
+            owner: room,
+            of_room: true,
+            id,
+            stamp: to_stamp(record.stamp),
+            stanza: &record.stanza,
+            resource: None,
+            filed: record.archived.then_some(filed),
+            digest: record.digest.map(u64::cast_signed),
+            waits: record.history && !record.archived,
+        }
     }
 
     /// Its text, which it can be found by.
     pub(crate) fn body(&self) -> Option<&'a str> {
-        self.archived().and_then(|archived| archived.body.as_deref())
+        self.filed.and_then(|filed| filed.body)
     }
 
     pub(crate) fn place(&self) -> Place<'a> {
-        Place { account: self.account(), id: self.id }
+        Place { account: self.owner, id: self.id }
     }
 }
 
@@ -56,7 +118,25 @@ impl Hash for Place<'_> {
     }
 }
 
-/// What a batch comes to. No message is named by two of the first four.
+/// A room to be made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Creation<'a> {
+    pub(crate) room: &'a BareJid,
+    pub(crate) service: &'a BareJid,
+    pub(crate) created: i64,
+}
+
+/// What a room is made of, but for messages: one thing by its name or address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct PartKey<'a> {
+    pub(crate) room: &'a BareJid,
+    /// As the column says it.
+    pub(crate) kind: &'static str,
+    pub(crate) key: &'a str,
+}
+
+/// What a batch comes to. No message is named by two of the first four. Rooms are destroyed first, made next, and then all
+/// the rest is done.
 #[derive(Debug, Default)]
 pub(crate) struct Batch<'a> {
     /// Messages that wait, or are archived, or both.
@@ -65,6 +145,10 @@ pub(crate) struct Batch<'a> {
     pub(crate) gone: Vec<Put<'a>>,
     pub(crate) delivered: Vec<Place<'a>>,
     pub(crate) refused: Vec<Place<'a>>,
+    pub(crate) destroyed: Vec<&'a BareJid>,
+    pub(crate) created: Vec<Creation<'a>>,
+    /// Each once.
+    pub(crate) parts: Vec<(PartKey<'a>, Option<&'a [u8]>)>,
     /// The highest id that the batch names.
     pub(crate) highest: i64,
     /// How far the times of the ids of archived messages are ahead of their stamps and behind them, in microseconds.
@@ -72,30 +156,43 @@ pub(crate) struct Batch<'a> {
 }
 
 impl<'a> Batch<'a> {
-    pub(crate) fn new(changes: &'a [TailChange]) -> Result<Self, StoreError> {
+    /// What changes come to, as batches to be committed one after the other in one transaction: nearly always one. A room
+    /// that is made or destroyed after something else was done with it begins another.
+    pub(crate) fn all(changes: &'a [TailChange]) -> Result<Vec<Self>, StoreError> {
+        cut(changes).into_iter().map(Self::new).collect()
+    }
+
+    fn new(changes: &'a [TailChange]) -> Result<Self, StoreError> {
         let mut batch = Self::default();
         let mut order: Vec<(Place<'a>, Fate<'a>)> = Vec::with_capacity(changes.len());
         let mut known: HashMap<Place<'a>, usize, RandomState> =
             HashMap::with_capacity_and_hasher(changes.len(), RandomState::default());
+        let mut parts: HashMap<PartKey<'a>, usize, RandomState> = HashMap::default();
         for change in changes {
-            let (account, id) = match change {
-                TailChange::Append(record) => (&record.entry.account, record.entry.id),
-                TailChange::Deliver { account, id } | TailChange::Refuse { account, id } => (account, *id),
-            };
-            let id = to_column(id)?;
-            batch.highest = batch.highest.max(id);
-            let next = match change {
-                TailChange::Append(record) => Fate::Put { record, waits: record.waits },
-                TailChange::Deliver { .. } => Fate::Delivered,
-                TailChange::Refuse { .. } => Fate::Refused,
-            };
-            match known.entry(Place { account, id }) {
-                Entry::Vacant(place) => {
-                    place.insert(order.len());
-                    order.push((Place { account, id }, next));
+            let (place, next) = match change {
+                TailChange::Append(record) => {
+                    let put = Put::of_account(record, to_column(record.entry.id)?);
+                    (put.place(), Fate::Put(put))
                 }
-                Entry::Occupied(place) => {
-                    if let Some((_, fate)) = order.get_mut(*place.get()) {
+                TailChange::Deliver { account, id } => (Place { account, id: to_column(*id)? }, Fate::Delivered),
+                TailChange::Refuse { account, id } => (Place { account, id: to_column(*id)? }, Fate::Refused),
+                TailChange::Room { room, change: RoomWrite::Message(record) } => {
+                    let put = Put::of_room(room, record, to_column(record.id)?);
+                    (put.place(), Fate::Put(put))
+                }
+                TailChange::Room { room, change } => {
+                    batch.change_room(room, change, &mut parts);
+                    continue;
+                }
+            };
+            batch.highest = batch.highest.max(place.id);
+            match known.entry(place) {
+                Entry::Vacant(free) => {
+                    free.insert(order.len());
+                    order.push((place, next));
+                }
+                Entry::Occupied(taken) => {
+                    if let Some((_, fate)) = order.get_mut(*taken.get()) {
                         *fate = fate.then(next);
                     }
                 }
@@ -103,13 +200,12 @@ impl<'a> Batch<'a> {
         }
         for (place, fate) in order {
             match fate {
-                Fate::Put { record, waits } => {
-                    let put = Put { record, id: place.id, waits };
-                    if record.archived.is_some() {
-                        let (ahead, behind) = skew(put.id, to_stamp(record.entry.stamp));
+                Fate::Put(put) => {
+                    if put.filed.is_some() {
+                        let (ahead, behind) = skew(put.id, put.stamp);
                         batch.skew = (batch.skew.0.max(ahead), batch.skew.1.max(behind));
                     }
-                    let list = if waits || record.archived.is_some() { &mut batch.puts } else { &mut batch.gone };
+                    let list = if put.waits || put.filed.is_some() { &mut batch.puts } else { &mut batch.gone };
                     list.push(put);
                 }
                 Fate::Delivered => batch.delivered.push(place),
@@ -118,12 +214,96 @@ impl<'a> Batch<'a> {
         }
         Ok(batch)
     }
+
+    fn change_room(
+        &mut self,
+        room: &'a BareJid,
+        change: &'a RoomWrite,
+        parts: &mut HashMap<PartKey<'a>, usize, RandomState>,
+    ) {
+        let (kind, key, value) = match change {
+            RoomWrite::Value { name, value } => ("value", *name, value),
+            RoomWrite::Person { jid, value } => ("person", jid.as_str(), value),
+            RoomWrite::Visit { jid, value } => ("visit", jid.as_str(), value),
+            RoomWrite::Create { service, created } => {
+                return self.created.push(Creation { room, service, created: to_stamp(*created) });
+            }
+            RoomWrite::Destroy => return self.destroyed.push(room),
+            // Among the messages already.
+            RoomWrite::Message(_) => return,
+        };
+        let (key, value) = (PartKey { room, kind, key }, value.as_deref());
+        match parts.entry(key) {
+            Entry::Vacant(free) => {
+                free.insert(self.parts.len());
+                self.parts.push((key, value));
+            }
+            Entry::Occupied(taken) => {
+                if let Some(part) = self.parts.get_mut(*taken.get()) {
+                    part.1 = value;
+                }
+            }
+        }
+    }
+
+    /// The rooms that get history beside the archive, each once.
+    pub(crate) fn growing(&self) -> Vec<&'a BareJid> {
+        let rooms = self.puts.iter().filter(|put| put.of_room && put.waits).map(|put| put.owner);
+        let mut rooms: Vec<&BareJid> = rooms.collect();
+        rooms.sort_unstable();
+        rooms.dedup();
+        rooms
+    }
+
+    /// Whether it needs nothing but what all batches of messages need.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.destroyed.is_empty()
+            && self.created.is_empty()
+            && self.parts.is_empty()
+            && !self.puts.iter().any(|put| put.of_room && put.waits)
+    }
+}
+
+/// Cuts changes so that in each piece rooms can be destroyed first and made next.
+fn cut(changes: &[TailChange]) -> Vec<&[TailChange]> {
+    let (mut pieces, mut rest) = (Vec::new(), changes);
+    let is_rare = |change: &TailChange| {
+        matches!(change, TailChange::Room { change: RoomWrite::Create { .. } | RoomWrite::Destroy, .. })
+    };
+    if changes.iter().any(is_rare) {
+        let (mut made, mut used): (HashSet<&BareJid>, HashSet<&BareJid>) = (HashSet::new(), HashSet::new());
+        let mut taken = 0;
+        for change in changes {
+            if let TailChange::Room { room, change } = change {
+                let too_late = match change {
+                    RoomWrite::Create { .. } => used.contains(room),
+                    RoomWrite::Destroy => used.contains(room) || made.contains(room),
+                    _ => false,
+                };
+                if too_late {
+                    let (piece, behind) = rest.split_at(taken.min(rest.len()));
+                    pieces.push(piece);
+                    (rest, taken) = (behind, 0);
+                    made.clear();
+                    used.clear();
+                }
+                match change {
+                    RoomWrite::Create { .. } => made.insert(room),
+                    RoomWrite::Destroy => false,
+                    _ => used.insert(room),
+                };
+            }
+            taken += 1;
+        }
+    }
+    pieces.push(rest);
+    pieces
 }
 
 /// What is to be done with a message.
 #[derive(Clone, Copy)]
 enum Fate<'a> {
-    Put { record: &'a Record, waits: bool },
+    Put(Put<'a>),
     Delivered,
     Refused,
 }
@@ -132,7 +312,7 @@ impl Fate<'_> {
     /// What this and then `next` come to.
     fn then(self, next: Self) -> Self {
         match (self, next) {
-            (Self::Put { record, .. }, Self::Delivered) => Self::Put { record, waits: false },
+            (Self::Put(put), Self::Delivered) => Self::Put(Put { waits: false, ..put }),
             (Self::Refused, Self::Delivered) => Self::Refused,
             (_, next) => next,
         }
@@ -199,6 +379,48 @@ mod tests {
     #[test]
     fn the_same_id_in_two_tails_is_two_messages() {
         assert_eq!(told(&[append("a@x.example", 1), bob(1)]), [vec![1], vec![], vec![1], vec![]]);
+    }
+
+    fn room(name: &str, change: RoomWrite) -> TailChange {
+        TailChange::Room { room: BareJid::new(name).unwrap(), change }
+    }
+
+    /// How many changes each piece has.
+    fn pieces(changes: &[TailChange]) -> Vec<usize> {
+        cut(changes).into_iter().map(<[TailChange]>::len).collect()
+    }
+
+    #[test]
+    fn rooms_are_destroyed_and_made_before_all_else() {
+        let service = BareJid::new("r.example").unwrap();
+        let create = |name| {
+            room(name, RoomWrite::Create { service: service.clone(), created: std::time::SystemTime::UNIX_EPOCH })
+        };
+        let value = |name| room(name, RoomWrite::Value { name: "config", value: None });
+        let destroy = |name| room(name, RoomWrite::Destroy);
+        let (a, b) = ("a@r.example", "b@r.example");
+        assert_eq!(pieces(&[]), [0]);
+        assert_eq!(pieces(&[value(a), value(a), value(b)]), [3]);
+        assert_eq!(pieces(&[create(a), value(a), create(b), value(b)]), [4]);
+        assert_eq!(pieces(&[destroy(a), create(a), value(a), destroy(b)]), [4]);
+        assert_eq!(pieces(&[value(a), create(a), value(a)]), [1, 2]);
+        assert_eq!(pieces(&[create(a), destroy(a)]), [1, 1]);
+        assert_eq!(pieces(&[value(b), destroy(b), create(b), value(b), destroy(b), value(b)]), [1, 3, 2]);
+        assert_eq!(pieces(&[create(a), create(a), value(b), create(a)]), [4]);
+    }
+
+    #[test]
+    fn the_last_word_on_a_part_of_a_room_counts() {
+        let value = |name, value: &'static str| {
+            room("a@r.example", RoomWrite::Value { name, value: Some(value.as_bytes().into()) })
+        };
+        let person = RoomWrite::Person { jid: BareJid::new("config").unwrap(), value: None };
+        let changes = [value("config", "1"), value("subject", "2"), room("a@r.example", person), value("config", "3")];
+        let batches = Batch::all(&changes).unwrap();
+        let parts = batches[0].parts.iter().map(|(key, value)| (key.kind, key.key, *value));
+        let wanted: [(&str, &str, Option<&[u8]>); 3] =
+            [("value", "config", Some(b"3")), ("value", "subject", Some(b"2")), ("person", "config", None)];
+        assert_eq!(parts.collect::<Vec<_>>(), wanted);
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod memory;
 mod migrations;
 mod open;
 mod postgres;
+mod rooms;
 mod rows;
 mod sessions;
 mod span;

@@ -2,6 +2,7 @@
 //! back, so that a test decides when a message is on disk.
 
 mod archive;
+mod rooms;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,14 +13,15 @@ use parking_lot::Mutex;
 use rookery_core::roster::RosterItem;
 use rookery_core::store::{
     AccountInfo, AccountStore, ArchiveEnds, ArchivePage, ArchiveQuery, ArchiveStore, Conversation, KeyValueStore,
-    RosterChange, RosterStore, SavedSession, Seen, SessionStore, Store, StoreError, StoreResult, StoredRoster,
-    TailChange, TailEntry, TailSize, TailStore,
+    RoomWrite, RosterChange, RosterStore, SavedSession, Seen, SessionStore, Store, StoreError, StoreResult,
+    StoredRoster, TailChange, TailEntry, TailSize, TailStore,
 };
 use rookery_xmpp::jid::{BareJid, FullJid};
 use rookery_xmpp::sasl::Credentials;
 use tokio::sync::watch;
 
 use self::archive::Messages;
+use self::rooms::Room;
 use crate::codec::to_column;
 use crate::health::{DEADLINE, Fault, Health, Outcome};
 use crate::rows::REMOVALS;
@@ -40,6 +42,7 @@ pub struct MemoryStore {
 #[derive(Default)]
 struct State {
     accounts: BTreeMap<BareJid, Account>,
+    rooms: BTreeMap<BareJid, Room>,
     values: BTreeMap<(BareJid, String, String), Vec<u8>>,
     last_id: u64,
     last_account: u64,
@@ -56,6 +59,27 @@ struct Account {
     requests: BTreeMap<BareJid, Vec<u8>>,
     messages: Messages,
     sessions: BTreeMap<FullJid, SavedSession>,
+}
+
+impl State {
+    /// The messages of an account or a room.
+    fn messages(&self, owner: &BareJid) -> Option<&Messages> {
+        let of_account = self.accounts.get(owner).map(|account| &account.messages);
+        of_account.or_else(|| self.rooms.get(owner).map(|room| &room.messages))
+    }
+
+    fn messages_mut(&mut self, owner: &BareJid) -> Option<&mut Messages> {
+        match self.accounts.get_mut(owner) {
+            Some(account) => Some(&mut account.messages),
+            None => self.rooms.get_mut(owner).map(|room| &mut room.messages),
+        }
+    }
+
+    /// All messages, by their owners.
+    fn all(&self) -> impl Iterator<Item = (&BareJid, &Messages)> {
+        let of_accounts = self.accounts.iter().map(|(jid, account)| (jid, &account.messages));
+        of_accounts.chain(self.rooms.iter().map(|(jid, room)| (jid, &room.messages)))
+    }
 }
 
 /// What a call does to the data.
@@ -144,22 +168,9 @@ impl MemoryStore {
         }
     }
 
-    /// Looks at the messages of an account; at none if it is not there.
-    async fn of<T>(&self, user: &BareJid, look: impl FnOnce(&Messages) -> T + Send) -> StoreResult<T> {
-        self.call(Access::Read, |state| {
-            let none = Messages::default();
-            Ok(look(state.accounts.get(user).map_or(&none, |account| &account.messages)))
-        })
-        .await
-    }
-
-    /// Changes the messages of an account; nothing if it is not there.
-    async fn change<T>(&self, user: &BareJid, change: impl FnOnce(&mut Messages) -> T + Send) -> StoreResult<T> {
-        self.call(Access::Write, |state| {
-            let mut none = Messages::default();
-            Ok(change(state.accounts.get_mut(user).map_or(&mut none, |account| &mut account.messages)))
-        })
-        .await
+    /// Looks at the messages of an account or a room; at none if it is not there.
+    async fn of<T>(&self, owner: &BareJid, look: impl FnOnce(&Messages) -> T + Send) -> StoreResult<T> {
+        self.call(Access::Read, |state| Ok(look(state.messages(owner).unwrap_or(&Messages::default())))).await
     }
 
     async fn wait_while_paused(&self) {
@@ -199,7 +210,7 @@ impl AccountStore for MemoryStore {
 
     async fn create_account(&self, user: &BareJid, credentials: &Credentials) -> StoreResult<bool> {
         self.call(Access::Write, |state| {
-            if state.accounts.contains_key(user) {
+            if state.accounts.contains_key(user) || state.rooms.contains_key(user) {
                 return Ok(false);
             }
             state.last_account += 1;
@@ -317,20 +328,37 @@ impl TailStore for MemoryStore {
     async fn commit(&self, changes: &[TailChange]) -> StoreResult<()> {
         self.wait_while_paused().await;
         self.call(Access::Write, |state| {
-            let named = |change: &TailChange| match change {
-                TailChange::Append(record) => (record.entry.account.clone(), record.entry.id),
-                TailChange::Deliver { account, id } | TailChange::Refuse { account, id } => (account.clone(), *id),
+            let id_of = |change: &TailChange| match change {
+                TailChange::Append(record) => Some(record.entry.id),
+                TailChange::Deliver { id, .. } | TailChange::Refuse { id, .. } => Some(*id),
+                TailChange::Room { change: RoomWrite::Message(record), .. } => Some(record.id),
+                TailChange::Room { .. } => None,
             };
             for change in changes {
-                to_column(named(change).1)?;
+                to_column(id_of(change).unwrap_or(0))?;
             }
             for change in changes {
-                let (account, id) = named(change);
-                state.last_id = state.last_id.max(id);
-                if let Some(account) = state.accounts.get_mut(&account) {
-                    account.messages.apply(change, state.forgotten);
+                state.last_id = state.last_id.max(id_of(change).unwrap_or(0));
+                match change {
+                    TailChange::Append(record) => {
+                        if let Some(account) = state.accounts.get_mut(&record.entry.account) {
+                            account.messages.append(record, state.forgotten);
+                        }
+                    }
+                    TailChange::Deliver { account, id } => {
+                        if let Some(messages) = state.messages_mut(account) {
+                            messages.deliver(*id);
+                        }
+                    }
+                    TailChange::Refuse { account, id } => {
+                        if let Some(messages) = state.messages_mut(account) {
+                            messages.refuse(*id);
+                        }
+                    }
+                    TailChange::Room { room, change } => state.change_room(room, change),
                 }
             }
+            state.trim_rooms();
             Ok(())
         })
         .await?;
@@ -376,9 +404,8 @@ impl TailStore for MemoryStore {
     async fn forget_seen(&self, up_to: u64) -> StoreResult<()> {
         self.call(Access::Write, |state| {
             state.forgotten = state.forgotten.max(up_to);
-            for account in state.accounts.values_mut() {
-                account.messages.forget_seen(up_to);
-            }
+            state.accounts.values_mut().for_each(|account| account.messages.forget_seen(up_to));
+            state.rooms.values_mut().for_each(|room| room.messages.forget_seen(up_to));
             Ok(())
         })
         .await
@@ -401,15 +428,26 @@ impl ArchiveStore for MemoryStore {
 
     async fn set_displayed(&self, user: &BareJid, with: &BareJid, id: u64) -> StoreResult<bool> {
         let id = crate::codec::from_column(to_column(id)?)?;
-        self.change(user, |messages| messages.set_displayed(with, id)).await
+        self.call(Access::Write, |state| {
+            let account = state.accounts.get_mut(user);
+            Ok(account.is_some_and(|account| account.messages.set_displayed(with, id)))
+        })
+        .await
     }
 
     async fn conversations(&self, user: &BareJid) -> StoreResult<Vec<Conversation>> {
-        self.of(user, Messages::conversations).await
+        self.call(Access::Read, |state| {
+            Ok(state.accounts.get(user).map(|account| account.messages.conversations()).unwrap_or_default())
+        })
+        .await
     }
 
     async fn expire_archive(&self, user: &BareJid, up_to: u64, limit: usize) -> StoreResult<bool> {
-        self.change(user, |messages| messages.expire(up_to, limit)).await
+        self.call(Access::Write, |state| {
+            let of_room = state.rooms.contains_key(user);
+            Ok(state.messages_mut(user).is_some_and(|messages| messages.expire(up_to, limit, of_room)))
+        })
+        .await
     }
 
     async fn expired_accounts(
@@ -420,12 +458,15 @@ impl ArchiveStore for MemoryStore {
         limit: usize,
     ) -> StoreResult<Vec<BareJid>> {
         self.call(Access::Read, |state| {
-            let accounts = state.accounts.iter().filter(|(jid, account)| {
+            let owners = state.all().filter(|(jid, messages)| {
                 jid.domainpart() == domain.as_str()
                     && after.is_none_or(|after| *jid > after)
-                    && account.messages.has_up_to(up_to)
+                    && messages.has_up_to(up_to, state.rooms.contains_key(*jid))
             });
-            Ok(accounts.take(limit).map(|(jid, _)| jid.clone()).collect())
+            let mut owners: Vec<BareJid> = owners.map(|(jid, _)| jid.clone()).collect();
+            owners.sort();
+            owners.truncate(limit);
+            Ok(owners)
         })
         .await
     }
@@ -433,13 +474,13 @@ impl ArchiveStore for MemoryStore {
     async fn index_words(&self, limit: usize) -> StoreResult<bool> {
         self.call(Access::Write, |state| {
             let mut waiting: Vec<(u64, BareJid)> = Vec::new();
-            for (jid, account) in &state.accounts {
-                waiting.extend(account.messages.unfindable().map(|id| (id, jid.clone())));
+            for (jid, messages) in state.all() {
+                waiting.extend(messages.unfindable().map(|id| (id, jid.clone())));
             }
             waiting.sort();
             for (id, jid) in waiting.iter().take(limit) {
-                if let Some(account) = state.accounts.get_mut(jid) {
-                    account.messages.make_findable(*id);
+                if let Some(messages) = state.messages_mut(jid) {
+                    messages.make_findable(*id);
                 }
             }
             Ok(waiting.len() > limit)

@@ -9,6 +9,7 @@ pub(crate) fn sqlite() -> Migrator {
         step(1, "start", include_str!("../../schemas/sqlite/0001_start.sql")),
         step(2, "archive", include_str!("../../schemas/sqlite/0002_archive.sql")),
         step(3, "sessions", include_str!("../../schemas/sqlite/0003_sessions.sql")),
+        step(4, "rooms", include_str!("../../schemas/sqlite/0004_rooms.sql")),
     ])
 }
 
@@ -18,6 +19,7 @@ pub(crate) fn postgres() -> Migrator {
         step(1, "start", include_str!("../../schemas/postgres/0001_start.sql")),
         step(2, "archive", include_str!("../../schemas/postgres/0002_archive.sql")),
         step(3, "sessions", include_str!("../../schemas/postgres/0003_sessions.sql")),
+        step(4, "rooms", include_str!("../../schemas/postgres/0004_rooms.sql")),
     ])
 }
 

@@ -6,6 +6,7 @@
 
 mod commit;
 mod open;
+mod room_changes;
 pub(crate) mod texts;
 mod words;
 
@@ -26,12 +27,23 @@ mod archive {
     crate::archive::archive!(sqlx::PgConnection, "BEGIN", "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
 }
 
+mod rooms {
+    crate::rooms::statements!(sqlx::PgConnection, "BEGIN", "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
+}
+
 mod sessions {
     crate::sessions::statements!(sqlx::PgConnection, "BEGIN");
 }
 
 crate::rows::store!(PostgresStore);
+crate::rooms::store!(PostgresStore);
 crate::sessions::store!(PostgresStore);
+
+/// The statements of a commit, by name.
+#[cfg(test)]
+pub(crate) fn commits() -> impl Iterator<Item = (&'static str, &'static str)> {
+    commit::ALL.into_iter().chain(room_changes::ALL)
+}
 
 /// How long to wait before a call is tried again.
 const PAUSE: Duration = Duration::from_millis(100);

@@ -51,6 +51,12 @@ macro_rules! rows {
                 .await?)
         }
 
+        /// The number of an account or a room.
+        pub(crate) async fn owner(on: &mut $connection, jid: &BareJid) -> Outcome<Option<i64>> {
+            let both = "SELECT number FROM accounts WHERE jid = $1 UNION ALL SELECT number FROM rooms WHERE jid = $1";
+            Ok(query_scalar(both).bind(jid.as_str()).fetch_optional(on).await?)
+        }
+
         pub(crate) async fn create_account(
             on: &mut $connection,
             user: &BareJid,
@@ -61,7 +67,8 @@ macro_rules! rows {
                 "INSERT INTO accounts (jid, domain, created, \
                  sha256_salt, sha256_iterations, sha256_stored_key, sha256_server_key, \
                  sha1_salt, sha1_iterations, sha1_stored_key, sha1_server_key) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (jid) DO NOTHING",
+                 SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11 \
+                 WHERE NOT EXISTS (SELECT 1 FROM rooms WHERE jid = $1) ON CONFLICT (jid) DO NOTHING",
             )
             .bind(user.as_str())
             .bind(user.domainpart())
@@ -324,7 +331,7 @@ macro_rules! rows {
         }
 
         pub(crate) async fn seen(on: &mut $connection, user: &BareJid, after: u64, limit: usize) -> Outcome<Vec<Seen>> {
-            let Some(account) = number(on, user).await? else {
+            let Some(account) = owner(on, user).await? else {
                 return Ok(Vec::new());
             };
             let rows: Vec<(i64, i64)> = query_as(texts::SEEN)
@@ -533,8 +540,8 @@ macro_rules! store {
                 if changes.is_empty() {
                     return Ok(());
                 }
-                let batch = crate::batch::Batch::new(changes)?;
-                call!(self.write, on => commit(on, &batch, &self.memory))
+                let batches = crate::batch::Batch::all(changes)?;
+                call!(self.write, on => commit(on, &batches, &self.memory))
             }
 
             async fn tail(

@@ -14,6 +14,7 @@ mod commit;
 mod epochs;
 mod names;
 mod open;
+mod room_changes;
 pub(crate) mod texts;
 mod wide;
 mod words;
@@ -38,12 +39,23 @@ mod archive {
     crate::archive::archive!(sqlx::SqliteConnection, "BEGIN IMMEDIATE", "BEGIN");
 }
 
+mod rooms {
+    crate::rooms::statements!(sqlx::SqliteConnection, "BEGIN IMMEDIATE", "BEGIN");
+}
+
 mod sessions {
     crate::sessions::statements!(sqlx::SqliteConnection, "BEGIN IMMEDIATE");
 }
 
 crate::rows::store!(SqliteStore);
+crate::rooms::store!(SqliteStore);
 crate::sessions::store!(SqliteStore);
+
+/// Statements of a commit that look for rows, by name.
+#[cfg(test)]
+pub(crate) fn commits() -> impl Iterator<Item = (&'static str, &'static str)> {
+    room_changes::ALL.into_iter().flat_map(|(name, texts)| texts.map(|text| (name, text)))
+}
 
 /// How long to wait before the log is tried again.
 const PAUSE: Duration = Duration::from_millis(10);

@@ -1,7 +1,7 @@
 //! Words of a text, to be found by: the same for every database (XEP-0431 leaves to the server what a word is).
 //!
 //! A word is a run of letters and digits without case and accents; of scripts that put no space between words, each
-//! character is one. A term is a word behind the number of its account, so that a search touches nothing of other accounts
+//! character is one. A term is a word behind the number of its account or room, so that a search touches nothing of other accounts
 //! and a term holds no character that means something to a database's search syntax.
 
 use std::collections::BTreeSet;
@@ -68,9 +68,11 @@ fn end_word(word: &mut String, found: &mut BTreeSet<String>) {
     word.clear();
 }
 
-/// The terms that a text of an account is found by.
-pub(crate) fn terms(account: i64, text: &str) -> Vec<String> {
-    words(text).into_iter().map(|word| format!("{account}_{word}")).collect()
+/// The terms that a text of an account or a room is found by; the number of a room is negative.
+pub(crate) fn terms(owner: i64, text: &str) -> Vec<String> {
+    let sign = if owner < 0 { "r" } else { "" };
+    let number = owner.unsigned_abs();
+    words(text).into_iter().map(|word| format!("{sign}{number}_{word}")).collect()
 }
 
 #[cfg(test)]
@@ -110,6 +112,7 @@ mod tests {
     #[test]
     fn a_term_belongs_to_its_account() {
         assert_eq!(terms(7, "Hi, you"), ["7_hi", "7_you"]);
+        assert_eq!(terms(-7, "Hi"), ["r7_hi"]);
         assert!(terms(7, "*").is_empty());
     }
 }

@@ -111,6 +111,16 @@ impl Stanza {
         self.body.append(child);
     }
 
+    /// Writes child elements that were changed as bytes, once for all clones to come.
+    pub fn encode(&mut self) {
+        self.body.encode();
+    }
+
+    /// Whether the inside is that of a clone, unchanged.
+    pub fn has_body_of(&self, other: &Self) -> bool {
+        self.body.is_same(&other.body)
+    }
+
     /// Removes child elements of these (namespace, name), however they were written; says how many. Costs nearly
     /// nothing if there are none, and the sender's other bytes stay bytes.
     pub fn strip(&mut self, names: &[(&str, &str)]) -> usize {

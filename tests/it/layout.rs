@@ -140,6 +140,7 @@ const TITLES: &[(u16, &str)] = &[
     (12, "Last Activity"),
     (13, "Flexible Offline Message Retrieval"),
     (30, "Service Discovery"),
+    (45, "Multi-User Chat"),
     (59, "Result Set Management"),
     (77, "In-Band Registration"),
     (82, "XMPP Date and Time Profiles"),
@@ -156,11 +157,20 @@ const TITLES: &[(u16, &str)] = &[
     (280, "Message Carbons"),
     (297, "Stanza Forwarding"),
     (313, "Message Archive Management"),
+    (317, "Hats"),
     (334, "Message Processing Hints"),
     (359, "Unique and Stable Stanza IDs"),
+    (410, "MUC Self-Ping (Schrödinger's Chat)"),
+    (421, "Occupant identifiers for semi-anonymous MUCs"),
+    (424, "Message Retraction"),
+    (425, "Moderated Message Retraction"),
     (431, "Full Text Search in MAM"),
     (441, "Message Archive Management Preferences"),
+    (463, "MUC Affiliations Versioning"),
     (478, "Stream Limits Advertisement"),
+    (486, "MUC Avatars"),
+    (500, "MUC Slow Mode"),
+    (502, "MUC Activity Indicator"),
 ];
 
 fn table() -> String {

@@ -26,6 +26,7 @@ mod register;
 mod resend;
 mod restart;
 mod rfc6121;
+mod rooms;
 mod roster;
 mod rules;
 mod security;

@@ -268,7 +268,7 @@ fn max_users() {
 /// §7.2.10, §10.1: nobody but its creator is in a room that is not configured.
 #[test]
 fn locked_room() {
-    let at = At { now: start(), id: 1000, digest: None };
+    let at = At { now: start(), id: 1000, digest: None, stream: None };
     let join: Stanza = JOIN.parse().unwrap();
     let (room, _) =
         Room::create(bare(ROOM), service(Limits::default()), Config::default(), true, at, &join.from(jid(CRONE)));

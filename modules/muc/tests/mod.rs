@@ -107,7 +107,7 @@ impl Stage {
                 .collect(),
             ..Image::default()
         };
-        let at = At { now: start(), id: 1000, digest: None };
+        let at = At { now: start(), id: 1000, digest: None, stream: None };
         Self::around(Room::restore(bare(ROOM), service(limits), image, at))
     }
 
@@ -126,7 +126,7 @@ impl Stage {
 
     fn at(&mut self) -> At {
         self.id += 1;
-        At { now: self.now, id: self.id, digest: None }
+        At { now: self.now, id: self.id, digest: None, stream: None }
     }
 
     fn pass(&mut self, seconds: u64) {

@@ -8,7 +8,7 @@ const JOIN: &str =
     "<presence to='coven@chat.shakespeare.lit/firstwitch'><x xmlns='http://jabber.org/protocol/muc'/></presence>";
 
 fn created(locked: bool) -> (Stage, Vec<Got>) {
-    let at = At { now: start(), id: 1000, digest: None };
+    let at = At { now: start(), id: 1000, digest: None, stream: None };
     let join: Stanza = JOIN.parse().unwrap();
     let (room, outcome) =
         Room::create(bare(ROOM), service(Limits::default()), Config::default(), locked, at, &join.from(jid(CRONE)));
@@ -78,7 +78,7 @@ fn creating_a_room() {
 /// A room whose creator cannot enter is none.
 #[test]
 fn creating_a_room_in_vain() {
-    let at = At { now: start(), id: 1000, digest: None };
+    let at = At { now: start(), id: 1000, digest: None, stream: None };
     for locked in [false, true] {
         let join: Stanza = JOIN.replace("/firstwitch", "").parse().unwrap();
         let (room, outcome) =

@@ -199,7 +199,7 @@ fn act(deeds: &[Deed], persistent: bool) {
         presence: "<presence/>".parse().unwrap(),
     };
     let base = Image { config, people: vec![owner], visits: vec![visit], ..Image::default() };
-    let at = At { now: start(), id: 1000, digest: None };
+    let at = At { now: start(), id: 1000, digest: None, stream: None };
     let mut stage = Stage::around(Room::restore(
         bare(ROOM),
         service(Limits { sessions: 3, ..Limits::default() }),

@@ -18,6 +18,9 @@ use crate::tail::Kept;
 /// of a full roster, which arrives while the first acknowledgement is still on its way.
 const UNACKED: usize = 16;
 
+/// So many times the outbox's bound may be what it asks for: the presence and history of a large room.
+const ASKED: usize = 64;
+
 /// What a client is told that cannot be sent everything.
 pub(super) const SLOW: &str = "Your client reads more slowly than it is sent to.";
 
@@ -173,16 +176,44 @@ impl Session {
     }
 
     fn offer_to_some(&self, out: Outgoing, is_shared: bool) -> Pushed {
-        if out.kept.is_none() && self.is_overfull() {
+        if out.kept.is_none() && self.has_too_much() {
             return Pushed::Refused;
         }
         self.put(out, is_shared)
+    }
+
+    /// Puts a stanza into the outbox that belongs to what the session itself has asked for, however much that is: a client
+    /// with much to read is not read from. What others send to it meanwhile does not end it for that.
+    pub(crate) fn push_asked(&self, out: Outgoing) -> Pushed {
+        let mut state = self.state.lock();
+        if state.phase == Phase::Closed {
+            return Pushed::Refused;
+        }
+        if state.closing.is_some() && !state.outlives_stream() {
+            state.has_gap = true;
+            return Pushed::Refused;
+        }
+        if state.asked > self.limits.outbox * ASKED {
+            state.fall_behind(SLOW);
+            return Pushed::Refused;
+        }
+        state.asked += out.size();
+        state.enqueue(out);
+        drop(state);
+        self.wake.notify_one();
+        Pushed::Taken
     }
 
     /// Whether more waits for the client than should: its next request is to wait until some of it is written.
     pub fn is_overfull(&self) -> bool {
         let state = self.state.lock();
         state.phase != Phase::Closed && state.bytes > self.limits.outbox
+    }
+
+    /// The same without what it has asked for itself.
+    fn has_too_much(&self) -> bool {
+        let state = self.state.lock();
+        state.phase != Phase::Closed && state.bytes > self.limits.outbox + state.asked
     }
 
     /// Whether much can be sent at once without the client having to read meanwhile.
@@ -249,6 +280,7 @@ impl Session {
                 }
             }
         }
+        state.asked = state.asked.min(state.bytes);
         if state.outbox.is_empty() && state.outbox.capacity() > 8 {
             state.outbox = VecDeque::new();
         }
@@ -326,7 +358,7 @@ impl State {
     /// Why the session cannot go on taking what nobody keeps.
     fn overflows(&self, limits: &SessionLimits) -> Option<&'static str> {
         let unacked = self.acks.as_ref().map_or(0, |acks| acks.unacked_bytes);
-        if self.bytes > limits.outbox * 2 {
+        if self.bytes > limits.outbox * 2 + self.asked {
             Some(SLOW)
         } else if unacked > limits.outbox * UNACKED {
             Some("Your client does not acknowledge what it is sent.")

@@ -119,9 +119,10 @@ pub trait ArchiveStore: Send + Sync {
     /// How much is unread of each conversation, by peer; those with nothing unread and nothing displayed are left out.
     async fn conversations(&self, user: &BareJid) -> StoreResult<Vec<Conversation>>;
     /// Removes up to `limit` of the oldest messages of an archive that are not newer than `up_to`, so that no holes
-    /// come up; what still waits in the tail keeps its place there. `true` when more are left.
+    /// come up; what still waits in the tail keeps its place there. A room's history beside the archive goes as well.
+    /// `true` when more are left.
     async fn expire_archive(&self, user: &BareJid, up_to: u64, limit: usize) -> StoreResult<bool>;
-    /// Accounts of a domain with something in the archive not newer than `up_to`, by address, `limit` at most, with
+    /// Accounts and rooms of a domain with something in the archive not newer than `up_to`, by address, `limit` at most, with
     /// addresses above `after`.
     async fn expired_accounts(
         &self,

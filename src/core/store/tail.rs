@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use rookery_xmpp::jid::BareJid;
 
-use super::StoreResult;
+use super::{RoomWrite, StoreResult};
 
 /// A message that waits in an account's tail: stored, and not delivered to any resource yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +62,7 @@ pub struct Seen {
     pub digest: u64,
 }
 
-/// A change of the tails, committed in batches.
+/// A change of the tails and of rooms, committed in batches. An id belongs to one account or room for ever.
 #[derive(Debug, Clone)]
 pub enum TailChange {
     /// Stores a message.
@@ -80,6 +80,13 @@ pub enum TailChange {
         account: BareJid,
         /// The entry's id.
         id: u64,
+    },
+    /// A room changes.
+    Room {
+        /// Which.
+        room: BareJid,
+        /// How.
+        change: RoomWrite,
     },
 }
 

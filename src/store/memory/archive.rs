@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use rookery_core::store::{
-    ArchiveEnds, ArchivePage, ArchivePlace, ArchiveQuery, ArchivedMessage, Conversation, Record, Seen, TailChange,
-    TailEntry,
+    ArchiveEnds, ArchivePage, ArchivePlace, ArchiveQuery, ArchivedMessage, Conversation, Record, SEARCHED_HISTORY,
+    Seen, TailEntry,
 };
 use rookery_xmpp::jid::BareJid;
 
@@ -27,31 +28,31 @@ struct Kept {
 }
 
 impl Messages {
-    /// Applies a change. Up to `forgotten` nothing is known any more.
-    pub(super) fn apply(&mut self, change: &TailChange, forgotten: u64) {
-        match change {
-            TailChange::Append(record) => {
-                let id = record.entry.id;
-                match record.digest {
-                    Some(digest) if id > forgotten => self.seen.insert(id, digest),
-                    _ => self.seen.remove(&id),
-                };
-                if let Some(archived) = &record.archived {
-                    self.displayed.entry(archived.with.clone()).or_default();
-                }
-                let mut record = record.clone();
-                // As columns have it.
-                record.entry.stamp = from_stamp(to_stamp(record.entry.stamp)).unwrap_or(record.entry.stamp);
-                let waits = record.waits;
-                self.kept.insert(id, Kept { record, findable: false });
-                self.settle(id, waits);
-            }
-            TailChange::Deliver { id, .. } => self.settle(*id, false),
-            TailChange::Refuse { id, .. } => {
-                self.kept.remove(id);
-                self.seen.remove(id);
-            }
+    /// Stores a message. Up to `forgotten` nothing is known any more.
+    pub(super) fn append(&mut self, record: &Record, forgotten: u64) {
+        let id = record.entry.id;
+        match record.digest {
+            Some(digest) if id > forgotten => self.seen.insert(id, digest),
+            _ => self.seen.remove(&id),
+        };
+        if let Some(archived) = &record.archived {
+            self.displayed.entry(archived.with.clone()).or_default();
         }
+        let mut record = record.clone();
+        // As columns have it.
+        record.entry.stamp = from_stamp(to_stamp(record.entry.stamp)).unwrap_or(record.entry.stamp);
+        let waits = record.waits;
+        self.kept.insert(id, Kept { record, findable: false });
+        self.settle(id, waits);
+    }
+
+    pub(super) fn deliver(&mut self, id: u64) {
+        self.settle(id, false);
+    }
+
+    pub(super) fn refuse(&mut self, id: u64) {
+        self.kept.remove(&id);
+        self.seen.remove(&id);
     }
 
     fn settle(&mut self, id: u64, waits: bool) {
@@ -167,20 +168,54 @@ impl Messages {
         conversations.filter(|conversation| conversation.displayed != 0 || conversation.unread != 0).collect()
     }
 
-    pub(super) fn expire(&mut self, up_to: u64, limit: usize) -> bool {
-        let old: Vec<u64> = self.archived().map(|(id, _)| id).take_while(|id| *id <= up_to).collect();
+    pub(super) fn expire(&mut self, up_to: u64, limit: usize, of_room: bool) -> bool {
+        let old = self.kept.iter().take_while(|(id, _)| **id <= up_to);
+        let old: Vec<u64> =
+            old.filter(|(_, kept)| of_room || kept.record.archived.is_some()).map(|(id, _)| *id).collect();
         for id in old.iter().take(limit) {
             if let Some(kept) = self.kept.get_mut(id) {
                 kept.record.archived = None;
-                let waits = kept.record.waits;
+                let waits = kept.record.waits && !of_room;
                 self.settle(*id, waits);
             }
         }
         old.len() > limit
     }
 
-    pub(super) fn has_up_to(&self, up_to: u64) -> bool {
-        self.archived().next().is_some_and(|(id, _)| id <= up_to)
+    pub(super) fn has_up_to(&self, up_to: u64, of_room: bool) -> bool {
+        let mut old = self.kept.iter().take_while(|(id, _)| **id <= up_to);
+        old.any(|(_, kept)| of_room || kept.record.archived.is_some())
+    }
+
+    /// The newest that are history of a room, oldest first.
+    pub(super) fn history(&self, limit: usize) -> Vec<ArchivedMessage> {
+        let newest = self.archived().rev().take(SEARCHED_HISTORY);
+        let newest = newest.filter(|(_, kept)| kept.record.archived.as_ref().is_some_and(|archived| archived.counts));
+        let mut ids: Vec<u64> = newest.map(|(id, _)| id).chain(self.tail().map(|entry| entry.id)).collect();
+        ids.sort_unstable();
+        ids.iter().skip(ids.len().saturating_sub(limit)).filter_map(|id| self.of_room(*id)).collect()
+    }
+
+    /// A message of a room, which waits for nobody.
+    pub(super) fn of_room(&self, id: u64) -> Option<ArchivedMessage> {
+        Some(ArchivedMessage { waits: None, ..self.message(id)? })
+    }
+
+    pub(super) fn retract(&mut self, id: u64, tombstone: Bytes) -> bool {
+        let Some(Kept { record, .. }) = self.kept.get_mut(&id) else { return false };
+        record.entry.stanza = tombstone;
+        if let Some(archived) = &mut record.archived {
+            archived.body = None;
+        }
+        true
+    }
+
+    /// Forgets what waits, but for the newest.
+    pub(super) fn trim(&mut self, most: usize) {
+        let waiting: Vec<u64> = self.tail().map(|entry| entry.id).collect();
+        for id in waiting.iter().rev().skip(most) {
+            self.kept.remove(id);
+        }
     }
 
     /// The ids of what cannot be found by its words yet.

@@ -1,25 +1,29 @@
-//! The hot path: a batch of tail changes as one statement, one round trip, one transaction; and before it, where there are
-//! archived messages, one that sees to it that their conversations are there.
+//! The hot path: a batch of messages as one statement, one round trip, one transaction; and before it, where there are
+//! archived messages, one that sees to it that their conversations are there. Only what else changes of rooms
+//! (`room_changes.rs`) needs a transaction of several statements.
 
-use sqlx::{PgConnection, query};
+use sqlx::{Connection, PgConnection, query};
 
+use super::room_changes;
 use crate::batch::{Batch, Place, Put};
-use crate::codec;
 use crate::health::Outcome;
 use crate::span::widened;
 
 const CONVERSE: &str = "\
 INSERT INTO conversations (account, jid)
-SELECT DISTINCT accounts.number, wanted.peer
-FROM UNNEST($1::text[], $2::text[]) AS wanted (jid, peer)
-JOIN accounts ON accounts.jid = wanted.jid
+SELECT DISTINCT owner.number, wanted.peer
+FROM UNNEST($1::text[], $2::text[], $3::boolean[]) AS wanted (jid, peer, of_room)
+CROSS JOIN LATERAL (
+    SELECT number FROM accounts WHERE accounts.jid = wanted.jid AND NOT wanted.of_room
+    UNION ALL SELECT number FROM rooms WHERE rooms.jid = wanted.jid AND wanted.of_room
+) AS owner
 WHERE wanted.peer IS NOT NULL AND NOT EXISTS (
-    SELECT 1 FROM conversations AS there WHERE there.account = accounts.number AND there.jid = wanted.peer
+    SELECT 1 FROM conversations AS there WHERE there.account = owner.number AND there.jid = wanted.peer
 )
 ON CONFLICT (account, jid) DO NOTHING";
 
 /// The parts see the tables as they were before; a batch names no message twice, so their order does not matter. An account
-/// that is not there any more joins nothing: its messages are passed over. What has an id above the mark was never committed
+/// or a room that is not there any more joins nothing: its messages are passed over. What has an id above the mark was never committed
 /// before, so nothing is looked for that an earlier commit of it might have left.
 ///
 /// What is removed is looked up row by row (`LATERAL ... LIMIT 1`), because a plan that was cached while the tails were short
@@ -28,17 +32,20 @@ const COMMIT: &str = "\
 WITH mark AS MATERIALIZED (
     SELECT max(id) AS id FROM tail_marks
 ), new AS MATERIALIZED (
-    SELECT accounts.number AS account, row.id, row.peer, row.sent, row.counts, row.stamp, row.peer_resource,
+    SELECT owner.number AS account, row.id, row.peer, row.sent, row.counts, row.stamp, row.peer_resource,
         row.message_id, row.stanza, row.waits, row.resource, row.body,
         (
             SELECT conversations.number FROM conversations
-            WHERE conversations.account = accounts.number AND conversations.jid = row.peer
+            WHERE conversations.account = owner.number AND conversations.jid = row.peer
         ) AS conversation
     FROM UNNEST(
         $1::text[], $2::bigint[], $3::text[], $4::boolean[], $5::boolean[], $6::bigint[], $7::text[], $8::text[],
-        $9::bytea[], $10::boolean[], $11::text[], $12::text[]
-    ) AS row (jid, id, peer, sent, counts, stamp, peer_resource, message_id, stanza, waits, resource, body)
-    JOIN accounts ON accounts.jid = row.jid
+        $9::bytea[], $10::boolean[], $11::text[], $12::text[], $27::boolean[]
+    ) AS row (jid, id, peer, sent, counts, stamp, peer_resource, message_id, stanza, waits, resource, body, of_room)
+    CROSS JOIN LATERAL (
+        SELECT number FROM accounts WHERE accounts.jid = row.jid AND NOT row.of_room
+        UNION ALL SELECT number FROM rooms WHERE rooms.jid = row.jid AND row.of_room
+    ) AS owner
 ), put AS (
     INSERT INTO messages (account, id, conversation, sent, counts, stamp, resource, message_id, stanza)
     SELECT account, id, conversation, sent, counts, stamp, peer_resource, message_id, stanza FROM new
@@ -54,9 +61,12 @@ WITH mark AS MATERIALIZED (
     SELECT id, account, body FROM new WHERE body IS NOT NULL
     ON CONFLICT (id, account) DO UPDATE SET body = excluded.body
 ), old AS MATERIALIZED (
-    SELECT accounts.number AS account, row.id, row.vanishes
+    SELECT owner.number AS account, row.id, row.vanishes
     FROM UNNEST($13::text[], $14::bigint[], $15::boolean[]) AS row (jid, id, vanishes)
-    JOIN accounts ON accounts.jid = row.jid
+    CROSS JOIN LATERAL (
+        SELECT number FROM accounts WHERE accounts.jid = row.jid
+        UNION ALL SELECT number FROM rooms WHERE rooms.jid = row.jid
+    ) AS owner
 ), again AS MATERIALIZED (
     SELECT account, id, waits, body FROM new WHERE id <= (SELECT id FROM mark)
 ), dropped AS (
@@ -98,16 +108,22 @@ WITH mark AS MATERIALIZED (
     ))
 ), known AS (
     INSERT INTO seen (account, id, digest)
-    SELECT accounts.number, row.id, row.digest
-    FROM UNNEST($16::text[], $17::bigint[], $18::bigint[]) AS row (jid, id, digest)
-    JOIN accounts ON accounts.jid = row.jid
+    SELECT owner.number, row.id, row.digest
+    FROM UNNEST($16::text[], $17::bigint[], $18::bigint[], $28::boolean[]) AS row (jid, id, digest, of_room)
+    CROSS JOIN LATERAL (
+        SELECT number FROM accounts WHERE accounts.jid = row.jid AND NOT row.of_room
+        UNION ALL SELECT number FROM rooms WHERE rooms.jid = row.jid AND row.of_room
+    ) AS owner
     ON CONFLICT (account, id) DO UPDATE SET digest = excluded.digest
 ), unknown AS (
     DELETE FROM seen WHERE ctid = ANY (ARRAY(
         SELECT found.ctid FROM UNNEST($19::text[], $20::bigint[], $21::boolean[]) AS row (jid, id, refused)
-        JOIN accounts ON accounts.jid = row.jid
         CROSS JOIN LATERAL (
-            SELECT seen.ctid FROM seen WHERE seen.account = accounts.number AND seen.id = row.id LIMIT 1
+            SELECT number FROM accounts WHERE accounts.jid = row.jid
+            UNION ALL SELECT number FROM rooms WHERE rooms.jid = row.jid
+        ) AS owner
+        CROSS JOIN LATERAL (
+            SELECT seen.ctid FROM seen WHERE seen.account = owner.number AND seen.id = row.id LIMIT 1
         ) AS found
         WHERE row.refused OR row.id <= (SELECT id FROM mark)
     ))
@@ -130,26 +146,47 @@ WITH mark AS MATERIALIZED (
 )
 UPDATE tail_marks SET id = $22 WHERE slot = pg_backend_pid() % 16 AND id < $22";
 
-/// Commits a batch. Nothing is remembered from one to the next: several servers may share the database.
-pub(super) async fn commit(on: &mut PgConnection, batch: &Batch<'_>, (): &()) -> Outcome<()> {
+/// All statements, by name.
+#[cfg(test)]
+pub(super) const ALL: [(&str, &str); 2] = [("CONVERSE", CONVERSE), ("COMMIT", COMMIT)];
+
+/// Commits batches in one transaction. Nothing is remembered from one call to the next: several servers may share the
+/// database.
+pub(super) async fn commit(on: &mut PgConnection, batches: &[Batch<'_>], (): &()) -> Outcome<()> {
+    if let [batch] = batches
+        && batch.is_plain()
+    {
+        return write(on, batch).await;
+    }
+    let mut tx = on.begin_with("BEGIN").await?;
+    for batch in batches {
+        room_changes::live(&mut tx, batch).await?;
+        write(&mut tx, batch).await?;
+        room_changes::change(&mut tx, batch).await?;
+    }
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Writes the messages of a batch.
+async fn write(on: &mut PgConnection, batch: &Batch<'_>) -> Outcome<()> {
     let puts = &batch.puts;
-    let archived = || puts.iter().map(|put| put.archived());
-    let jids: Vec<&str> = puts.iter().map(|put| put.account().as_str()).collect();
-    let peers: Vec<Option<&str>> = archived().map(|archived| archived.map(|archived| archived.with.as_str())).collect();
+    let filed = || puts.iter().map(|put| put.filed);
+    let jids: Vec<&str> = puts.iter().map(|put| put.owner.as_str()).collect();
+    let of_rooms: Vec<bool> = puts.iter().map(|put| put.of_room).collect();
+    let peers: Vec<Option<&str>> = filed().map(|filed| filed.map(|filed| filed.with.as_str())).collect();
     if peers.iter().any(Option::is_some) {
-        query(CONVERSE).bind(&jids).bind(&peers).execute(&mut *on).await?;
+        query(CONVERSE).bind(&jids).bind(&peers).bind(&of_rooms).execute(&mut *on).await?;
     }
     let ids: Vec<i64> = puts.iter().map(|put| put.id).collect();
-    let sent: Vec<bool> = archived().map(|archived| archived.is_some_and(|archived| archived.sent)).collect();
-    let counts: Vec<bool> = archived().map(|archived| archived.is_some_and(|archived| archived.counts)).collect();
-    let stamps: Vec<i64> = puts.iter().map(|put| codec::to_stamp(put.record.entry.stamp)).collect();
-    let peer_resources: Vec<Option<&str>> =
-        archived().map(|archived| archived.and_then(|archived| archived.resource.as_deref())).collect();
-    let message_ids: Vec<Option<&str>> =
-        archived().map(|archived| archived.and_then(|archived| archived.message_id.as_deref())).collect();
-    let stanzas: Vec<&[u8]> = puts.iter().map(|put| put.record.entry.stanza.as_ref()).collect();
+    let sent: Vec<bool> = filed().map(|filed| filed.is_some_and(|filed| filed.sent)).collect();
+    let counts: Vec<bool> = filed().map(|filed| filed.is_some_and(|filed| filed.counts)).collect();
+    let stamps: Vec<i64> = puts.iter().map(|put| put.stamp).collect();
+    let peer_resources: Vec<Option<&str>> = filed().map(|filed| filed.and_then(|filed| filed.resource)).collect();
+    let message_ids: Vec<Option<&str>> = filed().map(|filed| filed.and_then(|filed| filed.message_id)).collect();
+    let stanzas: Vec<&[u8]> = puts.iter().map(|put| put.stanza).collect();
     let waits: Vec<bool> = puts.iter().map(|put| put.waits).collect();
-    let resources: Vec<Option<&str>> = puts.iter().map(|put| put.record.entry.resource.as_deref()).collect();
+    let resources: Vec<Option<&str>> = puts.iter().map(|put| put.resource).collect();
     let bodies: Vec<Option<&str>> = puts.iter().map(|put| put.body()).collect();
 
     let vanishing = batch.gone.iter().map(Put::place).chain(batch.refused.iter().copied());
@@ -161,12 +198,12 @@ pub(super) async fn commit(on: &mut PgConnection, batch: &Batch<'_>, (): &()) ->
     let vanishes: Vec<bool> = old.iter().map(|(_, vanishes)| *vanishes).collect();
 
     let all = puts.iter().chain(&batch.gone);
-    let known: Vec<(Place<'_>, i64)> =
-        all.clone().filter_map(|put| Some((put.place(), put.record.digest?.cast_signed()))).collect();
-    let known_jids: Vec<&str> = known.iter().map(|(place, _)| place.account.as_str()).collect();
-    let known_ids: Vec<i64> = known.iter().map(|(place, _)| place.id).collect();
+    let known: Vec<(&Put<'_>, i64)> = all.clone().filter_map(|put| Some((put, put.digest?))).collect();
+    let known_jids: Vec<&str> = known.iter().map(|(put, _)| put.owner.as_str()).collect();
+    let known_ids: Vec<i64> = known.iter().map(|(put, _)| put.id).collect();
+    let known_of_rooms: Vec<bool> = known.iter().map(|(put, _)| put.of_room).collect();
     let digests: Vec<i64> = known.iter().map(|(_, digest)| *digest).collect();
-    let without = all.filter(|put| put.record.digest.is_none()).map(|put| (put.place(), false));
+    let without = all.filter(|put| put.digest.is_none()).map(|put| (put.place(), false));
     let unknown: Vec<(Place<'_>, bool)> = without.chain(batch.refused.iter().map(|place| (*place, true))).collect();
     let unknown_jids: Vec<&str> = unknown.iter().map(|(place, _)| place.account.as_str()).collect();
     let unknown_ids: Vec<i64> = unknown.iter().map(|(place, _)| place.id).collect();
@@ -199,6 +236,8 @@ pub(super) async fn commit(on: &mut PgConnection, batch: &Batch<'_>, (): &()) ->
         .bind(widened(ahead))
         .bind(behind)
         .bind(widened(behind))
+        .bind(of_rooms)
+        .bind(known_of_rooms)
         .execute(on)
         .await?;
     Ok(())

@@ -54,7 +54,8 @@ pub(super) const LAST: &str =
 /// Of a user (1) with a peer (2), the newest with an id of the peer's (3).
 pub(super) const ARCHIVED_ID: &str = "SELECT last.id FROM (SELECT id, sent, message_id FROM messages \
     WHERE conversation = (SELECT number FROM conversations \
-    WHERE account = (SELECT number FROM accounts WHERE jid = $1) AND jid = $2) ORDER BY id DESC LIMIT 1000) AS last \
+    WHERE account = (SELECT number FROM accounts WHERE jid = $1 UNION ALL SELECT number FROM rooms WHERE jid = $1) \
+    AND jid = $2) ORDER BY id DESC LIMIT 1000) AS last \
     WHERE last.message_id = $3 AND NOT last.sent ORDER BY last.id DESC LIMIT 1";
 
 /// The conversations of a user (1): what was counted, and how many messages came after that, and how many of these count.
@@ -78,6 +79,17 @@ pub(super) const OLDEST: &str = "SELECT id FROM messages \
 pub(super) const WITH_OLD: &str = "SELECT a.jid, EXISTS (SELECT 1 FROM messages AS m \
     WHERE m.account = a.number AND m.conversation IS NOT NULL AND m.id <= $3) \
     FROM accounts AS a WHERE a.domain = $1 AND a.jid > $2 ORDER BY a.jid LIMIT $4";
+
+/// Rooms of a service (1) above an address (2), so many (4), and which have something up to an id (3).
+pub(super) const ROOMS_WITH_OLD: &str = "SELECT r.jid, EXISTS (SELECT 1 FROM messages AS m \
+    WHERE m.account = r.number AND m.conversation IS NOT NULL AND m.id <= $3) \
+    OR EXISTS (SELECT 1 FROM tail AS t WHERE t.account = r.number AND t.id <= $3) \
+    FROM rooms AS r WHERE r.service = $1 AND r.jid > $2 ORDER BY r.jid LIMIT $4";
+
+/// The newest of a room (1) that are history, so many (2), among so many of its archive (3).
+pub(super) const HISTORY: &str = "SELECT last.id, last.stamp, last.stanza \
+    FROM (SELECT id, stamp, stanza, counts FROM messages WHERE account = $1 AND conversation IS NOT NULL \
+    ORDER BY id DESC LIMIT $3) AS last WHERE last.counts LIMIT $2";
 
 /// What an account (1) has seen after an id (2), the newest, so many (3).
 pub(super) const SEEN: &str = "SELECT id, digest FROM seen WHERE account = $1 AND id > $2 \
@@ -107,12 +119,16 @@ pub(super) const PURGE: [&str; 4] = [
     "DELETE FROM words WHERE account = $1 AND id = ANY($2)",
 ];
 
+/// Forgets the words of a message (2) of a room (1).
+pub(super) const UNWORD: [&str; 2] =
+    ["DELETE FROM unindexed WHERE account = $1 AND id = $2", "DELETE FROM words WHERE account = $1 AND id = $2"];
+
 /// Nothing is to be tidied up behind messages that go.
 pub(super) const TIDY: [&str; 0] = [];
 
 /// All statements that read, by name.
 #[cfg(test)]
-pub(crate) const ALL: [(&str, &str); 23] = [
+pub(crate) const ALL: [(&str, &str); 25] = [
     ("ACCOUNT_UP", ACCOUNT_UP),
     ("ACCOUNT_DOWN", ACCOUNT_DOWN),
     ("ACCOUNT_COUNT", ACCOUNT_COUNT),
@@ -134,6 +150,8 @@ pub(crate) const ALL: [(&str, &str); 23] = [
     ("UNCOUNTED", UNCOUNTED),
     ("OLDEST", OLDEST),
     ("WITH_OLD", WITH_OLD),
+    ("ROOMS_WITH_OLD", ROOMS_WITH_OLD),
+    ("HISTORY", HISTORY),
     ("SEEN", SEEN),
     ("FORGET", FORGET),
 ];

@@ -14,20 +14,21 @@ use sqlx::{Connection, query, query_as};
 
 use super::epochs::Epochs;
 use super::names::{Names, Numbered, Row};
+use super::room_changes;
 use super::wide::{Values, Wide, run, wide};
 use crate::batch::{Batch, Put};
-use crate::codec;
 use crate::health::Outcome;
 use crate::span::widened;
 
-/// An id belongs to one account for ever. What a deleted account has left is in nobody's way; else the account becomes
+/// An id belongs to one account or room for ever. What a deleted one has left is in nobody's way; else the account becomes
 /// NULL, which it may not, and the batch fails.
 const PUT: Wide = wide!(
     "INSERT INTO messages (id, epoch, account, conversation, sent, counts, stamp, resource, message_id, stanza) \
      SELECT * FROM (VALUES ",
     "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     ") WHERE column1 IS NOT NULL ON CONFLICT (id) DO UPDATE SET account = CASE WHEN account = excluded.account \
-     OR NOT EXISTS (SELECT 1 FROM accounts WHERE accounts.number = messages.account) THEN excluded.account END, \
+     OR NOT EXISTS (SELECT 1 FROM accounts WHERE accounts.number = messages.account \
+     UNION ALL SELECT 1 FROM rooms WHERE rooms.number = messages.account) THEN excluded.account END, \
      epoch = excluded.epoch, conversation = excluded.conversation, sent = excluded.sent, counts = excluded.counts, \
      stamp = excluded.stamp, resource = excluded.resource, message_id = excluded.message_id, stanza = excluded.stanza"
 );
@@ -98,40 +99,51 @@ pub(super) struct Memory {
     epochs: Epochs,
 }
 
-/// Commits a batch.
-pub(super) async fn commit(on: &mut SqliteConnection, batch: &Batch<'_>, memory: &Mutex<Memory>) -> Outcome<()> {
+/// Commits batches in one transaction.
+pub(super) async fn commit(on: &mut SqliteConnection, batches: &[Batch<'_>], memory: &Mutex<Memory>) -> Outcome<()> {
     // Put back when the commit has come through: what a failed one has learned may not be true.
     let mut known = std::mem::take(&mut *memory.lock());
     let mut tx = on.begin_with("BEGIN IMMEDIATE").await?;
+    for batch in batches {
+        apply(&mut tx, batch, &mut known).await?;
+    }
+    tx.commit().await?;
+    *memory.lock() = known;
+    Ok(())
+}
+
+async fn apply(on: &mut SqliteConnection, batch: &Batch<'_>, known: &mut Memory) -> Outcome<()> {
+    room_changes::destroy(on, batch).await?;
+    room_changes::create(on, batch).await?;
     let (deletions, mark, records, ahead, behind, counted): (i64, i64, i64, i64, i64, i64) = query_as(
         "SELECT archive_marks.deletions, tail_marks.id, tail_marks.records, archive_marks.ahead, archive_marks.behind, \
          archive_marks.counted \
          FROM archive_marks CROSS JOIN tail_marks WHERE archive_marks.slot = 0 AND tail_marks.slot = 0",
     )
-    .fetch_one(&mut *tx)
+    .fetch_one(&mut *on)
     .await?;
     if known.deletions != deletions {
-        known = Memory { deletions, ..Memory::default() };
+        *known = Memory { deletions, ..Memory::default() };
     }
-    let numbered = known.names.learn(&mut tx, batch).await?;
-    known.epochs.learn(&mut tx).await?;
-    let records = known.epochs.grow(&mut tx, batch.puts.len() + batch.gone.len(), records, mark).await?;
-    recount(&mut tx, &numbered, counted).await?;
-    write(&mut tx, &numbered, &known.epochs, mark).await?;
+    let numbered = known.names.learn(on, batch).await?;
+    known.epochs.learn(on).await?;
+    let records = known.epochs.grow(on, batch.puts.len() + batch.gone.len(), records, mark).await?;
+    recount(on, &numbered, counted).await?;
+    write(on, &numbered, &known.epochs, mark).await?;
+    room_changes::change(on, &numbered).await?;
+    room_changes::trim(on, &numbered).await?;
     query("UPDATE tail_marks SET id = max(id, ?), records = ? WHERE slot = 0")
         .bind(batch.highest)
         .bind(records)
-        .execute(&mut *tx)
+        .execute(&mut *on)
         .await?;
     if batch.skew.0 > ahead || batch.skew.1 > behind {
         query("UPDATE archive_marks SET ahead = max(ahead, ?), behind = max(behind, ?) WHERE slot = 0")
             .bind(widened(batch.skew.0))
             .bind(widened(batch.skew.1))
-            .execute(&mut *tx)
+            .execute(on)
             .await?;
     }
-    tx.commit().await?;
-    *memory.lock() = known;
     Ok(())
 }
 
@@ -147,7 +159,7 @@ async fn recount(on: &mut SqliteConnection, batch: &Numbered<'_>, counted: i64) 
 }
 
 async fn write(on: &mut SqliteConnection, batch: &Numbered<'_>, epochs: &Epochs, mark: i64) -> Outcome<()> {
-    let Numbered { puts, gone, delivered, refused } = batch;
+    let Numbered { puts, gone, delivered, refused, .. } = batch;
     let is_fresh = |row: &Row<'_>| row.put.id > mark;
     let place = |row: &Row<'_>| (row.account, row.put.id);
     let fill_place = |values: &mut Values, (account, id): &(i64, i64)| {
@@ -167,13 +179,13 @@ async fn write(on: &mut SqliteConnection, batch: &Numbered<'_>, epochs: &Epochs,
     run(on, &VANISH, &vanishing, fill_place).await?;
 
     let all = || puts.iter().chain(gone);
-    let seen = all().filter_map(|row| Some((row.account, row.put.id, row.put.record.digest?.cast_signed())));
+    let seen = all().filter_map(|row| Some((row.account, row.put.id, row.put.digest?)));
     let seen: Vec<(i64, i64, i64)> = seen.collect();
     run(on, &KNOW, &seen, |values, (account, id, digest)| {
         values.number(epochs.of(*id)).number(*account).number(*id).number(*digest);
     })
     .await?;
-    let unseen = all().filter(|row| row.put.record.digest.is_none() && !is_fresh(row)).map(place);
+    let unseen = all().filter(|row| row.put.digest.is_none() && !is_fresh(row)).map(place);
     let unseen: Vec<(i64, i64)> = unseen.chain(refused.iter().copied()).collect();
     run(on, &UNKNOW, &unseen, |values, (account, id)| {
         values.number(epochs.of(*id)).number(*account).number(*id);
@@ -196,27 +208,26 @@ async fn write(on: &mut SqliteConnection, batch: &Numbered<'_>, epochs: &Epochs,
 }
 
 fn fill_put(values: &mut Values, row: &Row<'_>, epochs: &Epochs) {
-    let Put { record, id, .. } = row.put;
-    let archived = row.put.archived();
+    let Put { id, stamp, stanza, filed, .. } = *row.put;
     values
-        .number(*id)
-        .number(epochs.of(*id))
+        .number(id)
+        .number(epochs.of(id))
         .number(row.account)
         .number(row.conversation)
-        .number(i64::from(archived.is_some_and(|archived| archived.sent)))
-        .number(i64::from(archived.is_some_and(|archived| archived.counts)))
-        .number(codec::to_stamp(record.entry.stamp))
-        .text(archived.and_then(|archived| archived.resource.as_deref()))
-        .text(archived.and_then(|archived| archived.message_id.as_deref()))
-        .bytes(&record.entry.stanza);
+        .number(i64::from(filed.is_some_and(|filed| filed.sent)))
+        .number(i64::from(filed.is_some_and(|filed| filed.counts)))
+        .number(stamp)
+        .text(filed.and_then(|filed| filed.resource))
+        .text(filed.and_then(|filed| filed.message_id))
+        .bytes(stanza);
 }
 
 fn fill_waiting(values: &mut Values, row: &Row<'_>) {
-    let entry = &row.put.record.entry;
+    let put = row.put;
     values
         .number(row.account)
-        .number(row.put.id)
-        .number(i64::from(row.put.archived().is_none()))
-        .number(i64::try_from(entry.stanza.len()).unwrap_or(i64::MAX))
-        .text(entry.resource.as_deref());
+        .number(put.id)
+        .number(i64::from(put.filed.is_none()))
+        .number(i64::try_from(put.stanza.len()).unwrap_or(i64::MAX))
+        .text(put.resource);
 }

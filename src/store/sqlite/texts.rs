@@ -81,8 +81,8 @@ pub(super) const ARCHIVED_ID: &str = concat!(
     "SELECT last.id FROM (SELECT m.id, m.sent, m.message_id FROM ",
     by_conversation!(),
     " WHERE m.epoch = e.number AND m.conversation = (SELECT number FROM conversations \
-     WHERE account = (SELECT number FROM accounts WHERE jid = $1) AND jid = $2) \
-     AND m.conversation IS NOT NULL ORDER BY e.first DESC, m.id DESC LIMIT 1000) AS last \
+     WHERE account = (SELECT number FROM accounts WHERE jid = $1 UNION ALL SELECT number FROM rooms WHERE jid = $1) \
+     AND jid = $2) AND m.conversation IS NOT NULL ORDER BY e.first DESC, m.id DESC LIMIT 1000) AS last \
      WHERE last.message_id = $3 AND last.sent = 0 LIMIT 1"
 );
 
@@ -123,6 +123,23 @@ pub(super) const WITH_OLD: &str = concat!(
      AND m.id <= $3) FROM accounts AS a WHERE a.domain = $1 AND a.jid > $2 ORDER BY a.jid LIMIT $4"
 );
 
+/// Of the rooms of a service (1) above an address (2), so many (4), which have something up to an id (3).
+pub(super) const ROOMS_WITH_OLD: &str = concat!(
+    "SELECT r.jid, EXISTS (SELECT 1 FROM ",
+    by_account!(),
+    " WHERE e.first <= $3 AND m.epoch = e.number AND m.account = r.number AND m.conversation IS NOT NULL \
+     AND m.id <= $3) OR EXISTS (SELECT 1 FROM tail AS t WHERE t.account = r.number AND t.id <= $3) \
+     FROM rooms AS r WHERE r.service = $1 AND r.jid > $2 ORDER BY r.jid LIMIT $4"
+);
+
+/// The newest of a room (1) that are history, so many (2), among so many of its archive (3).
+pub(super) const HISTORY: &str = concat!(
+    "SELECT last.id, last.stamp, last.stanza FROM (SELECT m.id, m.stamp, m.stanza, m.counts FROM ",
+    by_account!(),
+    " WHERE m.epoch = e.number AND m.account = $1 AND m.conversation IS NOT NULL \
+     ORDER BY e.first DESC, m.id DESC LIMIT $3) AS last WHERE last.counts LIMIT $2"
+);
+
 /// What an account (1) has seen after an id (2), the newest, so many (3).
 pub(super) const SEEN: &str = "SELECT s.id, s.digest FROM epochs AS e CROSS JOIN seen AS s \
     WHERE e.first >= (SELECT max(first) FROM epochs WHERE first <= $2) AND s.epoch = e.number AND s.account = $1 \
@@ -155,6 +172,10 @@ pub(super) const PURGE: [&str; 4] = [
     "DELETE FROM words WHERE $1 IS NOT NULL AND rowid IN (SELECT value FROM json_each($2))",
 ];
 
+/// Forgets the words of a message (2) of a room (1).
+pub(super) const UNWORD: [&str; 2] =
+    ["DELETE FROM unindexed WHERE account = $1 AND id = $2", "DELETE FROM words WHERE $1 IS NOT NULL AND rowid = $2"];
+
 /// Removes epochs with nothing in them, but not the newest. If there were any, the oldest of the others begins at 0, and
 /// what is remembered of them is true no more.
 pub(super) const TIDY: [&str; 3] = [
@@ -168,7 +189,7 @@ pub(super) const TIDY: [&str; 3] = [
 
 /// All statements that read, by name.
 #[cfg(test)]
-pub(crate) const ALL: [(&str, &str); 23] = [
+pub(crate) const ALL: [(&str, &str); 25] = [
     ("ACCOUNT_UP", ACCOUNT_UP),
     ("ACCOUNT_DOWN", ACCOUNT_DOWN),
     ("ACCOUNT_COUNT", ACCOUNT_COUNT),
@@ -190,6 +211,8 @@ pub(crate) const ALL: [(&str, &str); 23] = [
     ("UNCOUNTED", UNCOUNTED),
     ("OLDEST", OLDEST),
     ("WITH_OLD", WITH_OLD),
+    ("ROOMS_WITH_OLD", ROOMS_WITH_OLD),
+    ("HISTORY", HISTORY),
     ("SEEN", SEEN),
     ("FORGET", FORGET),
 ];

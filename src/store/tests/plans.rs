@@ -5,7 +5,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection, Row, SqliteConnection, q
 
 use super::postgres::inside;
 use crate::testing::TempDir;
-use crate::{Backend, Durability, StoreConf, open, postgres, sqlite};
+use crate::{Backend, Durability, StoreConf, open, postgres, rooms, sqlite};
 
 /// What the plan of a statement of SQLite must say.
 fn of_sqlite(name: &str) -> &'static str {
@@ -21,6 +21,15 @@ fn of_sqlite(name: &str) -> &'static str {
         "ARCHIVED_ID" => "messages_by_conversation (epoch=? AND conversation=?)",
         "CONVERSATIONS" => "messages_by_conversation (epoch=? AND conversation=? AND rowid>?)",
         "UNCOUNTED" => "messages_by_conversation (epoch=? AND conversation=? AND rowid>? AND rowid<?)",
+        "ROOMS_WITH_OLD" => "rooms_by_service (service=? AND jid>?)",
+        "HISTORY" => "messages_by_account (epoch=? AND account=?)",
+        "LIST" => "rooms_by_service (service=? AND jid>?)",
+        "VISITED" => "rooms_by_service (service=?)",
+        "PARTS" => "SEARCH room_parts USING INDEX sqlite_autoindex_room_parts_1 (room=?)",
+        "UNSET" => "SEARCH part USING COVERING INDEX sqlite_autoindex_room_parts_1 (room=? AND kind=? AND key=?)",
+        "TRIM_MESSAGES" | "TRIM_TAIL" => "SEARCH tail USING PRIMARY KEY (account=? AND id<?)",
+        "BESIDE" => "SEARCH t USING PRIMARY KEY (account=?)",
+        "OLDEST_BESIDE" => "SEARCH tail USING PRIMARY KEY (account=? AND id<?)",
         "SEEN" => "SEARCH s USING PRIMARY KEY (epoch=? AND account=? AND id>?)",
         "FORGET" => "SEARCH seen USING PRIMARY KEY (epoch=? AND account=? AND id=?)",
         "LISTED" | "THERE" => "USING INTEGER PRIMARY KEY (rowid=?)",
@@ -31,8 +40,9 @@ fn of_sqlite(name: &str) -> &'static str {
 
 /// What SQLite may read as a whole: the epochs, what is given as a parameter, and what FTS5 finds (`M`: by a match).
 fn may_be_scanned(step: &str) -> bool {
-    matches!(step, "SCAN e" | "SCAN last" | "SCAN next")
+    matches!(step, "SCAN e" | "SCAN last" | "SCAN next" | "SCAN old" | "SCAN grown")
         || step.starts_with("SCAN json_each ")
+        || step.starts_with("SCAN ") && (step.ends_with(" CONSTANT ROWS") || step == "SCAN CONSTANT ROW")
         || step.starts_with("SCAN words VIRTUAL TABLE INDEX") && step.contains(":M")
 }
 
@@ -54,11 +64,12 @@ async fn sqlite_reads_archives_by_their_indexes() {
             let rows = "ANALYZE; INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES \
                 ('messages', 'messages_by_account', '10000000 30000 10000'), \
                 ('messages', 'messages_by_conversation', '10000000 30000 100'), \
-                ('tail', 'tail', '1000 100 1'), ('seen', 'seen', '100000 30000 100 1'), ('epochs', NULL, '300'); \
+                ('tail', 'tail', '1000 100 1'), ('seen', 'seen', '100000 30000 100 1'), ('epochs', NULL, '300'), \
+                ('rooms', 'rooms_by_service', '10000 5000 1'), ('room_parts', 'sqlite_autoindex_room_parts_1', '100000 5000 2500 1'); \
                 ANALYZE sqlite_schema";
             sqlx::raw_sql(rows).execute(&mut on).await.unwrap();
         }
-        for (name, text) in sqlite::texts::ALL {
+        for (name, text) in sqlite::texts::ALL.into_iter().chain(rooms::ALL).chain(sqlite::commits()) {
             let plan = sqlite_plan(&mut on, text).await;
             let wanted = of_sqlite(name);
             assert!(plan.iter().any(|step| step.contains(wanted)), "{name}: {plan:#?}");
@@ -85,6 +96,15 @@ fn of_postgres(name: &str) -> &'static [&'static str] {
         "ARCHIVED_ID" => &["messages_by_conversation"],
         "CONVERSATIONS" => &["Index Cond: ((conversation = c.number) AND (id > c.counted))"],
         "UNCOUNTED" => &["messages_by_conversation"],
+        "ROOMS_WITH_OLD" => {
+            &["Index Cond: ((service = $1) AND (jid > $2))", "Index Cond: ((account = r.number) AND (id <= $3))"]
+        }
+        "HISTORY" => &["Index Cond: (account = $1)"],
+        "LIST" => &["Index Cond: ((service = $1) AND (jid > $2))", "room_parts_pkey"],
+        "VISITED" => &["rooms_by_service", "room_parts_pkey"],
+        "PARTS" => &["Index Cond: (room = $1)"],
+        "BESIDE" => &["Index Cond: (account = $1)", "messages_pkey"],
+        "OLDEST_BESIDE" => &["Index Cond: ((account = $1) AND (id <= $2))"],
         "SEEN" => &["Index Cond: ((account = $1) AND (id > $2)"],
         "FORGET" => &["seen_by_id"],
         "LISTED" | "THERE" => &["Index Cond: ((account = $1) AND (id = ANY ($2)))"],
@@ -95,7 +115,7 @@ fn of_postgres(name: &str) -> &'static [&'static str] {
 
 async fn postgres_plan(on: &mut PgConnection, text: &str) -> String {
     sqlx::raw_sql(AssertSqlSafe(format!("PREPARE looked_at AS {text}"))).execute(&mut *on).await.unwrap();
-    let count = (1..=10).rev().find(|number| text.contains(&format!("${number}"))).unwrap_or(0);
+    let count = (1..=30).rev().find(|number| text.contains(&format!("${number}"))).unwrap_or(0);
     let nothing = vec!["NULL"; count].join(", ");
     let explain = format!("EXPLAIN (COSTS OFF) EXECUTE looked_at ({nothing})");
     let rows = sqlx::raw_sql(AssertSqlSafe(explain)).fetch_all(&mut *on).await.unwrap();
@@ -108,12 +128,25 @@ async fn postgres_reads_archives_by_their_indexes() {
     let Some(store) = inside().await else { return };
     let mut on = store.pool.acquire().await.unwrap();
     sqlx::raw_sql("SET plan_cache_mode = force_generic_plan").execute(&mut *on).await.unwrap();
-    for (name, text) in postgres::texts::ALL {
+    for (name, text) in postgres::texts::ALL.into_iter().chain(rooms::ALL) {
         let plan = postgres_plan(&mut on, text).await;
         for wanted in of_postgres(name) {
             assert!(plan.contains(wanted), "{name} {wanted}: {plan}");
         }
         assert!(!plan.contains("Seq Scan"), "{name}: {plan}");
         assert!(!plan.contains("Sort") || name.starts_with("WORDS"), "{name}: {plan}");
+    }
+}
+
+#[tokio::test]
+async fn postgres_commits_by_its_indexes() {
+    let Some(store) = inside().await else { return };
+    let mut on = store.pool.acquire().await.unwrap();
+    sqlx::raw_sql("SET plan_cache_mode = force_generic_plan").execute(&mut *on).await.unwrap();
+    for (name, text) in postgres::commits() {
+        let plan = postgres_plan(&mut on, text).await;
+        // The marks are few, and all of them are wanted.
+        let plan = plan.replace("Seq Scan on tail_marks", "");
+        assert!(!plan.contains("Seq Scan") && !plan.contains("Sort"), "{name}: {plan}");
     }
 }

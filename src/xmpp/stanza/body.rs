@@ -229,6 +229,32 @@ impl Body {
         }
     }
 
+    /// Elements become bytes, unless a namespace would not be written as it reads.
+    pub(super) fn encode(&mut self) {
+        let Self::Edited(elements) = self else { return };
+        let none = Raw::new(Bytes::new(), 0..0, Children::new());
+        let mut all = None;
+        for element in elements.iter() {
+            let with = match &all {
+                Some(Self::Raw(raw)) => raw.with(element),
+                _ => none.with(element),
+            };
+            let Some(with) = with else { return };
+            all = Some(with);
+        }
+        *self = all.unwrap_or_default();
+    }
+
+    /// Whether two share what they hold.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Empty, Self::Empty) => true,
+            (Self::Raw(one), Self::Raw(other)) => Arc::ptr_eq(one, other),
+            (Self::Edited(one), Self::Edited(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
+
     /// A single child: `around`, each inside the one before it, and innermost what `inside` writes, about `size` bytes.
     /// `None` if that cannot be kept as bytes.
     pub(super) fn around(around: &[Element], size: usize, inside: impl FnOnce(&mut Vec<u8>)) -> Option<Self> {

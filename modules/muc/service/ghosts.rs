@@ -1,0 +1,79 @@
+//! XEP-0045 §18.1.2: those who are in a room and nowhere else. A session of ours is in a room as long as it lives and has not
+//! taken its presence there back; after a restart those that go on are in it still, and of all others the room is rid
+//! before anything else happens in it.
+//!
+//! When the server ends, those are told (§11.2) whose sessions do not go on.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use rookery_core::server::Server;
+use rookery_core::session::Session;
+use rookery_xmpp::jid::{BareJid, FullJid};
+
+use super::rooms::{Job, Rooms};
+use super::turn::Turn;
+use crate::muc::outcome::{Outcome, Recipients};
+
+/// The module that remembers where a session has sent its presence.
+const PRESENCE: &str = "presence";
+
+impl Turn {
+    /// Takes those out of the room who are there no more.
+    pub(super) async fn sweep(&mut self) {
+        let sessions = self.sessions();
+        for session in sessions.iter() {
+            if is_ghost(&self.server, &self.hall.jid, session).await
+                && let Some(outcome) = self.with(|room, _| room.gone(session))
+            {
+                // Answers sweep nothing themselves.
+                Box::pin(self.answer(outcome, None, None)).await;
+            }
+        }
+        if let Some(open) = self.open.as_mut() {
+            open.swept = Instant::now();
+        }
+    }
+}
+
+/// Whether a session in a room is none of ours any more. Of what cannot be known the best is thought.
+async fn is_ghost(server: &Arc<Server>, room: &BareJid, jid: &FullJid) -> bool {
+    let Some(host) = server.host(jid.domainpart()) else { return false };
+    let is_remembered = host.table.modules.iter().any(|(name, _)| *name == PRESENCE);
+    match server.find_session(jid).await {
+        Ok(Some(session)) => is_remembered && !is_in(server, room, &session),
+        Ok(None) => true,
+        Err(_) => false,
+    }
+}
+
+fn is_in(server: &Arc<Server>, room: &BareJid, session: &Session) -> bool {
+    let is_there = |directed: &std::collections::BTreeSet<rookery_xmpp::jid::Jid>| {
+        directed.iter().any(|to| to.bare_str() == room.as_str())
+    };
+    session.with(server.directed, is_there) == Some(true)
+}
+
+impl Rooms {
+    /// Tells those whose sessions end with the server that they are out.
+    pub(super) async fn say_farewell(self: &Arc<Self>, server: &Arc<Server>) {
+        for room in self.loaded() {
+            let here = server.clone();
+            let farewell = move |room: Option<&mut crate::muc::room::Room>| {
+                let Some(room) = room else { return Outcome::default() };
+                let mut outcome = room.shutdown();
+                outcome.send.retain(|delivery| match &delivery.to {
+                    Recipients::One(jid) => !goes_on(&here, jid),
+                    Recipients::Many { .. } => true,
+                });
+                outcome
+            };
+            self.give(server, &room, Job::Ask(Box::new(farewell))).await;
+        }
+    }
+}
+
+fn goes_on(server: &Server, jid: &rookery_xmpp::jid::Jid) -> bool {
+    let session = jid.resourcepart().and_then(|resource| server.accounts.loaded(jid.bare_str())?.session(resource));
+    session.is_some_and(|session| session.is_resumable())
+}

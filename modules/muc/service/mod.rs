@@ -1,0 +1,118 @@
+//! Rooms as services: the domains they live in, which rooms there are, and the way from a stanza that arrives to a room and
+//! from there to sessions and to the disk.
+//!
+//! `rooms` has the rooms and lets each be busy with one thing at a time (`turn`); `answer` does what a room says;
+//! `creation` judges who may make one; `codec` and `record` are between the room and the database; `desk` answers what is
+//! asked of the service itself, from the `directory`; `ghosts` are those who are in a room and nowhere else.
+
+mod answer;
+mod archive;
+mod codec;
+mod conf;
+mod creation;
+mod desk;
+mod directory;
+mod ghosts;
+mod rate;
+pub mod record;
+mod retraction;
+mod rooms;
+mod terms;
+mod turn;
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use rookery_core::module::{Arrival, Fault, Hooks, Module, Setup, Xep};
+use rookery_core::server::Server;
+use rookery_core::store::StoreError;
+
+pub use self::conf::MucConf;
+use self::rooms::Rooms;
+use self::terms::Terms;
+
+/// How often rooms are looked after.
+const ROUND: Duration = Duration::from_secs(15);
+
+/// Rooms.
+pub struct Muc {
+    services: Vec<Arc<Rooms>>,
+    terms: Arc<Terms>,
+}
+
+/// A service as long as the server runs.
+#[derive(Default)]
+struct Lasting(OnceLock<Arc<Rooms>>);
+
+impl Module for Muc {
+    const NAME: &'static str = "muc";
+    const XEPS: &'static [Xep] = &[
+        Xep(45, "1.35.5"),
+        Xep(59, "1.0"),
+        Xep(203, "2.0"),
+        Xep(317, "0.3.1"),
+        Xep(359, "0.7.0"),
+        Xep(410, "1.1.0"),
+        Xep(421, "1.0.1"),
+        Xep(424, "0.4.2"),
+        Xep(425, "0.3.0"),
+        Xep(463, "0.2.0"),
+        Xep(486, "0.1.0"),
+        Xep(500, "0.1.1"),
+        Xep(502, "0.1.0"),
+    ];
+    type Config = MucConf;
+
+    fn judge(conf: &MucConf) -> Result<(), Fault> {
+        conf.judge()
+    }
+
+    fn new(conf: MucConf, setup: &Setup<'_>) -> Result<Self, Fault> {
+        let domains = conf.domains(setup.domain)?;
+        let terms = Arc::new(Terms::new(&conf, setup)?);
+        let service = |domain| {
+            let lasting: Arc<Lasting> = setup.lasting(&domain);
+            lasting.0.get_or_init(|| Rooms::new(domain, setup.domain.clone(), terms.clone())).clone()
+        };
+        let services = domains.into_iter().map(service).collect();
+        Ok(Self { services, terms })
+    }
+
+    fn hooks(on: &mut Hooks<'_, Self>) {
+        let domains: Vec<_> = on.module().services.iter().map(|service| service.domain().clone()).collect();
+        for domain in domains {
+            on.component(domain, Self::arrived);
+        }
+        on.begin(Self::begin).end(Self::end).every(ROUND, Self::round);
+    }
+}
+
+impl Muc {
+    async fn arrived(self: Arc<Self>, server: Arc<Server>, arrival: Arrival) {
+        let domain = arrival.stanza.head.to.as_ref().map(|to| to.domainpart());
+        let service = self.services.iter().find(|service| domain == Some(service.domain().as_str()));
+        if let Some(service) = service.cloned() {
+            service.arrived(&server, arrival).await;
+        }
+    }
+
+    async fn begin(self: Arc<Self>, server: Arc<Server>) -> Result<(), StoreError> {
+        for service in &self.services {
+            service.set_terms(&self.terms);
+            service.begin(&server).await?;
+        }
+        Ok(())
+    }
+
+    async fn end(self: Arc<Self>, server: Arc<Server>) {
+        for service in &self.services {
+            service.say_farewell(&server).await;
+        }
+    }
+
+    fn round(self: &Arc<Self>, server: &Arc<Server>) {
+        for service in &self.services {
+            service.look_after(server);
+        }
+    }
+}

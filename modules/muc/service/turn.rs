@@ -1,0 +1,302 @@
+//! A turn with a room: whoever is busy with it does one thing after the other until nothing waits.
+//!
+//! What is done in a turn may come back to the same room before it is over; it then waits in the queue. A turn that breaks
+//! off (a bug, a task that is dropped) leaves no room half done: it is read from the database again, with those who are
+//! in it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use rookery_core::fan_out::Audience;
+use rookery_core::ids;
+use rookery_core::module::Arrival;
+use rookery_core::server::Server;
+use rookery_core::store::StoreError;
+use rookery_xmpp::error::{Condition, ErrorKind, StanzaError};
+use rookery_xmpp::jid::FullJid;
+use rookery_xmpp::ns;
+use rookery_xmpp::stanza::{IqType, Kind, MessageType, PresenceType, Stanza};
+use tracing::{error, warn};
+
+use super::codec;
+use super::rate::Rates;
+use super::rooms::{Ask, Hall, Job, Rooms};
+use crate::muc::outcome::{At, Outcome};
+use crate::muc::room::Room;
+
+/// After so many jobs somebody else goes on: a client's own task is not to be kept from its client for ever.
+const FAIR: usize = 64;
+/// For how long a message is known that may be sent again, and how many.
+const MEMORY: Duration = Duration::from_secs(24 * 60 * 60);
+const KNOWN: usize = 2000;
+/// How often a room is searched for those who are there no more.
+const SWEEP: Duration = Duration::from_secs(600);
+
+/// A room in memory.
+pub(super) struct Open {
+    pub(super) room: Room,
+    /// The sessions in the room, as long as nobody comes or goes.
+    pub(super) audiences: Vec<Audience>,
+    pub(super) rates: Rates,
+    /// When somebody last did something.
+    pub(super) used: Instant,
+    pub(super) swept: Instant,
+}
+
+impl Open {
+    pub(super) fn new(room: Room) -> Self {
+        let now = Instant::now();
+        Self { room, audiences: Vec::new(), rates: Rates::default(), used: now, swept: now }
+    }
+}
+
+/// A turn.
+pub(super) struct Turn {
+    pub(super) rooms: Arc<Rooms>,
+    pub(super) server: Arc<Server>,
+    pub(super) hall: Arc<Hall>,
+    pub(super) open: Option<Box<Open>>,
+    /// A job is under way.
+    in_job: bool,
+    /// The hall is this turn's still.
+    holds: bool,
+}
+
+/// Does what waits for a room.
+pub(super) async fn run(rooms: Arc<Rooms>, server: Arc<Server>, hall: Arc<Hall>, open: Option<Box<Open>>) {
+    let mut turn = Turn { rooms, server, hall, open, in_job: false, holds: true };
+    for _ in 0..FAIR {
+        let Some(job) = turn.next() else { return };
+        turn.in_job = true;
+        turn.work(job).await;
+        turn.in_job = false;
+    }
+    // Dropped, it leaves the rest to somebody else.
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if !self.holds {
+            return;
+        }
+        let open = self.open.take().filter(|_| !self.in_job);
+        let mut state = self.hall.state.lock();
+        state.room = open;
+        if state.waiting.is_empty() {
+            state.busy = false;
+            return;
+        }
+        let (rooms, server, hall) = (self.rooms.clone(), self.server.clone(), self.hall.clone());
+        drop(state);
+        self.server.beside(async move {
+            let open = hall.state.lock().room.take();
+            run(rooms, server, hall, open).await;
+        });
+    }
+}
+
+impl Turn {
+    /// What is to be done next; `None` when nothing is, and the room is free again.
+    fn next(&mut self) -> Option<Job> {
+        if self.open.as_ref().is_some_and(|open| open.room.is_gone()) {
+            self.open = None;
+            self.rooms.forget(&self.hall.jid);
+        }
+        let mut state = self.hall.state.lock();
+        if let Some(job) = state.next() {
+            return Some(job);
+        }
+        let is_left = self.open.is_none();
+        state.room = self.open.take();
+        state.busy = false;
+        drop(state);
+        self.holds = false;
+        if is_left {
+            self.rooms.leave(&self.hall);
+        }
+        None
+    }
+
+    async fn work(&mut self, job: Job) {
+        match job {
+            Job::Stanza(arrival) => self.stanza(arrival).await,
+            Job::Lost(session) => {
+                if let Some(outcome) = self.with(|room, _| room.gone(&session)) {
+                    self.answer(outcome, None, None).await;
+                }
+            }
+            Job::Tick => self.tick().await,
+            Job::Sweep => {
+                if self.load().await.is_ok_and(|there| there) {
+                    self.sweep().await;
+                }
+            }
+            Job::Ask(ask) => self.ask(ask).await,
+        }
+    }
+
+    /// Does something with the room, if it is in memory. A panic leaves no room.
+    pub(super) fn with(&mut self, act: impl FnOnce(&mut Room, At) -> Outcome) -> Option<Outcome> {
+        let at = self.at();
+        let open = self.open.as_mut()?;
+        match self.server.panics.catch(|| act(&mut open.room, at)) {
+            Ok(outcome) => Some(outcome),
+            Err(_) => {
+                error!(room = %self.hall.jid, "a bug in a room; it is read from the database again");
+                self.open = None;
+                None
+            }
+        }
+    }
+
+    pub(super) fn at(&self) -> At {
+        At { now: SystemTime::now(), id: self.server.ids.next(), digest: None, stream: None }
+    }
+
+    async fn stanza(&mut self, arrival: Arrival) {
+        if self.open.is_none() && !self.is_worth_loading(&arrival.stanza) {
+            return;
+        }
+        match self.load().await {
+            Ok(true) => {}
+            Ok(false) => return self.without_room(arrival).await,
+            Err(error) => return self.server.bounce(&arrival.stanza, error, None).await,
+        }
+        if let Err(error) = self.judge(&arrival.stanza) {
+            return self.server.bounce(&arrival.stanza, error, None).await;
+        }
+        if self.is_for_archive(&arrival.stanza) {
+            return self.ask_archive(arrival).await;
+        }
+        let at = At { digest: self.digest(&arrival), stream: arrival.stream(), ..self.at() };
+        let Arrival { stanza, receipt } = arrival;
+        let asker = stanza.head.from.clone();
+        let may_be_known = at.digest.is_some() && self.open.as_ref().is_some_and(|open| open.room.would_keep(&stanza));
+        let copy = stanza.clone();
+        match self.with(move |room, _| room.handle(at, copy)) {
+            Some(outcome) => {
+                // The first copy of what was sent again may be on its way to the disk still.
+                if may_be_known && outcome.store.is_empty() && outcome.pending.is_none() {
+                    self.answer(outcome, asker.as_ref(), None).await;
+                    return self.server.hold_until_stored(receipt);
+                }
+                self.answer(outcome, asker.as_ref(), receipt).await;
+            }
+            None => self.server.bounce(&stanza, Condition::InternalServerError.into(), None).await,
+        }
+    }
+
+    /// Only messages to all are taken once.
+    fn digest(&self, arrival: &Arrival) -> Option<u64> {
+        let is_for_all = arrival.stanza.head.kind == Kind::Message(MessageType::Groupchat);
+        if is_for_all { arrival.digest() } else { None }
+    }
+
+    /// Somebody who goes from where nobody is, and errors, need no room.
+    fn is_worth_loading(&self, stanza: &Stanza) -> bool {
+        match stanza.head.kind {
+            Kind::Presence(PresenceType::Unavailable) => self.rooms.haunted.lock().contains(&self.hall.jid),
+            Kind::Iq(IqType::Result) => false,
+            kind => !kind.is_error(),
+        }
+    }
+
+    /// Whether a stanza may come to the room now: rates, and what cannot be stored.
+    fn judge(&mut self, stanza: &Stanza) -> Result<(), StanzaError> {
+        let Some(open) = self.open.as_mut() else { return Ok(()) };
+        let now = Instant::now();
+        open.used = now;
+        let terms = self.rooms.terms();
+        let (is_message, is_update) = match stanza.head.kind {
+            Kind::Message(kind) => (kind != MessageType::Error, false),
+            Kind::Presence(PresenceType::Available) => (false, !stanza.has("x", ns::MUC)),
+            _ => (false, false),
+        };
+        if let Some(from) = stanza.head.from.as_ref().filter(|_| is_message || is_update) {
+            let fits = open.rates.person(terms.person_rate, from.bare(), now)
+                && (!is_message || open.rates.room(terms.room_rate, now));
+            if !fits {
+                let error = StanzaError::new(Condition::PolicyViolation).with_kind(ErrorKind::Wait);
+                return Err(error.with_text("More is said here than is allowed; please try again later."));
+            }
+        }
+        let is_for_all = stanza.head.kind == Kind::Message(MessageType::Groupchat);
+        if is_for_all && open.room.would_keep(stanza) {
+            return self.server.refuses_to_store().map_or(Ok(()), Err);
+        }
+        if stanza.head.kind == Kind::Presence(PresenceType::Available) {
+            return self.server.refuses_all().map_or(Ok(()), Err);
+        }
+        Ok(())
+    }
+
+    async fn tick(&mut self) {
+        let Some(outcome) = self.with(|room, at| room.tick(at)) else { return };
+        self.answer(outcome, None, None).await;
+        let (now, terms) = (Instant::now(), self.rooms.terms());
+        let Some(open) = self.open.as_mut() else { return };
+        open.room.set_service(terms.service.clone());
+        let quiet = now.saturating_duration_since(open.used);
+        if open.room.occupants() == 0 && !open.room.is_locked() && quiet >= terms.idle {
+            self.open = None;
+        } else if now.saturating_duration_since(open.swept) >= SWEEP {
+            self.sweep().await;
+        }
+    }
+
+    async fn ask(&mut self, ask: Ask) {
+        if let Err(error) = self.load().await {
+            warn!(room = %self.hall.jid, %error, "a room cannot be read");
+        }
+        let outcome = match self.open.as_mut() {
+            Some(open) => self.server.panics.catch(|| ask(Some(&mut open.room))).ok(),
+            None => self.server.panics.catch(|| ask(None)).ok(),
+        };
+        match outcome {
+            Some(outcome) => self.answer(outcome, None, None).await,
+            None => self.open = None,
+        }
+    }
+
+    // ---- loading --------------------------------------------------------------------------------------------------
+
+    /// Sees to it that the room is in memory; `false` when there is none.
+    pub(super) async fn load(&mut self) -> Result<bool, StanzaError> {
+        if self.open.is_some() {
+            return Ok(true);
+        }
+        // What it was when it was last let go may not be on disk yet.
+        self.server.stored().await?;
+        let Some(room) = self.read().await? else {
+            self.rooms.haunted.lock().remove(&self.hall.jid);
+            return Ok(false);
+        };
+        self.open = Some(Box::new(Open::new(room)));
+        let is_haunted = self.rooms.haunted.lock().remove(&self.hall.jid);
+        if is_haunted || self.open.as_ref().is_some_and(|open| open.room.occupants() > 0) {
+            // Before anything else happens in it, whoever is not there any more leaves.
+            self.sweep().await;
+        }
+        Ok(self.open.is_some())
+    }
+
+    async fn read(&mut self) -> Result<Option<Room>, StoreError> {
+        let (store, jid) = (&self.server.store, &self.hall.jid);
+        let Some(stored) = store.room(jid).await? else { return Ok(None) };
+        let (mut image, _) = codec::image(jid, stored)?;
+        let mut known = store.seen(jid, ids::since(MEMORY), KNOWN).await?;
+        known.sort_unstable_by_key(|seen| seen.id);
+        image.known = known.into_iter().map(|seen| (seen.digest, seen.id)).collect();
+        if image.config.history > 0 {
+            let history = store.room_history(jid, image.config.history).await?;
+            image.history = history.into_iter().filter_map(codec::message).collect();
+        }
+        let terms = self.rooms.terms();
+        Ok(Some(Room::restore(jid.clone(), terms.service.clone(), image, self.at())))
+    }
+
+    /// Those who are in the room, and what of them is here.
+    pub(super) fn sessions(&self) -> Arc<[FullJid]> {
+        self.open.as_ref().map(|open| open.room.sessions()).unwrap_or_default()
+    }
+}

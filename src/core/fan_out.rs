@@ -1,0 +1,173 @@
+//! One stanza for many sessions, as rooms send: its inside is written once and shared, the start tag differs by the
+//! recipient. Nobody keeps it: what a session has no room for, it does not get, and whoever sends to it is told.
+//!
+//! The guards of each recipient's account hold as for any other stanza (blocking above all). The order in which one calls is
+//! the order in which sessions get it. What has to go another way (other domains, sessions at rest) is left to the caller.
+
+use std::sync::Arc;
+
+use rookery_xmpp::jid::{FullJid, Jid};
+use rookery_xmpp::stanza::{Kind, Stanza};
+
+use crate::host::Host;
+use crate::module::{Flow, Stage, Way};
+use crate::router::{self, InOrder};
+use crate::server::{Hosts, Server};
+use crate::session::{Outgoing, Pushed, Session};
+
+/// What each recipient's account says of a message, and of a presence. Messages that nobody keeps are neither archived nor
+/// copied.
+const MESSAGE: &[Stage] = &[Stage::Guard, Stage::Stamp];
+const PRESENCE: &[Stage] = &[Stage::Guard, Stage::Stamp, Stage::Archive, Stage::Copy, Stage::Deliver];
+
+/// The sessions behind a list of addresses, found once for many stanzas.
+pub struct Audience {
+    list: Arc<[FullJid]>,
+    /// With these hosts.
+    hosts: Arc<Hosts>,
+    found: Box<[Found]>,
+}
+
+enum Found {
+    Session(Arc<Session>, Arc<Host>),
+    /// Of another domain, or not in memory: by the router.
+    Elsewhere,
+    Nobody,
+}
+
+/// Who did not get a stanza here.
+#[derive(Debug, Default)]
+pub struct Missed {
+    /// Their stanza is to be routed.
+    pub elsewhere: Vec<FullJid>,
+    /// Nobody is there any more, or is too slow to be sent everything.
+    pub lost: Vec<FullJid>,
+}
+
+/// What becomes of a stanza for one session.
+enum Handed {
+    Done,
+    Elsewhere,
+    Lost,
+}
+
+impl Audience {
+    /// Whether it is that of this list still.
+    pub fn is_of(&self, list: &Arc<[FullJid]>) -> bool {
+        Arc::ptr_eq(&self.list, list)
+    }
+
+    /// Whether somebody else has the list.
+    pub fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.list) > 1
+    }
+}
+
+impl Server {
+    /// Finds the sessions of a list.
+    pub fn audience(&self, list: &Arc<[FullJid]>) -> Audience {
+        let hosts = self.hosts.load_full();
+        let found = list.iter().map(|jid| self.find(&hosts, jid)).collect();
+        Audience { list: list.clone(), hosts, found }
+    }
+
+    fn find(&self, hosts: &Hosts, jid: &FullJid) -> Found {
+        let Some(host) = hosts.hosts.get(jid.domainpart()) else { return Found::Elsewhere };
+        match self.accounts.loaded(jid.bare_str()).map(|account| account.session(jid.resource())) {
+            Some(Some(session)) => Found::Session(session, host.clone()),
+            _ if self.resting.has(jid.bare_str()) => Found::Elsewhere,
+            _ => Found::Nobody,
+        }
+    }
+
+    /// Sends a stanza to all of an audience but some.
+    pub fn fan_out(self: &Arc<Self>, mut stanza: Stanza, audience: &mut Audience, but: &[FullJid]) -> Missed {
+        if !Arc::ptr_eq(&audience.hosts, &self.hosts.load()) {
+            *audience = self.audience(&audience.list);
+        }
+        stanza.encode();
+        let shared = Arc::new(stanza.clone());
+        let mut missed = Missed::default();
+        for (jid, found) in audience.list.iter().zip(&mut audience.found) {
+            if but.contains(jid) {
+                continue;
+            }
+            if let Found::Session(session, _) = found
+                && session.is_closed()
+            {
+                // Somebody else may have come under the same address.
+                *found = self.find(&audience.hosts, jid);
+            }
+            match self.hand(&shared, &mut stanza, found, false) {
+                Handed::Done => {}
+                Handed::Elsewhere => missed.elsewhere.push(jid.clone()),
+                Handed::Lost => missed.lost.push(jid.clone()),
+            }
+        }
+        missed
+    }
+
+    /// The same for one. `asked`: the recipient has asked for it, and gets it however much waits already: its connection is not
+    /// read meanwhile.
+    pub fn send_to(self: &Arc<Self>, mut stanza: Stanza, to: &FullJid, asked: bool) -> Missed {
+        let found = self.find(&self.hosts.load(), to);
+        stanza.encode();
+        let shared = Arc::new(stanza.clone());
+        match self.hand(&shared, &mut stanza, &found, asked) {
+            Handed::Done => Missed::default(),
+            Handed::Elsewhere => Missed { elsewhere: vec![to.clone()], ..Missed::default() },
+            Handed::Lost => Missed { lost: vec![to.clone()], ..Missed::default() },
+        }
+    }
+
+    /// `scratch` is a copy of the stanza for the guards to look at.
+    fn hand(self: &Arc<Self>, shared: &Arc<Stanza>, scratch: &mut Stanza, found: &Found, asked: bool) -> Handed {
+        let (session, host) = match found {
+            Found::Session(session, host) => (session, host),
+            Found::Elsewhere => return Handed::Elsewhere,
+            Found::Nobody => return Handed::Lost,
+        };
+        let to = Jid::from(&session.jid);
+        let (stages, is_presence) = match shared.head.kind {
+            Kind::Presence(_) => (PRESENCE, true),
+            _ => (MESSAGE, false),
+        };
+        for stage in stages {
+            for hook in host.table.interceptors(shared.head.kind, Way::Incoming, *stage) {
+                scratch.head.to = Some(to.clone());
+                match router::call(hook, &InOrder::new(host, &session.account, Way::Incoming).cx(self), scratch) {
+                    Flow::Next => {}
+                    Flow::Done => return Handed::Done,
+                    // The router asks them once more, and says what is to be said.
+                    Flow::Reject(_) | Flow::Wait(_) => return Handed::Elsewhere,
+                }
+            }
+        }
+        let stanza = if scratch.has_body_of(shared) {
+            shared.clone()
+        } else {
+            let changed = std::mem::replace(scratch, Stanza::clone(shared));
+            Arc::new(changed)
+        };
+        let out = Outgoing { stanza, to: Some(to), kept: None };
+        let pushed = match (asked, is_presence) {
+            (true, _) => session.push_asked(out),
+            // That somebody has left may not go missing.
+            (false, true) => session.push(out),
+            (false, false) => session.offer(out),
+        };
+        if pushed == Pushed::Taken { Handed::Done } else { Handed::Lost }
+    }
+
+    /// The session of this address, brought back if it is one of the last run.
+    pub async fn find_session(
+        self: &Arc<Self>,
+        jid: &FullJid,
+    ) -> Result<Option<Arc<Session>>, crate::store::StoreError> {
+        if !self.may_be_there(jid.bare_str()) {
+            return Ok(None);
+        }
+        let account = self.account(&jid.bare()).await?;
+        Ok(account.and_then(|account| account.session(jid.resource())))
+    }
+}
