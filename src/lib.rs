@@ -153,6 +153,7 @@ struct LiveCommands {
 impl Commands for LiveCommands {
     async fn run(&self, request: Request) -> Result<Reply, CommandError> {
         let jid = match &request {
+            Request::Room(request) => return Ok(Reply::Room(self.server.command_rooms(request.clone()).await?)),
             Request::UserDel { jid } => jid,
             Request::UserPasswd { jid, .. } => {
                 let account = self.accounts.account(jid)?;

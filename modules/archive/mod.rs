@@ -10,66 +10,49 @@
 //! who spoke. In a user's it is an invitation, or the mark of a private message.
 
 mod displayed;
-mod keeping;
-mod pages;
 mod preferences;
-mod query;
-mod result;
 mod worth;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use rookery_core::account::Account;
-use rookery_core::archive::Results;
+use rookery_core::archive::asking::{self, Asking};
+use rookery_core::archive::keeping::{self, Keeping};
+use rookery_core::archive::pages::{self, Whole};
+use rookery_core::archive::query::{self, Offer, Query};
+use rookery_core::archive::{Results, result};
 use rookery_core::config::Count;
 use rookery_core::module::{Call, Cx, Fault, Flow, Hooks, IqResult, Module, Setup, Stage, Target, Way, Xep};
 use rookery_core::retention::Keep;
 use rookery_core::server::Server;
-use rookery_core::session::{Pushed, Session};
+use rookery_core::session::Session;
 use rookery_core::slots::Slot;
-use rookery_core::store::StoreError;
-use rookery_core::turns::{Pace, Queue};
+use rookery_core::store::{ArchivedMessage, StoreError};
 use rookery_xmpp::element::Element;
 use rookery_xmpp::error::{Condition, ErrorKind, StanzaError};
-use rookery_xmpp::jid::{BareJid, Jid};
+use rookery_xmpp::jid::Jid;
 use rookery_xmpp::limits::Limits;
 use rookery_xmpp::ns;
 use rookery_xmpp::stanza::{IqType, Stanza};
 use serde::Deserialize;
 use tracing::error;
 
-use self::pages::Whole;
 pub use self::preferences::Policy;
 use self::preferences::Preferences;
-use self::query::{Offer, Query};
 
 /// The key of the stored preferences.
 const PREFERENCES: &str = "preferences";
 
-/// Queries of one session that may be in hand: one that is answered, and others that wait for their turn.
-const IN_HAND: usize = 10;
-/// A query of more bytes is not kept as it is while it waits.
-const LARGE: usize = 4096;
-/// How often an account may query in the long run, and how often at once.
-const INTERVAL: Duration = Duration::from_millis(200);
-const BURST: u32 = 50;
-
 /// Keeps archives and answers for them.
 pub struct Archive {
-    domain: BareJid,
     /// Those of users who have said nothing.
     default: Arc<Preferences>,
     addresses: usize,
-    keep: Keep,
     offer: Offer,
     preferences: Slot<Arc<Preferences>>,
-    queue: Slot<Option<Arc<Queue>>>,
-    pace: Slot<Option<Arc<Pace>>>,
     waiting: Slot<displayed::Waiting>,
-    expiring: AtomicBool,
-    indexing: AtomicBool,
+    asking: Asking,
+    keeping: Arc<Keeping>,
 }
 
 /// `[modules.archive]`.
@@ -119,17 +102,18 @@ impl Module for Archive {
 
     fn new(config: ArchiveConf, setup: &Setup<'_>) -> Result<Self, Fault> {
         Ok(Self {
-            domain: setup.domain.clone(),
             default: Arc::new(Preferences::new(config.default)),
             addresses: config.addresses.len(),
-            keep: config.keep,
-            offer: Offer { page: config.page.len(), most: config.page_most.len(), search: config.search },
+            offer: Offer {
+                page: config.page.len(),
+                most: config.page_most.len(),
+                search: config.search,
+                groupchat: true,
+            },
             preferences: setup.account_slot("preferences"),
-            queue: setup.session_slot("queue"),
-            pace: setup.account_slot("pace"),
             waiting: setup.account_slot("waiting"),
-            expiring: AtomicBool::new(false),
-            indexing: AtomicBool::new(false),
+            asking: Asking::new(setup),
+            keeping: Arc::new(Keeping::new(setup.domain.clone(), config.keep)),
         })
     }
 
@@ -147,10 +131,9 @@ impl Module for Archive {
             .message(Way::Outgoing, Stage::Archive, Self::outgoing)
             .message(Way::Incoming, Stage::Archive, Self::incoming)
             .message(Way::Outgoing, Stage::Deliver, Self::displayed)
-            .every(keeping::EXPIRY, Self::expire)
-            .every(keeping::INDEXING, Self::index);
+            .every(keeping::EXPIRY, |archive, server| archive.keeping.expire(server));
         if on.module().offer.search {
-            on.account_disco(ns::FULLTEXT);
+            on.account_disco(ns::FULLTEXT).every(keeping::INDEXING, |archive, server| archive.keeping.index(server));
         }
     }
 }
@@ -223,12 +206,12 @@ impl Archive {
 
     async fn form(self: Arc<Self>, call: Call) -> IqResult {
         own(&call)?;
-        Ok(Some(query::form(self.offer.search)))
+        Ok(Some(query::form(self.offer)))
     }
 
     async fn metadata(self: Arc<Self>, call: Call) -> IqResult {
         let (account, _) = own(&call)?;
-        self.pace_of(&account).wait().await;
+        self.asking.pace(&account).wait().await;
         call.server.recorded(&account).await?;
         Ok(Some(result::metadata(call.server.store.archive_ends(&account.jid).await?)))
     }
@@ -236,19 +219,10 @@ impl Archive {
     async fn query(self: Arc<Self>, call: Call) -> Result<(), StanzaError> {
         let (_, session) = own(&call)?;
         let query = Query::read(&call.payload, self.offer)?;
-        let queue = session.update(self.queue, |queue: &mut Option<Arc<Queue>>| {
-            queue.get_or_insert_with(|| Arc::new(Queue::new(IN_HAND))).clone()
-        });
-        let place = queue.and_then(|queue| queue.line_up()).ok_or_else(|| {
-            let text = "Your client has as many queries under way as are allowed.";
-            StanzaError::new(Condition::ResourceConstraint).with_kind(ErrorKind::Wait).with_text(text)
-        })?;
+        let place = self.asking.line_up(&session)?;
         // The session has to read for this to go on, and its own connection may be the one that has brought the query.
         let Call { server, mut stanza, .. } = call;
-        // It may wait for long, and all that it says has been read.
-        if stanza.size() > LARGE {
-            stanza.children_mut().clear();
-        }
+        asking::lighten(&mut stanza);
         server.clone().beside(async move {
             let _turn = place.turn().await;
             if let Err(error) = self.answer(&server, &session, &stanza, &query).await {
@@ -267,46 +241,36 @@ impl Archive {
         query: &Query,
     ) -> Result<(), StanzaError> {
         let account = &session.account;
-        let pace = self.pace_of(account);
+        let pace = self.asking.pace(account);
         pace.wait().await;
         // Nothing is read before there is room for it: what a slow client asks for costs no memory.
         if !session.room().await {
             return Ok(());
         }
         // To count a long archive, or to look through it, takes the database some time (security.md B16).
-        let (page, stable) = pace.work(self.read(server, session, query)).await?;
-        let mut page = page.ok_or_else(|| StanzaError::new(Condition::ItemNotFound))?;
+        let (page, stable) = pace.work(Self::read(server, session, query)).await?;
+        let page = page.ok_or_else(|| StanzaError::new(Condition::ItemNotFound))?;
         let fin = result::fin(&page, stable);
-        if query.flip {
-            page.pieces.reverse();
-        }
-        for piece in page.pieces {
-            let mut messages: Vec<_> = piece.page.messages.iter().collect();
-            if query.flip {
-                messages.reverse();
+        let push = |piece: &Results, message: &ArchivedMessage| {
+            let result = result::result(&account.jid, &session.jid, query.id.as_deref(), message);
+            if result.is_none() {
+                error!(account = %account.jid, id = message.id, "an archived message cannot be read");
             }
-            for message in messages {
-                let Some(result) = result::result(&account.jid, &session.jid, query.id.as_deref(), message) else {
-                    error!(account = %account.jid, id = message.id, "an archived message cannot be read");
-                    continue;
-                };
-                if !session.room().await || piece.push(message, result) == Pushed::Refused {
-                    return Ok(());
-                }
-            }
+            Some(piece.push(message, result?))
+        };
+        if asking::deliver(session, page, query.flip, push).await {
+            session.send(request.result(Some(fin)));
         }
-        session.send(request.result(Some(fin)));
         Ok(())
     }
 
     /// A page, and whether it will stay as it is.
     async fn read(
-        &self,
         server: &Arc<Server>,
         session: &Arc<Session>,
         query: &Query,
     ) -> Result<(Option<Whole<Results>>, bool), StanzaError> {
-        let stable = query.archive.words.is_none() || self.index_for_search(server, &session.account).await?;
+        let stable = query.archive.words.is_none() || Self::index_for_search(server, &session.account).await?;
         let page = pages::read(&query.archive, |piece| {
             let (server, session) = (server.clone(), session.clone());
             async move { server.archive_page(&session, &piece).await }
@@ -314,10 +278,10 @@ impl Archive {
         Ok((page.await?, stable))
     }
 
-    fn pace_of(&self, account: &Account) -> Arc<Pace> {
-        let new = || Arc::new(Pace::new(INTERVAL, BURST));
-        let pace = account.update(self.pace, |pace: &mut Option<Arc<Pace>>| pace.get_or_insert_with(new).clone());
-        pace.unwrap_or_else(new)
+    /// Makes what was taken so far findable. `false` when not all of it is yet.
+    async fn index_for_search(server: &Server, account: &Arc<Account>) -> Result<bool, StanzaError> {
+        server.recorded(account).await?;
+        Ok(server.index_for_search().await?)
     }
 }
 

@@ -191,6 +191,8 @@ pub struct Limits {
     pub unconfigured: Duration,
     /// Bytes of the room's vCard.
     pub vcard: usize,
+    /// Whether archives may be searched by words (XEP-0431).
+    pub search: bool,
 }
 
 impl Default for Limits {
@@ -212,6 +214,7 @@ impl Default for Limits {
             hats: 50,
             unconfigured: Duration::from_secs(600),
             vcard: 65_536,
+            search: true,
         }
     }
 }

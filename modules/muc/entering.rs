@@ -29,6 +29,13 @@ struct Knock<'a> {
     join: &'a Element,
 }
 
+/// How somebody may read a room's archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reading {
+    /// They see real JIDs.
+    pub sees_jids: bool,
+}
+
 impl Room {
     /// Presence without a type: somebody enters, or changes availability or nickname.
     pub(super) fn available(
@@ -207,6 +214,24 @@ impl Room {
         let needed = if self.config.members_only { Privilege::EnterMembersOnly } else { Privilege::EnterOpen };
         let known = self.config.password.is_none() || rank.role > Role::None || rank.affiliation >= Affiliation::Member;
         self.state == super::room::State::Open && rank.may(needed, &self.config) && known
+    }
+
+    /// How somebody may read the archive, if at all.
+    ///
+    /// # Errors
+    /// What whoever asks is to be told.
+    pub fn reading(&self, who: &Jid) -> Result<Reading, StanzaError> {
+        if self.is_gone() || self.is_locked() {
+            return Err(Condition::ItemNotFound.into());
+        }
+        if !self.config.archive {
+            return Err(Condition::ServiceUnavailable.into());
+        }
+        if !self.may_read(who) {
+            return Err(Condition::Forbidden.into());
+        }
+        let sees_jids = self.config.is_non_anonymous() || self.rank(who).may(Privilege::SeeJids, &self.config);
+        Ok(Reading { sees_jids })
     }
 
     /// §7.2.9: whether there is room.

@@ -8,6 +8,7 @@
 
 mod activity;
 mod admin;
+pub mod administration;
 mod affiliations;
 mod announce;
 mod availability;

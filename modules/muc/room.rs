@@ -77,7 +77,7 @@ pub struct Room {
 }
 
 impl Room {
-    fn new(jid: BareJid, service: Arc<Service>, state: State, config: Config, at: At) -> Self {
+    pub(super) fn new(jid: BareJid, service: Arc<Service>, state: State, config: Config, at: At) -> Self {
         Self {
             history: History::new(config.history),
             jid,
@@ -183,8 +183,17 @@ impl Room {
         self.state == State::Open
     }
 
-    /// Gives the room a stanza that is addressed to it or to one of its occupants. The sender is trusted.
+    /// Gives the room a stanza that is addressed to it or to one of its occupants. The sender is trusted, but for what
+    /// comes in the name of rooms, which have nothing to say to each other.
     pub fn handle(&mut self, at: At, stanza: Stanza) -> Outcome {
+        if stanza.head.from.as_ref().is_some_and(|from| from.domainpart() == self.jid.domainpart()) {
+            return Outcome::default();
+        }
+        self.take(at, stanza)
+    }
+
+    /// The same, whoever it comes from.
+    pub(super) fn take(&mut self, at: At, stanza: Stanza) -> Outcome {
         let mut out = Outcome::default();
         if let Err(error) = self.dispatch(at, &stanza, &mut out) {
             self.refuse(&stanza, error, &mut out);
@@ -349,6 +358,9 @@ impl Room {
 
     /// The rank of an address: the affiliation, and the highest role of the person's occupants.
     pub(super) fn rank(&self, who: &Jid) -> Rank {
+        if self.is_service(who) {
+            return Rank { role: Role::Moderator, affiliation: Affiliation::Owner };
+        }
         let roles = self.occupants.of_person(who.bare_str()).iter().filter_map(|seat| self.occupants.get(*seat));
         let role = roles.map(|occupant| occupant.role).max().unwrap_or(Role::None);
         Rank { role, affiliation: self.people.of(who) }
@@ -382,7 +394,7 @@ impl Room {
         }
     }
 
-    fn store_whole(&self, out: &mut Outcome) {
+    pub(super) fn store_whole(&self, out: &mut Outcome) {
         out.store.extend(self.basis());
     }
 

@@ -18,4 +18,4 @@ CREATE TABLE room_parts (
     key   TEXT    NOT NULL,
     value BLOB    NOT NULL,
     PRIMARY KEY (room, kind, key)
-) STRICT, WITHOUT ROWID;
+) STRICT;

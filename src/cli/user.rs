@@ -239,6 +239,8 @@ fn print(json: bool, done: &str, reply: Reply, generated: Option<Secret>) {
         (Reply::Account { jid }, None) => say(&format!("{jid} {done}")),
         (Reply::Archive { jid, keep }, _) => say(&format!("{jid} {keep}")),
         (Reply::Accounts { accounts }, _) => accounts.iter().for_each(|account| say(&account.jid)),
+        // Commands on accounts do not answer with rooms.
+        (Reply::Room(_), _) => {}
     }
 }
 

@@ -1,7 +1,15 @@
 //! Reading an account's archive while messages come in: what was taken is on disk before it is looked for, and what is
 //! found there and still waits in the tail is delivered by being found.
 //!
-//! Which messages are archived, and what a query looks like on the wire (XEP-0313), is a module's business.
+//! Below are the parts of XEP-0313 that every archive has, whoever it belongs to: queries (`query`), pages (`pages`),
+//! results (`result`), who asks and how much (`asking`), and how long messages stay (`keeping`). Which messages are
+//! archived, and who may ask, is a module's business.
+
+pub mod asking;
+pub mod keeping;
+pub mod pages;
+pub mod query;
+pub mod result;
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -11,6 +11,7 @@
 //! [`Commands`] are, and a subcommand of the binary. Sockets are the binary's matter.
 
 mod accounts;
+pub mod rooms;
 
 use std::fmt;
 
@@ -19,7 +20,8 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::config::Secret;
 
-pub use accounts::AccountCommands;
+pub use self::accounts::AccountCommands;
+use self::rooms::{RoomReply, RoomRequest};
 
 /// The longest command the server reads, in bytes.
 pub const REQUEST_BYTES: usize = 64 << 10;
@@ -71,6 +73,9 @@ pub enum Request {
         #[serde(default)]
         keep: Option<String>,
     },
+    /// A command on rooms.
+    #[serde(untagged)]
+    Room(RoomRequest),
 }
 
 fn exposed<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
@@ -98,6 +103,8 @@ pub enum Reply {
         /// Its bare JID.
         jid: String,
     },
+    /// What a command on rooms says.
+    Room(RoomReply),
 }
 
 /// An account in a list.
@@ -137,7 +144,7 @@ impl std::error::Error for CommandError {}
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CommandCondition {
-    /// There is no such account.
+    /// There is no such account or room.
     ItemNotFound,
     /// It is there already.
     Conflict,
@@ -200,7 +207,7 @@ fn read_request(line: &[u8]) -> Result<Request, CommandError> {
     let named: Named = serde_json::from_slice(line).map_err(|_| {
         CommandError::new(CommandCondition::BadRequest, "this is no command: a JSON object with a \"command\"")
     })?;
-    let known = COMMANDS.contains(&named.command.as_str());
+    let known = COMMANDS.contains(&named.command.as_str()) || rooms::COMMANDS.contains(&named.command.as_str());
     Err(if known {
         CommandError::new(CommandCondition::BadRequest, format!("the \"args\" of {} are wrong", named.command))
     } else {
@@ -233,6 +240,7 @@ pub fn read_answer(line: &[u8]) -> Result<Reply, CommandError> {
 
 #[cfg(test)]
 mod tests {
+    use super::rooms::{ListedRoom, RoomDetails, RoomPerson, Setting};
     use super::*;
 
     struct Echo;
@@ -262,6 +270,10 @@ mod tests {
                 r#"{"error":{"condition":"bad-request","text":"the \"args\" of user.add are wrong"}}"#,
             ),
             (
+                r#"{"command":"room.kick","args":{"room":"a@b"}}"#,
+                r#"{"error":{"condition":"bad-request","text":"the \"args\" of room.kick are wrong"}}"#,
+            ),
+            (
                 r#"{"command":"room.canary"}"#,
                 r#"{"error":{"condition":"feature-not-implemented","text":"the running server does not know this command: is it an older version?"}}"#,
             ),
@@ -271,6 +283,54 @@ mod tests {
             ),
         ] {
             assert_eq!(answer(line.as_bytes(), &Echo).await, expected, "for {line}");
+        }
+    }
+
+    #[test]
+    fn requests_and_answers_about_rooms_come_back_as_they_were() {
+        let (room, reason) = ("r@c".to_owned(), Some("because".to_owned()));
+        let setting = Setting { name: "whois".into(), values: vec!["anyone".into()], label: String::new() };
+        let requests = [
+            RoomRequest::List { service: Some("c".into()) },
+            RoomRequest::Show { room: room.clone() },
+            RoomRequest::Create { room: room.clone(), owner: "a@b".into(), config: vec![setting.clone()] },
+            RoomRequest::Config { room: room.clone(), config: vec![setting.clone()] },
+            RoomRequest::Affiliation {
+                room: room.clone(),
+                jid: Some("a@b".into()),
+                affiliation: Some("member".into()),
+                reason: reason.clone(),
+            },
+            RoomRequest::Destroy { room: room.clone(), alternate: Some("s@c".into()), reason: reason.clone() },
+            RoomRequest::Kick { room: room.clone(), nick: "third".into(), reason },
+        ];
+        assert_eq!(requests.len(), rooms::COMMANDS.len());
+        for (request, name) in requests.into_iter().zip(rooms::COMMANDS) {
+            let request = Request::Room(request);
+            let line = write_request(&request).unwrap();
+            assert!(line.contains(&format!("\"{name}\"")) && !line.contains('\n'), "{line}");
+            assert_eq!(read_request(line.as_bytes()).unwrap(), request);
+        }
+        let listed = ListedRoom { room: room.clone(), name: "R".into(), created: "2026".into(), occupants: None };
+        let person = RoomPerson { jid: "a@b".into(), affiliation: "owner".into(), nick: None, reason: None };
+        let details = RoomDetails {
+            room: room.clone(),
+            created: "2026".into(),
+            subject: Some("s".into()),
+            config: vec![setting.clone()],
+            people: vec![person.clone()],
+            occupants: Some(Vec::new()),
+        };
+        for reply in [
+            RoomReply::Rooms { rooms: vec![listed] },
+            RoomReply::Rooms { rooms: Vec::new() },
+            RoomReply::Room(Box::new(details)),
+            RoomReply::Config { room: room.clone(), config: vec![setting] },
+            RoomReply::People { room: room.clone(), people: vec![person] },
+            RoomReply::Done { room },
+        ] {
+            let line = serde_json::to_vec(&Answer::Ok(Reply::Room(reply.clone()))).unwrap();
+            assert_eq!(read_answer(&line).unwrap(), Reply::Room(reply));
         }
     }
 

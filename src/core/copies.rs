@@ -12,18 +12,29 @@ use crate::module::{Cx, Stage, Way};
 use crate::router::InOrder;
 use crate::server::Server;
 use crate::session::Session;
-use crate::tail::Kept;
+use crate::tail::{Kept, Tail};
 
 /// Copies that are to be sent, each with its session.
 #[derive(Default)]
 pub(crate) struct Copies(Mutex<Vec<(Arc<Session>, Arc<Stanza>)>>);
 
 impl Copies {
+    /// Whether there are any.
+    pub(crate) fn is_any(&self) -> bool {
+        !self.0.lock().is_empty()
+    }
+
     /// Sends them. `kept`: what they are copies of, if it waits in the tail. The tail is locked.
     pub(crate) fn send(&self, kept: Option<&Arc<Kept>>) {
         for (session, copy) in std::mem::take(&mut *self.0.lock()) {
             session.push_copy(copy, kept.cloned());
         }
+    }
+
+    /// A session that has sent no presence yet gets the tail with its first one. A copy of what lies there behind older
+    /// messages would overtake them, unless it has copies of those: it is to get the message itself in its turn.
+    pub(crate) fn leave_to_tail(&self, tail: &Tail) {
+        self.0.lock().retain(|(session, _)| session.priority().is_some() || session.has_all(tail));
     }
 }
 

@@ -4,7 +4,8 @@
 //! `tail` hold it until it is confirmed; `account` and `server` hold those. `module` is what features are written against,
 //! `store` what a database must do.
 //!
-//! Core knows stanzas and addresses (`rookery-xmpp`) and nothing of sockets, SQL or single XEPs' features.
+//! Core knows stanzas and addresses (`rookery-xmpp`) and nothing of sockets or SQL, and of single XEPs what more than one
+//! module needs.
 
 pub mod account;
 pub mod archive;

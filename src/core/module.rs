@@ -19,6 +19,8 @@ use rookery_xmpp::stanza::{IqType, Kind, Stanza};
 
 use crate::account::Account;
 use crate::config::{Conf, ConfigError, Section};
+use crate::control::CommandError;
+use crate::control::rooms::{RoomReply, RoomRequest};
 use crate::copies::Copies;
 use crate::host::Host;
 use crate::server::Server;
@@ -270,6 +272,8 @@ pub type NonzaHook<M> = fn(&Arc<M>, &Arc<Server>, &mut Nonza<'_>, &Element) -> R
 pub(crate) type NonzaFn = Box<dyn Fn(&Arc<Server>, &mut Nonza<'_>, &Element) -> Result<(), StreamError> + Send + Sync>;
 pub(crate) type FeatureFn = Box<dyn Fn(&Offer<'_>) -> Option<Element> + Send + Sync>;
 pub(crate) type ComponentFn = Box<dyn Fn(&Arc<Server>, Arrival) -> BoxFuture<()> + Send + Sync>;
+pub(crate) type RoomsFn =
+    Box<dyn Fn(&Arc<Server>, RoomRequest) -> BoxFuture<Result<RoomReply, CommandError>> + Send + Sync>;
 pub(crate) type LoadFn =
     Box<dyn Fn(Arc<Server>, Arc<Account>) -> BoxFuture<Result<(), crate::store::StoreError>> + Send + Sync>;
 /// Writes down what a module keeps in a session.
@@ -551,6 +555,7 @@ pub struct Table {
     pub(crate) pre_auth: Vec<(&'static str, PreAuthFn)>,
     interceptors: Vec<Vec<InterceptFn>>,
     pub(crate) components: Vec<(BareJid, &'static str, ComponentFn)>,
+    pub(crate) rooms: Vec<(BareJid, RoomsFn)>,
     pub(crate) stream_features: Vec<(When, FeatureFn)>,
     pub(crate) nonzas: Vec<(&'static str, &'static str, NonzaFn)>,
     pub(crate) sessions: Vec<(SessionEvent, SessionFn)>,
@@ -573,6 +578,7 @@ impl Default for Table {
             pre_auth: Vec::new(),
             interceptors: std::iter::repeat_with(Vec::new).take(FAMILIES * WAYS * STAGES).collect(),
             components: Vec::new(),
+            rooms: Vec::new(),
             stream_features: Vec::new(),
             nonzas: Vec::new(),
             sessions: Vec::new(),

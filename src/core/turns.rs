@@ -10,6 +10,13 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+/// A word that somebody waits for: who has it to say, and what the other waits with. `None`: it will not be said.
+pub fn word<T: Send>() -> (impl FnOnce(T) + Send, impl Future<Output = Option<T>> + Send) {
+    let (tell, told) = tokio::sync::oneshot::channel();
+    // Who waits no more does not want to know.
+    (move |word| drop(tell.send(word)), async move { told.await.ok() })
+}
+
 /// How much longer than it has worked somebody rests.
 const REST: u32 = 3;
 

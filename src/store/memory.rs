@@ -173,12 +173,6 @@ impl MemoryStore {
         self.call(Access::Read, |state| Ok(look(state.messages(owner).unwrap_or(&Messages::default())))).await
     }
 
-    /// Changes the messages of an account or a room; nothing if it is not there.
-    async fn change<T>(&self, owner: &BareJid, change: impl FnOnce(&mut Messages) -> T + Send) -> StoreResult<T> {
-        self.call(Access::Write, |state| Ok(change(state.messages_mut(owner).unwrap_or(&mut Messages::default()))))
-            .await
-    }
-
     async fn wait_while_paused(&self) {
         let mut paused = self.paused.subscribe();
         if *paused.borrow_and_update() {
@@ -434,11 +428,18 @@ impl ArchiveStore for MemoryStore {
 
     async fn set_displayed(&self, user: &BareJid, with: &BareJid, id: u64) -> StoreResult<bool> {
         let id = crate::codec::from_column(to_column(id)?)?;
-        self.change(user, |messages| messages.set_displayed(with, id)).await
+        self.call(Access::Write, |state| {
+            let account = state.accounts.get_mut(user);
+            Ok(account.is_some_and(|account| account.messages.set_displayed(with, id)))
+        })
+        .await
     }
 
     async fn conversations(&self, user: &BareJid) -> StoreResult<Vec<Conversation>> {
-        self.of(user, Messages::conversations).await
+        self.call(Access::Read, |state| {
+            Ok(state.accounts.get(user).map(|account| account.messages.conversations()).unwrap_or_default())
+        })
+        .await
     }
 
     async fn expire_archive(&self, user: &BareJid, up_to: u64, limit: usize) -> StoreResult<bool> {

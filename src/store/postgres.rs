@@ -39,6 +39,12 @@ crate::rows::store!(PostgresStore);
 crate::rooms::store!(PostgresStore);
 crate::sessions::store!(PostgresStore);
 
+/// The statements of a commit, by name.
+#[cfg(test)]
+pub(crate) fn commits() -> impl Iterator<Item = (&'static str, &'static str)> {
+    commit::ALL.into_iter().chain(room_changes::ALL)
+}
+
 /// How long to wait before a call is tried again.
 const PAUSE: Duration = Duration::from_millis(100);
 

@@ -51,6 +51,12 @@ crate::rows::store!(SqliteStore);
 crate::rooms::store!(SqliteStore);
 crate::sessions::store!(SqliteStore);
 
+/// Statements of a commit that look for rows, by name.
+#[cfg(test)]
+pub(crate) fn commits() -> impl Iterator<Item = (&'static str, &'static str)> {
+    room_changes::ALL.into_iter().flat_map(|(name, texts)| texts.map(|text| (name, text)))
+}
+
 /// How long to wait before the log is tried again.
 const PAUSE: Duration = Duration::from_millis(10);
 

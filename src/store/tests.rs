@@ -5,6 +5,8 @@ mod child;
 mod memory;
 mod plans;
 mod postgres;
+mod random_rooms;
+mod rooms;
 mod sqlite;
 mod suite;
 mod upgrade;

@@ -198,6 +198,24 @@ async fn nobody_gets_a_message_twice() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn no_copy_overtakes_what_waits_for_the_first_presence() {
+    let world = World::new(&[ROMEO, JULIET]).await;
+    let balcony = world.login(JULIET, "balcony").await;
+    let early = world.bind(ROMEO, "early").await;
+    early.enable().await;
+    balcony.send(&chat(ROMEO, "zero")).await;
+    assert_eq!(early.got(), ["received zero"], "nothing waits before it");
+    let late = world.bind(ROMEO, "late").await;
+    late.enable().await;
+    balcony.send(&chat(ROMEO, "one")).await;
+    assert_eq!(early.got(), ["received one"], "it has a copy of the one before");
+    assert_eq!(late.got(), NOTHING, "it waits for its turn");
+    late.send("<presence/>").await;
+    world.settle().await;
+    assert_eq!(late.got(), ["zero", "one"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn asking_twice_is_asking_once_and_can_be_taken_back() {
     let world = World::new(&[ROMEO, JULIET]).await;
     let (orchard, garden) = (world.login(ROMEO, "orchard").await, world.carbons(ROMEO, "garden").await);

@@ -26,6 +26,7 @@ mod register;
 mod resend;
 mod restart;
 mod rfc6121;
+mod room_archive;
 mod rooms;
 mod rooms_durable;
 mod rooms_races;

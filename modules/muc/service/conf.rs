@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use rookery_core::archive::query::Offer;
 use rookery_core::config::{Count, Period};
 use rookery_core::module::Fault;
+use rookery_core::retention::Keep;
 use rookery_xmpp::jid::BareJid;
 use serde::Deserialize;
 
@@ -78,6 +80,14 @@ pub struct MucConf {
     pub room_rate: Count<0, 100_000>,
     /// At once.
     pub room_burst: Count<1, 1_000_000>,
+    /// Messages in an answer to a query to a room's archive that does not say how many.
+    pub archive_page: Count<1, 1000>,
+    /// Messages in any such answer.
+    pub archive_page_most: Count<1, 1000>,
+    /// How long messages are kept.
+    pub archive_keep: Keep,
+    /// Whether messages may be searched for by words.
+    pub archive_search: bool,
     /// How long a room stays in memory when nobody is in it.
     pub idle: Period<1, 86_400>,
     /// How new rooms are configured: listed for everybody.
@@ -122,6 +132,10 @@ impl Default for MucConf {
             burst: Count::new(100),
             room_rate: Count::new(500),
             room_burst: Count::new(1000),
+            archive_page: Count::new(50),
+            archive_page_most: Count::new(250),
+            archive_keep: Keep::Forever,
+            archive_search: true,
             idle: Period::minutes(10),
             default_public: true,
             default_persistent: false,
@@ -152,6 +166,10 @@ impl MucConf {
         self.reserved()?;
         if self.default_history.get() > self.history.get() {
             return Err(fault("default_history", "this is more than \"history\"".to_owned()));
+        }
+        if self.archive_page.get() > self.archive_page_most.get() {
+            let why = format!("this is more than \"archive_page_most\" allows, which is {}", self.archive_page_most);
+            return Err(fault("archive_page", why));
         }
         Ok(())
     }
@@ -212,11 +230,18 @@ impl MucConf {
         }
     }
 
+    /// What may be asked of archives.
+    pub(super) fn archives(&self) -> Offer {
+        let (page, most) = (self.archive_page.len(), self.archive_page_most.len());
+        Offer { page, most, search: self.archive_search, groupchat: false }
+    }
+
     pub(super) fn limits(&self) -> Limits {
         Limits {
             occupants: self.occupants.len(),
             thin_from: self.thin_from.len(),
             history: self.history.len(),
+            search: self.archive_search,
             ..Limits::default()
         }
     }

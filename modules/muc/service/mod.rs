@@ -23,6 +23,7 @@ mod turn;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use rookery_core::archive::keeping::{self, Keeping};
 use rookery_core::module::{Arrival, Fault, Hooks, Module, Setup, Xep};
 use rookery_core::server::Server;
 use rookery_core::store::StoreError;
@@ -37,6 +38,9 @@ const ROUND: Duration = Duration::from_secs(15);
 /// Rooms.
 pub struct Muc {
     services: Vec<Arc<Rooms>>,
+    /// The archives of each service.
+    keeping: Vec<Arc<Keeping>>,
+    is_searched: bool,
     terms: Arc<Terms>,
 }
 
@@ -50,12 +54,14 @@ impl Module for Muc {
         Xep(45, "1.35.5"),
         Xep(59, "1.0"),
         Xep(203, "2.0"),
+        Xep(313, "1.1.3"),
         Xep(317, "0.3.1"),
         Xep(359, "0.7.0"),
         Xep(410, "1.1.0"),
         Xep(421, "1.0.1"),
         Xep(424, "0.4.2"),
         Xep(425, "0.3.0"),
+        Xep(431, "0.2.0"),
         Xep(463, "0.2.0"),
         Xep(486, "0.1.0"),
         Xep(500, "0.1.1"),
@@ -74,8 +80,10 @@ impl Module for Muc {
             let lasting: Arc<Lasting> = setup.lasting(&domain);
             lasting.0.get_or_init(|| Rooms::new(domain, setup.domain.clone(), terms.clone())).clone()
         };
-        let services = domains.into_iter().map(service).collect();
-        Ok(Self { services, terms })
+        let services: Vec<_> = domains.into_iter().map(service).collect();
+        let keeping = |service: &Arc<Rooms>| Arc::new(Keeping::new(service.domain().clone(), conf.archive_keep));
+        let keeping = services.iter().map(keeping).collect();
+        Ok(Self { services, keeping, is_searched: conf.archive_search, terms })
     }
 
     fn hooks(on: &mut Hooks<'_, Self>) {
@@ -83,7 +91,10 @@ impl Module for Muc {
         for domain in domains {
             on.component(domain, Self::arrived);
         }
-        on.begin(Self::begin).end(Self::end).every(ROUND, Self::round);
+        on.begin(Self::begin).end(Self::end).every(ROUND, Self::round).every(keeping::EXPIRY, Self::expire);
+        if on.module().is_searched {
+            on.every(keeping::INDEXING, Self::index);
+        }
     }
 }
 
@@ -108,6 +119,15 @@ impl Muc {
         for service in &self.services {
             service.say_farewell(&server).await;
         }
+    }
+
+    fn expire(self: &Arc<Self>, server: &Arc<Server>) {
+        self.keeping.iter().for_each(|keeping| keeping.expire(server));
+    }
+
+    fn index(self: &Arc<Self>, server: &Arc<Server>) {
+        // Whose messages are made findable is all one.
+        self.keeping.iter().take(1).for_each(|keeping| keeping.index(server));
     }
 
     fn round(self: &Arc<Self>, server: &Arc<Server>) {

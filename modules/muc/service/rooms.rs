@@ -12,6 +12,7 @@ use parking_lot::{Mutex, RwLock};
 use rookery_core::module::Arrival;
 use rookery_core::server::Server;
 use rookery_core::store::StoreError;
+use rookery_core::turns;
 use rookery_xmpp::error::{Condition, ErrorKind, StanzaError};
 use rookery_xmpp::jid::{BareJid, FullJid};
 use rookery_xmpp::stanza::{Kind, PresenceType};
@@ -20,7 +21,7 @@ use super::creation::Makers;
 use super::directory::Directory;
 use super::terms::Terms;
 use super::turn::{self, Open};
-use crate::muc::outcome::Outcome;
+use crate::muc::outcome::{At, Outcome};
 use crate::muc::room::Room;
 
 /// So much waits for a busy room at most: stanzas, and bytes of them.
@@ -63,7 +64,7 @@ pub(super) struct State {
     is_out: bool,
 }
 
-/// Something to do with a room that is done with its answer: for commands and the like.
+/// Something to do with a room, if it is there, that is done with its answer: for commands and the like.
 pub(super) type Ask = Box<dyn FnOnce(Option<&mut Room>) -> Outcome + Send>;
 
 /// What a room has to do.
@@ -208,6 +209,25 @@ impl Rooms {
                 }
             }
         }
+    }
+
+    /// Asks a room something, when it is free. `None` when it is not there.
+    pub(super) async fn ask_room<T: Send + 'static>(
+        self: &Arc<Self>,
+        server: &Arc<Server>,
+        room: &BareJid,
+        ask: impl FnOnce(&mut Room, At) -> (T, Outcome) + Send + 'static,
+    ) -> Result<Option<T>, StanzaError> {
+        let (tell, told) = turns::word();
+        let for_ids = server.clone();
+        let ask: Ask = Box::new(move |room| {
+            let at = turn::now(&for_ids);
+            let (answer, outcome) = room.map(|room| ask(room, at)).unzip();
+            tell(answer);
+            outcome.unwrap_or_default()
+        });
+        self.give(server, room, Job::Ask(ask)).await;
+        told.await.ok_or_else(|| StanzaError::new(Condition::InternalServerError).with_kind(ErrorKind::Wait))
     }
 
     /// Forgets a hall that nobody is in and nothing waits for.

@@ -10,6 +10,7 @@ use rookery_core::module::{Fault, Setup};
 use rookery_xmpp::jid::BareJid;
 use sha2::{Digest, Sha256};
 
+use super::archive::Archives;
 use super::conf::{Creators, MucConf};
 use super::rate::Rate;
 use crate::muc::config::Config;
@@ -29,6 +30,8 @@ pub(super) struct Terms {
     pub(super) idle: Duration,
     /// How new rooms are configured.
     pub(super) room: Config,
+    /// Who asks archives for what.
+    pub(super) archives: Arc<Archives>,
     /// What rooms have of it.
     pub(super) service: Arc<Service>,
 }
@@ -49,6 +52,7 @@ impl Terms {
             room_rate: Rate::new(conf.room_rate.get(), conf.room_burst.get()),
             idle: conf.idle.get(),
             room: conf.room(),
+            archives: Arc::new(Archives::new(conf.archives(), setup)),
             service: Arc::new(Service { limits: conf.limits(), occupant_id }),
         })
     }

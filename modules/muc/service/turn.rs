@@ -99,6 +99,11 @@ impl Drop for Turn {
     }
 }
 
+/// The time and the next id, for what is done in a turn.
+pub(super) fn now(server: &Server) -> At {
+    At { now: SystemTime::now(), id: server.ids.next(), digest: None, stream: None }
+}
+
 impl Turn {
     /// What is to be done next; `None` when nothing is, and the room is free again.
     fn next(&mut self) -> Option<Job> {
@@ -160,7 +165,7 @@ impl Turn {
     }
 
     pub(super) fn at(&self) -> At {
-        At { now: SystemTime::now(), id: self.server.ids.next(), digest: None, stream: None }
+        now(&self.server)
     }
 
     async fn stanza(&mut self, arrival: Arrival) {
@@ -257,7 +262,9 @@ impl Turn {
 
     async fn ask(&mut self, ask: Ask) {
         if let Err(error) = self.load().await {
+            // Whoever asks learns that there is no answer, which is not that there is no room.
             warn!(room = %self.hall.jid, %error, "a room cannot be read");
+            return;
         }
         let outcome = match self.open.as_mut() {
             Some(open) => self.server.panics.catch(|| ask(Some(&mut open.room))).ok(),

@@ -1,6 +1,8 @@
 //! XEP-0045 §6, §11, and what rooms do beyond: occupant ids, retraction and moderation, slow mode, avatars, hats, versions
 //! of the lists.
 
+use rookery_xmpp::error::Condition;
+
 use super::*;
 use crate::muc::config::Whois;
 
@@ -487,4 +489,43 @@ fn who_may_read_the_archive() {
         let stage = Stage::of(config, Limits::default(), &people, &[]);
         assert_eq!([CRONE, HAG, HECATE, "evil@x/y"].map(|who| stage.room.may_read(&jid(who))), may);
     }
+}
+
+/// XEP-0313 §6.1.2, §8.1: and who looks it up sees who is behind a nickname if they would see it in the room.
+#[test]
+fn c5_real_addresses_in_the_archive_are_for_those_who_see_them_in_the_room() {
+    let moderator = [(CRONE, "firstwitch", Role::Moderator), (HAG, "thirdwitch", Role::Participant)];
+    let people = [(CRONE, Affiliation::Owner), ("evil@x", Affiliation::Outcast)];
+    let reading = |config: Config, who| {
+        let stage = Stage::of(config, Limits::default(), &people, &moderator);
+        stage.room.reading(&jid(who)).map(|reading| reading.sees_jids).map_err(|error| error.condition)
+    };
+    let open = || Config { whois: Whois::Anyone, ..Config::default() };
+    for (who, hidden, shown) in [
+        (CRONE, Ok(true), Ok(true)),
+        (HAG, Ok(false), Ok(true)),
+        (HECATE, Ok(false), Ok(true)),
+        ("evil@x/y", Err(Condition::Forbidden), Err(Condition::Forbidden)),
+    ] {
+        assert_eq!(reading(Config::default(), who), hidden, "{who}");
+        assert_eq!(reading(open(), who), shown, "{who}");
+    }
+    let without = Config { archive: false, ..Config::default() };
+    assert_eq!(reading(without, CRONE), Err(Condition::ServiceUnavailable));
+    let members_only = Config { members_only: true, ..open() };
+    assert_eq!(reading(members_only, HECATE), Err(Condition::Forbidden));
+}
+
+/// A room announces an archive when it has one, and a search when the service has one.
+#[test]
+fn what_is_said_of_the_archive() {
+    let said = |archive, search| {
+        let limits = Limits { search, ..Limits::default() };
+        let mut stage = Stage::with_limits(Config { archive, ..Config::default() }, limits);
+        let features = features(&stage.from(HECATE, &info("")));
+        [ns::MAM, ns::MAM_EXTENDED, ns::FULLTEXT].map(|feature| features.iter().any(|said| said == feature))
+    };
+    assert_eq!(said(true, true), [true, true, true]);
+    assert_eq!(said(true, false), [true, true, false]);
+    assert_eq!(said(false, true), [false, false, false]);
 }

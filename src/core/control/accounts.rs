@@ -146,6 +146,10 @@ impl<S: AccountStore + KeyValueStore + ?Sized> Commands for AccountCommands<S> {
                 }
                 jid
             }
+            Request::Room(_) => {
+                let text = "rooms are not kept with the accounts";
+                return Err(CommandError::new(CommandCondition::FeatureNotImplemented, text));
+            }
         };
         Ok(Reply::Account { jid: jid.to_string() })
     }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use rookery_xmpp::jid::BareJid;
 use rookery_xmpp::stanza::Stanza;
 
-use super::{ComponentFn, Hooks, Module};
+use super::{ComponentFn, Hooks, Module, RoomsFn};
+use crate::control::CommandError;
+use crate::control::rooms::{RoomReply, RoomRequest};
 use crate::seen;
 use crate::server::Server;
 use crate::session::Receipt;
@@ -66,6 +68,17 @@ impl<M: Module> Hooks<'_, M> {
     {
         let module = self.module.clone();
         self.table.ends.push(Box::new(move |server| Box::pin(f(module.clone(), server))));
+        self
+    }
+
+    /// Carries out an admin's commands on the rooms of a domain, which is a component of the module.
+    pub fn rooms<Fut>(&mut self, domain: BareJid, f: fn(Arc<M>, Arc<Server>, RoomRequest) -> Fut) -> &mut Self
+    where
+        Fut: Future<Output = Result<RoomReply, CommandError>> + Send + 'static,
+    {
+        let module = self.module.clone();
+        let call: RoomsFn = Box::new(move |server, request| Box::pin(f(module.clone(), server.clone(), request)));
+        self.table.rooms.push((domain, call));
         self
     }
 }

@@ -5,14 +5,14 @@
 //! has it, the message is delivered. Another one is not to take messages from those who are still to come (RFC 6121
 //! §8.5.2.1.1); but it remembers what it has copies of, and when it becomes reachable it is not sent those again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use rookery_xmpp::stanza::Stanza;
 
 use super::outbox::{OVERHEAD, SLOW};
-use super::{Outgoing, Phase, Session};
-use crate::tail::Kept;
+use super::{Out, Outgoing, Phase, Session};
+use crate::tail::{Kept, Tail};
 
 /// So many copies are remembered; of older ones the message itself may come as well.
 const REMEMBERED: usize = 1000;
@@ -84,6 +84,20 @@ impl Session {
     /// Whether messages to the bare JID reach it.
     pub(crate) fn is_reachable(&self) -> bool {
         self.priority().is_some_and(|priority| priority >= 0)
+    }
+
+    /// Whether it has all that waits in the tail, or copies of it.
+    pub(crate) fn has_all(&self, tail: &Tail) -> bool {
+        let state = self.state.lock();
+        let unacked = state.acks.iter().flat_map(|acks| acks.unacked.iter());
+        let waiting = state.outbox.iter().filter_map(|out| match out {
+            Out::Stanza(out) => Some(out),
+            _ => None,
+        });
+        let held = unacked.chain(waiting).filter_map(|out| out.kept.as_ref()).chain(&state.in_flight);
+        let held = held.filter(|kept| kept.is_waiting()).map(|kept| kept.id);
+        let ids: HashSet<u64> = held.chain(state.copied.ids()).collect();
+        ids.len() as u64 >= tail.size.messages
     }
 
     /// The copy that it gets of a message of the tail, in place of the message.

@@ -32,7 +32,8 @@ pub(super) const OVERHEAD: usize = 64;
 pub struct Outgoing {
     /// The stanza, shared by all who get it.
     pub stanza: Arc<Stanza>,
-    /// Whom the start tag names instead of the stanza's own `to`.
+    /// Whom the start tag names instead of the stanza's own `to`. It is there for what other sessions have as well, but for
+    /// messages that are kept, of which the tail knows.
     pub to: Option<Jid>,
     /// The message's place in the account's tail, when it has one.
     pub kept: Option<Arc<Kept>>,

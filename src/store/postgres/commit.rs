@@ -146,6 +146,10 @@ WITH mark AS MATERIALIZED (
 )
 UPDATE tail_marks SET id = $22 WHERE slot = pg_backend_pid() % 16 AND id < $22";
 
+/// All statements, by name.
+#[cfg(test)]
+pub(super) const ALL: [(&str, &str); 2] = [("CONVERSE", CONVERSE), ("COMMIT", COMMIT)];
+
 /// Commits batches in one transaction. Nothing is remembered from one call to the next: several servers may share the
 /// database.
 pub(super) async fn commit(on: &mut PgConnection, batches: &[Batch<'_>], (): &()) -> Outcome<()> {

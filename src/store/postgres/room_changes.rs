@@ -64,6 +64,11 @@ WITH old AS MATERIALIZED (
 )
 DELETE FROM tail WHERE ctid = ANY (ARRAY(SELECT old.ctid FROM old))";
 
+/// All statements, by name.
+#[cfg(test)]
+pub(super) const ALL: [(&str, &str); 5] =
+    [("DESTROY", DESTROY), ("CREATE", CREATE), ("SET", SET), ("UNSET", UNSET), ("TRIM", TRIM)];
+
 /// Destroys rooms, and makes those that are not there.
 pub(super) async fn live(on: &mut PgConnection, batch: &Batch<'_>) -> Outcome<()> {
     if !batch.destroyed.is_empty() {

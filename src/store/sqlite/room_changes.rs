@@ -22,7 +22,8 @@ const SET: Wide = wide!(
 const UNSET: Wide = wide!(
     "WITH old (room, kind, key) AS (VALUES ",
     "(?, ?, ?)",
-    ") DELETE FROM room_parts WHERE (room, kind, key) IN (SELECT room, kind, key FROM old)"
+    ") DELETE FROM room_parts WHERE rowid IN (SELECT part.rowid FROM old CROSS JOIN room_parts AS part \
+     ON part.room = old.room AND part.kind = old.kind AND part.key = old.key)"
 );
 
 // OFFSET takes no parameter of a row.
@@ -46,6 +47,11 @@ const TRIM_TAIL: Wide = wide!(
      AND tail.id <= (SELECT newest.id FROM tail AS newest WHERE newest.account = grown.room \
      ORDER BY newest.id DESC LIMIT 1 OFFSET 500))"
 );
+
+/// Statements that look for rows, by name.
+#[cfg(test)]
+pub(super) const ALL: [(&str, Wide); 3] =
+    [("UNSET", UNSET), ("TRIM_MESSAGES", TRIM_MESSAGES), ("TRIM_TAIL", TRIM_TAIL)];
 
 /// Destroys rooms. `archive_marks` counts them, so that nobody goes on with their numbers.
 pub(super) async fn destroy(on: &mut SqliteConnection, batch: &Batch<'_>) -> Outcome<()> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rookery_core::store::{AccountStore, Store, StoreError, TailStore};
 
 use super::archive::archive_suite;
+use super::rooms::rooms_suite;
 use super::suite::suite;
 use super::{Fixture, append, ids, jid, keys};
 use crate::{Backend, Durability, MemoryStore, StoreConf, open};
@@ -17,6 +18,7 @@ async fn fixture() -> Option<Fixture> {
 
 suite!(fixture);
 archive_suite!(fixture);
+rooms_suite!(fixture);
 
 const ALICE: &str = "alice@x.example";
 

@@ -8,6 +8,7 @@ use sqlx::{Connection, Executor, PgConnection, query_scalar};
 use tokio::task::spawn_blocking;
 
 use super::archive::archive_suite;
+use super::rooms::rooms_suite;
 use super::suite::suite;
 use super::{Fixture, LogCapture, append, ids, jid, keys, remove};
 use crate::postgres::PostgresStore;
@@ -63,6 +64,7 @@ async fn fixture() -> Option<Fixture> {
 
 suite!(fixture);
 archive_suite!(fixture);
+rooms_suite!(fixture);
 
 /// A store with the inside in reach.
 pub(crate) async fn inside() -> Option<PostgresStore> {

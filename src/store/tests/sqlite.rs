@@ -12,6 +12,7 @@ use sqlx::{ConnectOptions, Connection, Executor, query_scalar};
 
 use super::archive::archive_suite;
 use super::child::Process;
+use super::rooms::rooms_suite;
 use super::suite::suite;
 use super::{Fixture, LogCapture, append, ids, jid, keys, remove};
 use crate::sqlite::SqliteStore;
@@ -37,6 +38,7 @@ async fn fixture() -> Option<Fixture> {
 
 suite!(fixture);
 archive_suite!(fixture);
+rooms_suite!(fixture);
 
 async fn refusal(path: &Path) -> OpenError {
     match open(&conf(path)).await {

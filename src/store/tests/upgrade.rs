@@ -1,7 +1,7 @@
-//! A database that the first release made is opened by this one: whoever was there, their contacts, what waits for them and
-//! what the modules keep are still there, under the same ids.
+//! A database that an older release made is opened by this one: whoever was there, their contacts, what waits for them, their
+//! archives and sessions and what the modules keep are still there, under the same ids.
 
-use rookery_core::store::{Archived, Record, Store, TailChange};
+use rookery_core::store::{ArchiveQuery, Archived, Page, Record, RoomRecord, RoomWrite, Store, TailChange};
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection, query};
@@ -19,9 +19,9 @@ const FIRST: u64 = 1_790_000_000_000_000;
 /// Messages that wait for each of the two, in turns.
 const EACH: u64 = 700;
 
-/// The first step alone.
-fn first(all: &Migrator) -> Migrator {
-    Migrator::with_migrations(all.iter().take(1).cloned().collect())
+/// The first steps alone.
+fn first(count: usize, all: &Migrator) -> Migrator {
+    Migrator::with_migrations(all.iter().take(count).cloned().collect())
 }
 
 /// Fills a database of the first release, as that wrote it.
@@ -140,7 +140,7 @@ async fn t11_a_file_of_the_first_release_loses_nothing() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("rookery.db");
     let mut on = SqliteConnectOptions::new().filename(&path).create_if_missing(true).connect().await.unwrap();
-    first(&migrations::sqlite()).run_direct(None, &mut on, false).await.unwrap();
+    first(1, &migrations::sqlite()).run_direct(None, &mut on, false).await.unwrap();
     fill!(on);
     on.close().await.unwrap();
     let conf = StoreConf { backend: Backend::Sqlite { path }, durability: Durability::Full };
@@ -157,9 +157,124 @@ async fn t11_a_postgres_database_of_the_first_release_loses_nothing() {
     }
     let url = database().await;
     let mut on = PgConnection::connect(&url).await.unwrap();
-    first(&migrations::postgres()).run_direct(None, &mut on, false).await.unwrap();
+    first(1, &migrations::postgres()).run_direct(None, &mut on, false).await.unwrap();
     fill!(on);
     on.close().await.unwrap();
     let conf = StoreConf { backend: Backend::Postgres { url, connections: 4 }, durability: Durability::Full };
     check(&*open(&conf).await.unwrap()).await;
+}
+
+/// Adds what the release before rooms had besides: archived messages, one that waits, and a saved session.
+macro_rules! archive {
+    ($on:ident) => {
+        query("INSERT INTO conversations (account, jid) VALUES (1, $1)").bind(BOB).execute(&mut $on).await.unwrap();
+        query("INSERT INTO tail (account, id, alone, size, resource) VALUES (1, $1, $2, 4, NULL)")
+            .bind(i64::try_from(FIRST << 10).unwrap())
+            .bind(false)
+            .execute(&mut $on)
+            .await
+            .unwrap();
+        query("INSERT INTO sessions (account, resource, expires, state) VALUES (1, 'balcony', 7, $1)")
+            .bind(&b"state"[..])
+            .execute(&mut $on)
+            .await
+            .unwrap();
+        query("UPDATE tail_marks SET id = $1 WHERE slot = 0")
+            .bind(i64::try_from((FIRST << 10) + 2).unwrap())
+            .execute(&mut $on)
+            .await
+            .unwrap();
+    };
+}
+
+async fn check_rooms(store: &dyn Store) {
+    let alice = jid(ALICE);
+    let query = || ArchiveQuery {
+        with: None,
+        start: None,
+        end: None,
+        after_id: None,
+        before_id: None,
+        ids: Vec::new(),
+        words: None,
+        page: Page::First,
+        max: 9,
+        count: true,
+    };
+    let page = store.archive_page(&alice, &query()).await.unwrap().unwrap();
+    let ids: Vec<u64> = page.messages.iter().map(|message| message.id).collect();
+    assert_eq!(ids, [FIRST << 10, (FIRST << 10) + 1]);
+    assert_eq!(store.tail(&alice, FIRST << 9, u64::MAX, 9).await.unwrap().len(), 1);
+    assert_eq!(store.take_sessions(std::slice::from_ref(&alice)).await.unwrap().len(), 1);
+    assert_eq!(store.last_id().await.unwrap(), (FIRST << 10) + 2);
+    let (room, service) = (jid("cave@rooms.x.example"), jid("rooms.x.example"));
+    assert!(store.rooms(&service, None, 9).await.unwrap().is_empty());
+    let record = RoomRecord {
+        id: (FIRST << 10) + 3,
+        stamp: std::time::UNIX_EPOCH,
+        stanza: "<message/>".into(),
+        nick: Some("witch".into()),
+        message_id: None,
+        history: true,
+        archived: true,
+        body: Some("hi".into()),
+        digest: Some(7),
+    };
+    let create = RoomWrite::Create { service, created: std::time::UNIX_EPOCH };
+    let changes = [create, RoomWrite::Message(record)].map(|change| TailChange::Room { room: room.clone(), change });
+    store.commit(&changes).await.unwrap();
+    assert_eq!(store.archive_page(&room, &query()).await.unwrap().unwrap().count, Some(1));
+    assert_eq!(store.archive_page(&alice, &query()).await.unwrap().unwrap().count, Some(2));
+}
+
+#[tokio::test]
+async fn t11_a_file_of_the_release_before_rooms_loses_nothing() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("rookery.db");
+    let mut on = SqliteConnectOptions::new().filename(&path).create_if_missing(true).connect().await.unwrap();
+    first(1, &migrations::sqlite()).run_direct(None, &mut on, false).await.unwrap();
+    fill!(on);
+    first(3, &migrations::sqlite()).run_direct(None, &mut on, false).await.unwrap();
+    archive!(on);
+    for id in [FIRST << 10, (FIRST << 10) + 1] {
+        query(
+            "INSERT INTO messages (id, epoch, account, conversation, sent, counts, stamp, stanza) \
+             VALUES ($1, 1, 1, 1, 0, 1, 5, $2)",
+        )
+        .bind(i64::try_from(id).unwrap())
+        .bind(&b"<a/>"[..])
+        .execute(&mut on)
+        .await
+        .unwrap();
+    }
+    on.close().await.unwrap();
+    let conf = StoreConf { backend: Backend::Sqlite { path }, durability: Durability::Full };
+    check_rooms(&*open(&conf).await.unwrap()).await;
+}
+
+#[tokio::test]
+async fn t11_a_postgres_database_of_the_release_before_rooms_loses_nothing() {
+    if !wanted() {
+        return;
+    }
+    let url = database().await;
+    let mut on = PgConnection::connect(&url).await.unwrap();
+    first(1, &migrations::postgres()).run_direct(None, &mut on, false).await.unwrap();
+    fill!(on);
+    first(3, &migrations::postgres()).run_direct(None, &mut on, false).await.unwrap();
+    archive!(on);
+    for id in [FIRST << 10, (FIRST << 10) + 1] {
+        query(
+            "INSERT INTO messages (account, id, conversation, sent, counts, stamp, stanza) \
+             VALUES (1, $1, 1, false, true, 5, $2)",
+        )
+        .bind(i64::try_from(id).unwrap())
+        .bind(&b"<a/>"[..])
+        .execute(&mut on)
+        .await
+        .unwrap();
+    }
+    on.close().await.unwrap();
+    let conf = StoreConf { backend: Backend::Postgres { url, connections: 4 }, durability: Durability::Full };
+    check_rooms(&*open(&conf).await.unwrap()).await;
 }

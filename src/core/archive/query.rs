@@ -6,7 +6,7 @@
 
 use std::time::SystemTime;
 
-use rookery_core::store::{ArchiveQuery, Page};
+use crate::store::{ArchiveQuery, Page};
 use rookery_xmpp::dataform::{Field, FieldType, Form, FormType, unacceptable};
 use rookery_xmpp::datetime;
 use rookery_xmpp::element::Element;
@@ -18,8 +18,11 @@ use rookery_xmpp::rsm::{self, Start};
 /// The field of XEP-0431.
 const WORDS: &str = "{urn:xmpp:fulltext:0}fulltext";
 
-/// The fields that a query may have, besides [`WORDS`].
-const FIELDS: [&str; 8] = ["FORM_TYPE", "with", "start", "end", "before-id", "after-id", "ids", "include-groupchat"];
+/// The field for accounts, whose archives may hold what was said in rooms.
+const GROUPCHAT: &str = "include-groupchat";
+
+/// The fields that any query may have.
+const FIELDS: [&str; 7] = ["FORM_TYPE", "with", "start", "end", "before-id", "after-id", "ids"];
 
 /// The longest `queryid`, in bytes: it comes back with each result.
 const LONGEST_ID: usize = 1023;
@@ -29,29 +32,31 @@ const LONGEST_WORDS: usize = 1024;
 
 /// What we are ready to do.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Offer {
+pub struct Offer {
     /// Results of a query that does not say how many.
-    pub(super) page: usize,
+    pub page: usize,
     /// Results of any query.
-    pub(super) most: usize,
+    pub most: usize,
     /// Whether messages may be searched for by words.
-    pub(super) search: bool,
+    pub search: bool,
+    /// Whether there is a choice between what was said in rooms and what was not: in a room there is none.
+    pub groupchat: bool,
 }
 
 /// A query, read.
 #[derive(Debug, Clone)]
-pub(super) struct Query {
+pub struct Query {
     /// What the client calls it.
-    pub(super) id: Option<String>,
+    pub id: Option<String>,
     /// What is asked of the store.
-    pub(super) archive: ArchiveQuery,
+    pub archive: ArchiveQuery,
     /// The page is sent with its newest message first (§4.3.4).
-    pub(super) flip: bool,
+    pub flip: bool,
 }
 
 impl Query {
     /// Reads a `<query/>`.
-    pub(super) fn read(query: &Element, offer: Offer) -> Result<Self, StanzaError> {
+    pub fn read(query: &Element, offer: Offer) -> Result<Self, StanzaError> {
         if query.get("node").is_some() {
             return Err(not_implemented("Only the archive as a whole can be asked (XEP-0442 is not supported)."));
         }
@@ -108,12 +113,13 @@ fn everything() -> ArchiveQuery {
 }
 
 fn filter(form: &Form, offer: Offer) -> Result<ArchiveQuery, StanzaError> {
-    let is_known = |var: &str| FIELDS.contains(&var) || offer.search && var == WORDS;
+    let is_known =
+        |var: &str| FIELDS.contains(&var) || offer.search && var == WORDS || offer.groupchat && var == GROUPCHAT;
     if let Some(field) = form.iter().find(|field| !is_known(field.var())) {
         return Err(not_implemented(format!("The field '{}' is not known here.", field.var())));
     }
-    // Rooms keep their own archives: what is said there is in none of ours, whether it is asked for or not.
-    form.boolean("include-groupchat")?;
+    // Rooms keep their own archives: what is said there is in no account's, whether it is asked for or not.
+    form.boolean(GROUPCHAT)?;
     let mut ids = form.values("ids").map(read_id).collect::<Result<Vec<u64>, _>>()?;
     ids.sort_unstable();
     ids.dedup();
@@ -152,15 +158,17 @@ fn not_implemented(text: impl Into<std::borrow::Cow<'static, str>>) -> StanzaErr
 }
 
 /// The form with all fields (§4.1.5).
-pub(super) fn form(search: bool) -> Element {
+pub fn form(offer: Offer) -> Element {
     let text = |var| Field::text(var, "");
     let mut form = Form::new(FormType::Form)
         .form_type(ns::MAM)
         .field(Field::new(FieldType::JidSingle, "with"))
         .fields(["start", "end", "before-id", "after-id"].map(text))
-        .field(Field::new(FieldType::ListMulti, "ids"))
-        .field(Field::new(FieldType::Boolean, "include-groupchat"));
-    if search {
+        .field(Field::new(FieldType::ListMulti, "ids"));
+    if offer.groupchat {
+        form = form.field(Field::new(FieldType::Boolean, GROUPCHAT));
+    }
+    if offer.search {
         form = form.field(text(WORDS));
     }
     let mut form = form.to_element();
@@ -182,7 +190,7 @@ mod tests {
 
     use super::*;
 
-    const OFFER: Offer = Offer { page: 50, most: 250, search: true };
+    const OFFER: Offer = Offer { page: 50, most: 250, search: true, groupchat: true };
 
     fn query(attributes: &str, children: &str) -> Result<Query, StanzaError> {
         let query = format!("<query xmlns='urn:xmpp:mam:2'{attributes}>{children}</query>");
@@ -352,7 +360,7 @@ mod tests {
     #[test]
     fn the_form() {
         assert_eq!(
-            form(true).to_xml(),
+            form(OFFER).to_xml(),
             "<query xmlns='urn:xmpp:mam:2'><x xmlns='jabber:x:data' type='form'>\
              <field var='FORM_TYPE' type='hidden'><value>urn:xmpp:mam:2</value></field>\
              <field var='with' type='jid-single'/><field var='start' type='text-single'/>\
@@ -362,7 +370,8 @@ mod tests {
              <field var='include-groupchat' type='boolean'/>\
              <field var='{urn:xmpp:fulltext:0}fulltext' type='text-single'/></x></query>"
         );
-        assert!(!form(false).to_xml().contains("fulltext"));
+        let room = form(Offer { search: false, groupchat: false, ..OFFER }).to_xml();
+        assert!(!room.contains("fulltext") && !room.contains("groupchat"), "{room}");
         let hidden = Offer { search: false, ..OFFER };
         let query: Element = "<query xmlns='urn:xmpp:mam:2'><x xmlns='jabber:x:data' type='submit'>\
              <field var='{urn:xmpp:fulltext:0}fulltext'><value>x</value></field></x></query>"

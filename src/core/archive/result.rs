@@ -1,10 +1,10 @@
 //! XEP-0313 §4.2, §4.3: a result as a stanza, and the end of a page. The archived message goes into it as its bytes are.
 
-use rookery_core::store::{ArchiveEnds, ArchivePlace, ArchivedMessage};
+use crate::store::{ArchiveEnds, ArchivePlace, ArchivedMessage};
 use rookery_xmpp::datetime;
 use rookery_xmpp::element::Element;
 use rookery_xmpp::header::Namespaces;
-use rookery_xmpp::jid::{BareJid, FullJid};
+use rookery_xmpp::jid::{BareJid, Jid};
 use rookery_xmpp::ns;
 use rookery_xmpp::parser::{self, Parsed};
 use rookery_xmpp::rsm;
@@ -15,13 +15,8 @@ use super::pages::{Piece, Whole};
 /// How a result ends, behind the archived message.
 const END: &str = "</forwarded></result></message>";
 
-/// A result for the session that has asked. `None` when what is stored is no message.
-pub(super) fn result(
-    archive: &BareJid,
-    to: &FullJid,
-    query_id: Option<&str>,
-    message: &ArchivedMessage,
-) -> Option<Stanza> {
+/// A result for whoever has asked. `None` when what is stored is no message.
+pub fn result(archive: &BareJid, to: &Jid, query_id: Option<&str>, message: &ArchivedMessage) -> Option<Stanza> {
     let delay = Element::new("delay", ns::DELAY).attr("stamp", datetime::format(message.stamp));
     let result = Element::new("result", ns::MAM)
         .attr_opt("queryid", query_id)
@@ -38,7 +33,7 @@ pub(super) fn result(
 }
 
 /// The end of a page. Results may change yet when it is not `stable`.
-pub(super) fn fin<P: Piece>(page: &Whole<P>, stable: bool) -> Element {
+pub fn fin<P: Piece>(page: &Whole<P>, stable: bool) -> Element {
     let ends = page.ends().map(|(first, last)| (first.to_string(), last.to_string()));
     let set = rsm::Page { ends, index: page.index, count: page.count };
     Element::new("fin", ns::MAM)
@@ -48,7 +43,7 @@ pub(super) fn fin<P: Piece>(page: &Whole<P>, stable: bool) -> Element {
 }
 
 /// What is known of an archive (§5).
-pub(super) fn metadata(ends: Option<ArchiveEnds>) -> Element {
+pub fn metadata(ends: Option<ArchiveEnds>) -> Element {
     let place = |name, place: ArchivePlace| {
         Element::new(name, ns::MAM).attr("id", place.id.to_string()).attr("timestamp", datetime::format(place.stamp))
     };
@@ -60,8 +55,8 @@ pub(super) fn metadata(ends: Option<ArchiveEnds>) -> Element {
 mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
+    use crate::store::ArchivePage;
     use bytes::Bytes;
-    use rookery_core::store::ArchivePage;
 
     use super::*;
 
@@ -71,8 +66,7 @@ mod tests {
     }
 
     fn written(query_id: Option<&str>, stanza: &'static str) -> Option<String> {
-        let (archive, to) =
-            (BareJid::new("juliet@capulet.lit").unwrap(), FullJid::new("juliet@capulet.lit/b&b").unwrap());
+        let (archive, to) = (BareJid::new("juliet@capulet.lit").unwrap(), Jid::new("juliet@capulet.lit/b&b").unwrap());
         let result = result(&archive, &to, query_id, &message(7, stanza))?;
         let mut bytes = Vec::new();
         result.write(&mut bytes, None);

@@ -1,8 +1,8 @@
 //! A page of an archive, read in pieces: messages are small or large, and no query makes the server hold more than a few of
 //! the large ones. A page that has become heavy ends early, which a query must reckon with in any case (XEP-0313 §4.3.1).
 
-use rookery_core::archive::Results;
-use rookery_core::store::{ArchivePage, ArchiveQuery, Page};
+use crate::archive::Results;
+use crate::store::{ArchivePage, ArchiveQuery, Page};
 
 /// Messages that are read at once.
 const PIECE: usize = 50;
@@ -11,7 +11,7 @@ const PIECE: usize = 50;
 const HEAVY: usize = 1 << 20;
 
 /// What holds a piece.
-pub(super) trait Piece {
+pub trait Piece {
     /// The piece.
     fn page(&self) -> &ArchivePage;
     /// The piece, to be cut.
@@ -28,22 +28,41 @@ impl Piece for Results {
     }
 }
 
+impl Piece for ArchivePage {
+    fn page(&self) -> &ArchivePage {
+        self
+    }
+
+    fn page_mut(&mut self) -> &mut ArchivePage {
+        self
+    }
+}
+
 /// A page as it is sent.
 #[derive(Debug)]
-pub(super) struct Whole<P> {
+pub struct Whole<P> {
     /// Its pieces, the oldest first.
-    pub(super) pieces: Vec<P>,
+    pub pieces: Vec<P>,
     /// Nothing that matches lies beyond it, in the direction in which it was asked for.
-    pub(super) complete: bool,
+    pub complete: bool,
     /// How many match in all, when that was asked for.
-    pub(super) count: Option<u64>,
+    pub count: Option<u64>,
     /// How many of them come before the first of the page, when the count was asked for and no older page is to follow.
-    pub(super) index: Option<u64>,
+    pub index: Option<u64>,
 }
 
 impl<P: Piece> Whole<P> {
+    /// Its pieces in the order in which they are sent.
+    pub fn into_pieces(self, flip: bool) -> Vec<P> {
+        let mut pieces = self.pieces;
+        if flip {
+            pieces.reverse();
+        }
+        pieces
+    }
+
     /// The ids of the oldest and the newest message.
-    pub(super) fn ends(&self) -> Option<(u64, u64)> {
+    pub fn ends(&self) -> Option<(u64, u64)> {
         let mut messages = self.pieces.iter().flat_map(|piece| &piece.page().messages);
         let first = messages.next()?.id;
         Some((first, messages.last().map_or(first, |last| last.id)))
@@ -52,7 +71,7 @@ impl<P: Piece> Whole<P> {
 
 /// Reads the page that is asked for, or its beginning; a backward page keeps its newest messages. `ask` reads a piece.
 /// `None` when an id that was named is not in the archive.
-pub(super) async fn read<P, E, Fut>(
+pub async fn read<P, E, Fut>(
     query: &ArchiveQuery,
     mut ask: impl FnMut(ArchiveQuery) -> Fut,
 ) -> Result<Option<Whole<P>>, E>
@@ -127,20 +146,10 @@ mod tests {
     use std::task::{Context, Poll, Waker};
     use std::time::UNIX_EPOCH;
 
+    use crate::store::ArchivedMessage;
     use bytes::Bytes;
-    use rookery_core::store::ArchivedMessage;
 
     use super::*;
-
-    impl Piece for ArchivePage {
-        fn page(&self) -> &ArchivePage {
-            self
-        }
-
-        fn page_mut(&mut self) -> &mut ArchivePage {
-            self
-        }
-    }
 
     /// What a store says that has the ids 1, 2, … and messages of these sizes.
     fn stored(sizes: &[usize], query: &ArchiveQuery) -> Option<ArchivePage> {
