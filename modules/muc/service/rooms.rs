@@ -16,6 +16,7 @@ use rookery_xmpp::error::{Condition, ErrorKind, StanzaError};
 use rookery_xmpp::jid::{BareJid, FullJid};
 use rookery_xmpp::stanza::{Kind, PresenceType};
 
+use super::commands::{Answers, Founding};
 use super::creation::Makers;
 use super::directory::Directory;
 use super::terms::Terms;
@@ -36,6 +37,8 @@ pub(super) struct Rooms {
     pub(super) directory: Mutex<Directory>,
     /// Who has made which.
     pub(super) makers: Makers,
+    /// What the service waits for itself.
+    pub(super) answers: Answers,
     /// Rooms that somebody was in when the server ended, and that were not looked into since.
     pub(super) haunted: Mutex<BTreeSet<BareJid>>,
 }
@@ -73,6 +76,8 @@ pub(super) enum Job {
     Sweep,
     /// Something else, by somebody inside the server.
     Ask(Ask),
+    /// An admin makes the room.
+    Found(Box<Founding>),
 }
 
 impl Job {
@@ -143,6 +148,7 @@ impl Rooms {
             halls: Mutex::default(),
             directory: Mutex::default(),
             makers: Makers::default(),
+            answers: Answers::default(),
             haunted: Mutex::default(),
         })
     }
