@@ -19,6 +19,9 @@ use crate::rng::Rng;
 /// The domain that is served.
 pub const DOMAIN: &str = "localhost";
 
+/// The domain of the rooms, where a rig asks for them.
+pub const ROOMS: &str = "conference.localhost";
+
 /// Every account's password.
 pub const PASSWORD: &str = "rigs' own";
 
@@ -48,6 +51,8 @@ pub struct Setup {
     pub limits: String,
     /// Sections for the end of Rookery's conf.
     pub conf: String,
+    /// There are rooms with archives, at [`ROOMS`].
+    pub rooms: bool,
 }
 
 /// Where Rookery keeps its data.

@@ -19,6 +19,11 @@ use crate::tail::{Kept, Tail};
 pub(crate) struct Copies(Mutex<Vec<(Arc<Session>, Arc<Stanza>)>>);
 
 impl Copies {
+    /// Whether there are any.
+    pub(crate) fn is_any(&self) -> bool {
+        !self.0.lock().is_empty()
+    }
+
     /// Sends them. `kept`: what they are copies of, if it waits in the tail. The tail is locked.
     pub(crate) fn send(&self, kept: Option<&Arc<Kept>>) {
         for (session, copy) in std::mem::take(&mut *self.0.lock()) {

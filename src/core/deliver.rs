@@ -249,7 +249,7 @@ impl Server {
             let keep = Keep { id, stanza: stanza.clone(), archived, findable, digest, waiting };
             tail.keep(account, keep, to.resourcepart().map(Box::from))
         });
-        if !hand_to(&targets, &stanza, kept.as_ref())
+        if !hand_to(&targets, &stanza, kept.as_ref(), order.copies.is_any())
             && !storable
             && !targets.is_empty()
             && otherwise != Otherwise::Ignore
@@ -280,7 +280,10 @@ impl Server {
                 continue;
             }
             let Some(kept) = out.kept else {
-                parted.unkept.push(out.stanza);
+                // What is not kept leaves no trace of who has it; but that somebody has can be seen.
+                if out.to.is_none() || targets.is_empty() {
+                    parted.unkept.push(out.stanza);
+                }
                 continue;
             };
             // A session may hold a message and results of its queries that carry it as well.
@@ -305,7 +308,7 @@ impl Server {
             if let Some(after) = unread.take_if(|after| *after < kept.id) {
                 readers().for_each(|target| target.read_on_from(after));
             }
-            hand_to(&targets, &Arc::new(delayed(&kept)), Some(&kept));
+            hand_to(&targets, &Arc::new(delayed(&kept)), Some(&kept), false);
         }
         if let Some(after) = unread {
             readers().for_each(|target| target.read_on_from(after));
@@ -562,12 +565,13 @@ fn unforge(account: &Account, stanza: &mut Stanza) {
     }
 }
 
-/// Gives a message to sessions. `false` when none has taken it.
-fn hand_to(targets: &Sessions, stanza: &Arc<Stanza>, kept: Option<&Arc<Kept>>) -> bool {
-    let mut taken = false;
+/// Gives a message to sessions. `is_copied`: others get copies of it. `false` when none has taken it.
+fn hand_to(targets: &Sessions, stanza: &Arc<Stanza>, kept: Option<&Arc<Kept>>, is_copied: bool) -> bool {
+    let (mut taken, is_shared) = (false, targets.len() > 1);
+    let to = stanza.head.to.as_ref().filter(|_| kept.is_none() && (is_shared || is_copied));
     for target in targets {
-        let out = Outgoing { stanza: stanza.clone(), to: None, kept: kept.cloned() };
-        taken |= Pushed::Taken == if targets.len() > 1 { target.offer_shared(out) } else { target.offer(out) };
+        let out = Outgoing { stanza: stanza.clone(), to: to.cloned(), kept: kept.cloned() };
+        taken |= Pushed::Taken == if is_shared { target.offer_shared(out) } else { target.offer(out) };
     }
     taken
 }
@@ -609,9 +613,17 @@ pub(crate) fn may_be_kept(kind: MessageType, stanza: &Stanza) -> bool {
     if stanza.has("no-store", ns::HINTS) || stanza.has("result", ns::MAM) {
         return false;
     }
+    // What goes with a chat state, and makes no more of it: ids, times, the mark of a room's private message.
+    let is_state = stanza.has_such(|ns, _| ns == ns::CHATSTATES);
+    let is_mark = |ns: &str, name: &str| match ns {
+        ns::CHATSTATES | ns::SID | ns::OCCUPANT_ID | ns::DELAY => true,
+        ns::MUC_USER => name == "x" && stanza.find("x", ns::MUC_USER).is_some_and(|x| x.elements().next().is_none()),
+        _ => false,
+    };
     stanza.has("store", ns::HINTS)
-        || stanza
-            .has_such(|ns, name| ns != ns::CHATSTATES && ns != ns::HINTS && !(ns == ns::CLIENT && name == "thread"))
+        || stanza.has_such(|ns, name| {
+            ns != ns::HINTS && !(ns == ns::CLIENT && name == "thread") && !(is_state && is_mark(ns, name))
+        })
 }
 
 /// A kept message as it is sent later: with the time at which the server took it (XEP-0203).

@@ -92,13 +92,15 @@ impl Server {
             if but.contains(jid) {
                 continue;
             }
-            if let Found::Session(session, _) = found
+            let mut handed = self.hand(&shared, &mut stanza, found, false);
+            if let (Handed::Lost, Found::Session(session, _)) = (&handed, &*found)
                 && session.is_closed()
             {
                 // Somebody else may have come under the same address.
                 *found = self.find(&audience.hosts, jid);
+                handed = self.hand(&shared, &mut stanza, found, false);
             }
-            match self.hand(&shared, &mut stanza, found, false) {
+            match handed {
                 Handed::Done => {}
                 Handed::Elsewhere => missed.elsewhere.push(jid.clone()),
                 Handed::Lost => missed.lost.push(jid.clone()),
@@ -150,12 +152,8 @@ impl Server {
             Arc::new(changed)
         };
         let out = Outgoing { stanza, to: Some(to), kept: None };
-        let pushed = match (asked, is_presence) {
-            (true, _) => session.push_asked(out),
-            // That somebody has left may not go missing.
-            (false, true) => session.push(out),
-            (false, false) => session.offer(out),
-        };
+        // That somebody has left may not go missing; who lacks a message is taken out, and told.
+        let pushed = if asked { session.push_asked(out) } else { session.push_shared(out, is_presence) };
         if pushed == Pushed::Taken { Handed::Done } else { Handed::Lost }
     }
 

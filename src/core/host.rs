@@ -40,7 +40,7 @@ impl Host {
 
     /// The domains of its components, for disco#items.
     pub fn components(&self) -> impl Iterator<Item = &BareJid> {
-        self.table.components.iter().map(|(domain, _)| domain)
+        self.table.components.iter().map(|(domain, ..)| domain)
     }
 
     /// What the domain says of itself (XEP-0030 §3): made once, since the modules cannot change.

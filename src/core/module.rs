@@ -477,7 +477,7 @@ impl<M: Module> Hooks<'_, M> {
     {
         let module = self.module.clone();
         let call: ComponentFn = Box::new(move |server, arrival| Box::pin(f(module.clone(), server.clone(), arrival)));
-        self.table.components.push((domain, call));
+        self.table.components.push((domain, M::NAME, call));
         self
     }
 
@@ -619,7 +619,7 @@ pub struct Table {
     pub(crate) iq: Vec<IqDoor>,
     pub(crate) pre_auth: Vec<(&'static str, PreAuthFn)>,
     interceptors: Vec<Vec<InterceptFn>>,
-    pub(crate) components: Vec<(BareJid, ComponentFn)>,
+    pub(crate) components: Vec<(BareJid, &'static str, ComponentFn)>,
     pub(crate) rooms: Vec<(BareJid, RoomsFn)>,
     pub(crate) stream_features: Vec<(When, FeatureFn)>,
     pub(crate) nonzas: Vec<(&'static str, &'static str, NonzaFn)>,

@@ -138,6 +138,11 @@ impl Server {
         self.writer.flushed().await
     }
 
+    /// Whether all that was given to the database so far is on disk.
+    pub fn has_stored_all(&self) -> bool {
+        self.writer.is_idle()
+    }
+
     /// Holds a receipt until all that was given to the database so far is on disk.
     pub fn hold_until_stored(self: &Arc<Self>, receipt: Option<Arc<Receipt>>) {
         let Some(receipt) = receipt else { return };

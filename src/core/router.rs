@@ -178,7 +178,7 @@ impl Server {
                 }
             }
         } else if let Some((host, place)) = component {
-            if let Some((_, component)) = host.table.components.get(place) {
+            if let Some((.., component)) = host.table.components.get(place) {
                 component(self, Arrival { stanza, receipt: waiting }).await;
             }
         } else {

@@ -3,9 +3,11 @@
 //! Each account remembers for a day what it has sent and received (design: "resending is harmless"), and takes a message
 //! that it knows only once. A message is known by who of the two has sent it (who answers may use the same id), by its
 //! peer, its id and its text: by `origin-id` (XEP-0359), which is unique, or else by the stanza's `id`, if the sender's
-//! stream has acknowledgements (XEP-0198). Without these nobody sends again, but some programs begin to count at 1 whenever
-//! they start. Where there is no text, all that such a message says counts, but for the stamp that a client may put on what
-//! it sends again (XEP-0203). On one and the same stream nothing is sent again.
+//! stream has acknowledgements (XEP-0198) and the id is long enough to have been drawn at random. Without acknowledgements
+//! nobody sends again; and many programs count, from the same number whenever they start, so that what they say first each
+//! day may have yesterday's id and yesterday's words. A message too many can be told by its reader, one that is missing
+//! cannot. Where there is no text, all that such a message says counts, but for the stamp that a client may put on what it
+//! sends again (XEP-0203). On one and the same stream nothing is sent again.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -22,6 +24,10 @@ use crate::tail::Side;
 /// For how long a message is known.
 pub(crate) const MEMORY: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// The shortest id, in bytes, that stands for one message alone: 64 random bits need as many characters. What counts is
+/// shorter (`aab1a`, `mir_42`, `qxmpp1234`).
+const DRAWN: usize = 11;
+
 /// So many messages an account remembers at most.
 pub(crate) const MOST: usize = 4096;
 
@@ -34,7 +40,7 @@ pub(crate) fn digest(side: Side, peer: &str, stanza: &Stanza, may_resend: bool) 
     let origin = stanza.has("origin-id", ns::SID).then(|| stanza.find("origin-id", ns::SID)?.get("id")).flatten();
     let (kind, id) = match (origin, &stanza.head.id) {
         (Some(origin), _) => ("origin", origin),
-        (None, Some(id)) if may_resend => ("stanza", &**id),
+        (None, Some(id)) if may_resend && id.len() >= DRAWN => ("stanza", &**id),
         _ => return None,
     };
     let mut hash = Sha256::new();
@@ -111,26 +117,43 @@ mod tests {
         Stanza::message(MessageType::Chat).id(id).child(Element::new("body", ns::CLIENT).text(body))
     }
 
+    const ID: &str = "5f3dbc5e-e1d3";
+
     #[test]
     fn a_message_is_known_by_peer_id_and_text() {
-        let first = digest(Side::Recipient, "romeo@localhost", &message("1", "hi"), true);
+        let first = digest(Side::Recipient, "romeo@localhost", &message(ID, "hi"), true);
         assert!(first.is_some());
-        assert_eq!(first, digest(Side::Recipient, "romeo@localhost", &message("1", "hi"), true));
-        assert_ne!(first, digest(Side::Recipient, "mercutio@localhost", &message("1", "hi"), true));
-        assert_ne!(first, digest(Side::Recipient, "romeo@localhost", &message("2", "hi"), true));
-        assert_ne!(first, digest(Side::Recipient, "romeo@localhost", &message("1", "ho"), true));
-        assert_ne!(first, digest(Side::Sender, "romeo@localhost", &message("1", "hi"), true));
+        assert_eq!(first, digest(Side::Recipient, "romeo@localhost", &message(ID, "hi"), true));
+        assert_ne!(first, digest(Side::Recipient, "mercutio@localhost", &message(ID, "hi"), true));
+        assert_ne!(first, digest(Side::Recipient, "romeo@localhost", &message("5f3dbc5e-e1d4", "hi"), true));
+        assert_ne!(first, digest(Side::Recipient, "romeo@localhost", &message(ID, "ho"), true));
+        assert_ne!(first, digest(Side::Sender, "romeo@localhost", &message(ID, "hi"), true));
     }
 
     #[test]
     fn without_acknowledgements_only_an_origin_id_counts() {
-        let plain = message("1", "hi");
+        let plain = message(ID, "hi");
         assert_eq!(digest(Side::Recipient, "romeo@localhost", &plain, false), None);
         let origin = plain.child(Element::new("origin-id", ns::SID).attr("id", "o"));
         assert_eq!(
             digest(Side::Recipient, "romeo@localhost", &origin, false),
             digest(Side::Recipient, "romeo@localhost", &origin, true)
         );
+    }
+
+    #[test]
+    fn numbers_are_no_names() {
+        for (id, expected) in [
+            ("1", false),
+            ("aab1a", false),
+            ("mir_42", false),
+            ("qxmpp12345", false),
+            ("q83vEjRWeJA", true),
+            (ID, true),
+        ] {
+            let digest = digest(Side::Recipient, "romeo@localhost", &message(id, "hi"), true);
+            assert_eq!(digest.is_some(), expected, "{id}");
+        }
     }
 
     #[test]

@@ -101,6 +101,9 @@ impl From<&Conf> for Bounds {
     }
 }
 
+/// What modules have for a domain, by their names.
+type Lasting = HashMap<(&'static str, BareJid), Arc<dyn Any + Send + Sync>>;
+
 /// The server.
 pub struct Server {
     pub(crate) hosts: ArcSwap<Hosts>,
@@ -130,7 +133,7 @@ pub struct Server {
     /// Bugs that were survived.
     pub panics: Panics,
     /// What modules have for a domain, by their names.
-    lasting: Mutex<HashMap<(&'static str, BareJid), Arc<dyn Any + Send + Sync>>>,
+    lasting: Mutex<Lasting>,
     started: (Instant, SystemTime),
     pub(crate) writing: Mutex<Option<tokio::task::JoinHandle<()>>>,
     /// It ends.
@@ -191,8 +194,13 @@ impl Server {
                 module.install(&conf, self, &host.domain, &mut table)?;
             }
             let host = Host::new(host.domain.clone(), table);
-            for (place, (domain, _)) in host.table.components.iter().enumerate() {
-                hosts.components.insert(domain.clone(), (host.clone(), place));
+            for (place, (domain, module, _)) in host.table.components.iter().enumerate() {
+                let is_taken = conf.hosts().iter().any(|other| other.domain == *domain)
+                    || hosts.components.insert(domain.clone(), (host.clone(), place)).is_some();
+                if is_taken {
+                    let why = format!("\"{domain}\" is served already");
+                    return Err(conf.fault(host.domain.as_str(), module, "domains", &why));
+                }
             }
             self.start_ticks(&host);
             hosts.hosts.insert(host.domain.clone(), host);

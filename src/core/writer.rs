@@ -145,6 +145,12 @@ impl Writer {
         }
     }
 
+    /// Whether nothing that was appended waits.
+    pub(crate) fn is_idle(&self) -> bool {
+        let appended = self.queue.lock().appended;
+        *self.done.borrow() >= appended
+    }
+
     /// Waits until `is_done`, which is asked whenever a batch is on disk. The error says that the database takes nothing.
     pub(crate) async fn wait_until(&self, mut is_done: impl FnMut() -> bool) -> Result<(), StanzaError> {
         let mut done = self.done.subscribe();

@@ -304,7 +304,7 @@ impl Sender {
 
     async fn send(&mut self, number: u64, to: &str, size: usize) {
         let body = "x".repeat(size);
-        let xml = format!("<message type='chat' to='{to}' id='{number}'><body>{number}{body}</body></message>");
+        let xml = format!("<message type='chat' to='{to}' id='{number:012}'><body>{number:012}{body}</body></message>");
         self.client.send(&xml).await;
         self.sent += 1;
         self.unacknowledged.push_back((number, xml));

@@ -29,6 +29,7 @@ mod rfc6121;
 mod room_archive;
 mod room_commands;
 mod rooms;
+mod rooms_durable;
 mod roster;
 mod rules;
 mod security;

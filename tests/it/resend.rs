@@ -9,8 +9,9 @@ use crate::world::{Client, World, jid};
 
 const BOTH: &[&str] = &["romeo@localhost", "juliet@localhost"];
 
-fn chat(id: &str, body: &str) -> String {
-    format!("<message type='chat' to='juliet@localhost' id='{id}'><body>{body}</body></message>")
+/// The name is part of the message's id, which is as unique as clients' ids are.
+fn chat(name: &str, body: &str) -> String {
+    format!("<message type='chat' to='juliet@localhost' id='{name}-5f3dbc5e-e1d3'><body>{body}</body></message>")
 }
 
 async fn archive(world: &World, user: &str) -> Vec<String> {
@@ -150,7 +151,7 @@ async fn the_same_words_or_the_same_id_alone_are_not_the_same_message() {
 #[tokio::test(start_paused = true)]
 async fn a_message_to_oneself_is_archived_once_and_may_be_sent_again() {
     let world = World::new(BOTH).await;
-    let message = "<message type='chat' to='romeo@localhost' id='n'><body>note</body></message>";
+    let message = "<message type='chat' to='romeo@localhost' id='n-5f3dbc5e-e1d3'><body>note</body></message>";
     for _ in 0..2 {
         let romeo = world.login_resumable("romeo@localhost", "orchard").await;
         romeo.send(message).await;
@@ -194,7 +195,7 @@ async fn t7_with_a_database_that_takes_nothing_new_messages_are_refused_after_te
     tokio::time::sleep(Duration::from_secs(11)).await;
     romeo.send(&chat("two", "too late")).await;
     let told = romeo.read();
-    assert!(told.contains("id='two'") && told.contains("type='wait'"), "{told}");
+    assert!(told.contains("id='two-5f3dbc5e-e1d3'") && told.contains("type='wait'"), "{told}");
     assert_eq!(juliet.bodies(), Vec::<String>::new());
     // What needs no storage goes on.
     romeo.send("<message type='chat' to='juliet@localhost'><composing xmlns='http://jabber.org/protocol/chatstates'/></message>").await;
@@ -220,7 +221,8 @@ async fn an_answer_with_the_same_id_and_words_is_not_the_message_again() {
     romeo.send(&chat("one", "hello")).await;
     assert_eq!(echo.bodies(), ["hello"]);
     // As programs answer that take the message and turn its addresses round.
-    echo.send("<message type='chat' to='romeo@localhost/orchard' id='one'><body>hello</body></message>").await;
+    echo.send("<message type='chat' to='romeo@localhost/orchard' id='one-5f3dbc5e-e1d3'><body>hello</body></message>")
+        .await;
     assert_eq!(romeo.bodies(), ["hello"]);
     committed().await;
     assert_eq!(archive(&world, "romeo@localhost").await, ["hello", "hello"]);
@@ -233,7 +235,7 @@ async fn messages_without_text_are_told_apart_by_what_they_say() {
     let juliet = world.login("juliet@localhost", "balcony").await;
     let displayed = |of: &str| {
         format!(
-            "<message type='chat' to='juliet@localhost' id='1'><displayed xmlns='urn:xmpp:chat-markers:0' id='{of}'/>\
+            "<message type='chat' to='juliet@localhost' id='5f3dbc5e-e1d3'><displayed xmlns='urn:xmpp:chat-markers:0' id='{of}'/>\
              </message>"
         )
     };
@@ -253,7 +255,9 @@ async fn a_stamp_that_is_put_on_what_is_sent_again_makes_no_other_message() {
     let reaction = "<reactions xmlns='urn:xmpp:reactions:0' id='a'><reaction>x</reaction></reactions>";
     for stamp in ["", "<delay xmlns='urn:xmpp:delay' stamp='2026-01-01T00:00:00Z'/>"] {
         let romeo = world.login_resumable("romeo@localhost", "orchard").await;
-        romeo.send(&format!("<message type='chat' to='juliet@localhost' id='1'>{reaction}{stamp}</message>")).await;
+        romeo
+            .send(&format!("<message type='chat' to='juliet@localhost' id='5f3dbc5e-e1d3'>{reaction}{stamp}</message>"))
+            .await;
         romeo.leave().await;
     }
     assert_eq!(juliet.read().matches("<reaction>").count(), 1);
@@ -276,4 +280,21 @@ async fn without_an_archive_what_waits_is_known_after_a_crash() {
     let juliet = world.login("juliet@localhost", "balcony").await;
     committed().await;
     assert_eq!(juliet.bodies(), ["first"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn programs_that_count_anew_whenever_they_start_are_heard() {
+    let world = World::new(BOTH).await;
+    let juliet = world.login("juliet@localhost", "balcony").await;
+    for _ in 0..2 {
+        let romeo = world.login_resumable("romeo@localhost", "orchard").await;
+        romeo.send("<message type='chat' to='juliet@localhost' id='aab1a'><body>good morning</body></message>").await;
+        romeo.send("<r xmlns='urn:xmpp:sm:3'/>").await;
+        committed().await;
+        assert!(romeo.read().contains("h='1'"), "it was acknowledged");
+        romeo.leave().await;
+        assert_eq!(juliet.bodies(), ["good morning"]);
+    }
+    assert_eq!(archive(&world, "romeo@localhost").await, ["good morning", "good morning"]);
+    assert_eq!(archive(&world, "juliet@localhost").await, ["good morning", "good morning"]);
 }

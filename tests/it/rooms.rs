@@ -121,3 +121,114 @@ async fn juliet_enters(world: &World, romeo: &Client) {
     juliet.enter("juliet").await;
     assert!(romeo.read().contains("from='garden@conference.localhost/juliet'"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_cannot_be_reached_is_taken_out() {
+    let world = World::new(&["romeo@localhost"]).await;
+    let romeo = garden(&world, "romeo@localhost", "orchard").await;
+    // There is no way to this server: what the room sends comes back while the room is busy sending it.
+    for nick in ["one", "two"] {
+        world
+            .route(&format!(
+                "<presence from='{nick}@far.example/x' to='{ROOM}/{nick}'><x xmlns='http://jabber.org/protocol/muc'/></presence>"
+            ))
+            .await;
+        let told = romeo.read();
+        assert!(told.contains(&format!("{ROOM}/{nick}")) && told.contains("<status code='333'/>"), "{told}");
+    }
+    romeo.say("alone").await;
+    assert_eq!(romeo.bodies(), ["alone"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn blocking_holds_in_rooms() {
+    let world = World::new(&["romeo@localhost", "juliet@localhost"]).await;
+    let romeo = garden(&world, "romeo@localhost", "orchard").await;
+    let juliet = world.login("juliet@localhost", "balcony").await;
+    juliet.enter("juliet").await;
+    let block = |what: &str| {
+        format!("<iq type='set' id='b'><block xmlns='urn:xmpp:blocking'><item jid='{what}'/></block></iq>")
+    };
+    juliet.send(&block(&format!("{ROOM}/host"))).await;
+    juliet.read();
+    romeo.read();
+    romeo.say("unheard").await;
+    romeo.send(&format!("<presence to='{ROOM}/host'><show>away</show></presence>")).await;
+    juliet.say("heard").await;
+    assert_eq!(juliet.read().matches("garden@conference.localhost/host").count(), 0);
+    assert!(romeo.bodies().contains(&"heard".to_owned()), "who is blocked is not thrown out");
+    // With the whole room one leaves it.
+    juliet.send(&block(ROOM)).await;
+    assert!(romeo.read().contains("type='unavailable'"));
+    romeo.say("gone").await;
+    assert_eq!(juliet.bodies(), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_does_not_read_is_taken_out_and_told() {
+    let conf = "[host.localhost]\n[limits]\noutbox = \"16 KiB\"\n[modules.muc]\nburst = 1000\n";
+    let world = World::with_conf(conf, &["romeo@localhost", "juliet@localhost"]).await;
+    let romeo = garden(&world, "romeo@localhost", "orchard").await;
+    let juliet = world.login_resumable("juliet@localhost", "balcony").await;
+    juliet.enter("juliet").await;
+    let id = juliet.id();
+    juliet.cut().await;
+    let (text, mut told) = ("x".repeat(1000), 0);
+    for number in 0..40 {
+        romeo.say_as(&number.to_string(), &text).await;
+        told += romeo.read().matches("<status code='333'/>").count();
+    }
+    assert_eq!(told, 1);
+    let juliet = world.resume("juliet@localhost", &id, 0).await.unwrap();
+    let got = juliet.read();
+    let bodies = got.matches("<body>").count();
+    assert!((10..20).contains(&bodies), "{bodies}");
+    assert!(got.contains("<status code='110'/><status code='333'/>"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_room_may_be_entered_whatever_a_client_has_room_for() {
+    let conf = "[host.localhost]\n[limits]\noutbox = \"16 KiB\"\n";
+    let world = World::with_conf(conf, &["romeo@localhost", "juliet@localhost"]).await;
+    let romeo = garden(&world, "romeo@localhost", "orchard").await;
+    let text = "x".repeat(3000);
+    for number in 0..20 {
+        romeo.say_as(&number.to_string(), &text).await;
+        romeo.read();
+    }
+    let juliet = world.login("juliet@localhost", "balcony").await;
+    juliet.send(&format!("<presence to='{ROOM}/juliet'><x xmlns='http://jabber.org/protocol/muc'/></presence>")).await;
+    // What is said while she reads does not throw her out.
+    romeo.say("Welcome").await;
+    let got = juliet.read();
+    assert_eq!(crate::world::bodies(&got).len(), 21);
+    assert!(!juliet.session.is_closed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_conf_does_not_empty_the_rooms() {
+    let world = World::new(&["romeo@localhost", "juliet@localhost"]).await;
+    let romeo = garden(&world, "romeo@localhost", "orchard").await;
+    let conf =
+        rookery_core::config::Conf::parse("[host.localhost]\n[modules.muc]\ncreate = \"admins\"\n", "t").unwrap();
+    world.server.reload(conf, rookery_modules::ALL).unwrap();
+    world.server.begin().await.unwrap();
+    let juliet = world.login("juliet@localhost", "balcony").await;
+    assert!(juliet.enter("juliet").await.contains("garden@conference.localhost/host"));
+    juliet.say("Here").await;
+    assert!(romeo.bodies().contains(&"Here".to_owned()));
+    assert!(juliet.enter_at("other@conference.localhost", "juliet").await.contains("<not-allowed"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_than_is_allowed_is_refused() {
+    let conf = "[host.localhost]\n[modules.muc]\nrate = 1\nburst = 3\n";
+    let world = World::with_conf(conf, &["romeo@localhost"]).await;
+    let romeo = garden(&world, "romeo@localhost", "orchard").await;
+    for number in 0..5 {
+        romeo.say(&number.to_string()).await;
+    }
+    let got = romeo.read();
+    assert_eq!(crate::world::bodies(&got).len(), 5);
+    assert_eq!(got.matches("<error type='wait'").count(), 2, "{got}");
+}

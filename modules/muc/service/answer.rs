@@ -39,7 +39,7 @@ impl Turn {
                     let act = || open.room.stored(at, pending, result);
                     match self.server.panics.catch(act) {
                         Ok(outcome) => next = Some(outcome),
-                        Err(_) => self.open = None,
+                        Err(_) => self.abandon(),
                     }
                 }
             }

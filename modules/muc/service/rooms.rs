@@ -4,8 +4,9 @@
 //! with it: what comes meanwhile, also by the busy one's own doing, is left in the queue ([`super::turn`]). That is the
 //! room's order.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use rookery_core::module::Arrival;
@@ -27,6 +28,9 @@ use crate::muc::room::Room;
 /// So much waits for a busy room at most: stanzas, and bytes of them.
 const MOST_WAITING: (usize, usize) = (5000, 16 << 20);
 
+/// A turn that takes longer goes on beside whoever has begun it.
+const SLOW: Duration = Duration::from_millis(500);
+
 /// A service.
 pub(super) struct Rooms {
     domain: BareJid,
@@ -39,6 +43,8 @@ pub(super) struct Rooms {
     pub(super) makers: Makers,
     /// What the service waits for itself.
     pub(super) answers: Answers,
+    /// Rooms that were let go before all of them was on disk.
+    pub(super) unsettled: Mutex<HashSet<BareJid>>,
     /// Rooms that somebody was in when the server ended, and that were not looked into since.
     pub(super) haunted: Mutex<BTreeSet<BareJid>>,
 }
@@ -149,6 +155,7 @@ impl Rooms {
             directory: Mutex::default(),
             makers: Makers::default(),
             answers: Answers::default(),
+            unsettled: Mutex::default(),
             haunted: Mutex::default(),
         })
     }
@@ -189,7 +196,14 @@ impl Rooms {
             };
             match hall.line_up(job) {
                 LinedUp::Waits => return,
-                LinedUp::Free(open) => return Box::pin(turn::run(self.clone(), server.clone(), hall, open)).await,
+                LinedUp::Free(open) => {
+                    let mut turn = Box::pin(turn::run(self.clone(), server.clone(), hall, open));
+                    // A database that does not answer is no reason to keep a client from its other business.
+                    if !server.within(SLOW, &mut turn).await {
+                        server.beside(turn);
+                    }
+                    return;
+                }
                 LinedUp::Out(again) => job = *again,
                 LinedUp::Refused(job) => {
                     if let Job::Stanza(arrival) = *job {
@@ -239,6 +253,12 @@ impl Rooms {
 
     /// Time passes for the rooms in memory.
     pub(super) fn look_after(self: &Arc<Self>, server: &Arc<Server>) {
+        {
+            let mut unsettled = self.unsettled.lock();
+            if server.has_stored_all() {
+                *unsettled = HashSet::new();
+            }
+        }
         let (rooms, server) = (self.clone(), server.clone());
         server.clone().beside(async move {
             for room in rooms.loaded() {

@@ -79,6 +79,9 @@ impl Drop for Turn {
         if !self.holds {
             return;
         }
+        if self.in_job {
+            self.rooms.unsettled.lock().insert(self.hall.jid.clone());
+        }
         let open = self.open.take().filter(|_| !self.in_job);
         let mut state = self.hall.state.lock();
         state.room = open;
@@ -104,7 +107,7 @@ impl Turn {
     /// What is to be done next; `None` when nothing is, and the room is free again.
     fn next(&mut self) -> Option<Job> {
         if self.open.as_ref().is_some_and(|open| open.room.is_gone()) {
-            self.open = None;
+            self.abandon();
             self.rooms.forget(&self.hall.jid);
         }
         let mut state = self.hall.state.lock();
@@ -149,10 +152,16 @@ impl Turn {
             Ok(outcome) => Some(outcome),
             Err(_) => {
                 error!(room = %self.hall.jid, "a bug in a room; it is read from the database again");
-                self.open = None;
+                self.abandon();
                 None
             }
         }
+    }
+
+    /// Lets the room go though not all of it may be on disk.
+    pub(super) fn abandon(&mut self) {
+        self.open = None;
+        self.rooms.unsettled.lock().insert(self.hall.jid.clone());
     }
 
     pub(super) fn at(&self) -> At {
@@ -243,7 +252,8 @@ impl Turn {
         let Some(open) = self.open.as_mut() else { return };
         open.room.set_service(terms.service.clone());
         let quiet = now.saturating_duration_since(open.used);
-        if open.room.occupants() == 0 && !open.room.is_locked() && quiet >= terms.idle {
+        let is_empty = open.room.occupants() == 0 && !open.room.is_locked();
+        if is_empty && quiet >= terms.idle && self.server.has_stored_all() {
             self.open = None;
         } else if now.saturating_duration_since(open.swept) >= SWEEP {
             self.sweep().await;
@@ -262,7 +272,7 @@ impl Turn {
         };
         match outcome {
             Some(outcome) => self.answer(outcome, None, None).await,
-            None => self.open = None,
+            None => self.abandon(),
         }
     }
 
@@ -273,8 +283,10 @@ impl Turn {
         if self.open.is_some() {
             return Ok(true);
         }
-        // What it was when it was last let go may not be on disk yet.
-        self.server.stored().await?;
+        if self.rooms.unsettled.lock().contains(&self.hall.jid) {
+            self.server.stored().await?;
+            self.rooms.unsettled.lock().remove(&self.hall.jid);
+        }
         let Some(room) = self.read().await? else {
             self.rooms.haunted.lock().remove(&self.hall.jid);
             return Ok(false);

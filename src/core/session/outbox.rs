@@ -32,7 +32,8 @@ pub(super) const OVERHEAD: usize = 64;
 pub struct Outgoing {
     /// The stanza, shared by all who get it.
     pub stanza: Arc<Stanza>,
-    /// Whom the start tag names instead of the stanza's own `to`.
+    /// Whom the start tag names instead of the stanza's own `to`. It is there for what other sessions have as well, but for
+    /// messages that are kept, of which the tail knows.
     pub to: Option<Jid>,
     /// The message's place in the account's tail, when it has one.
     pub kept: Option<Arc<Kept>>,
@@ -176,7 +177,7 @@ impl Session {
     }
 
     fn offer_to_some(&self, out: Outgoing, is_shared: bool) -> Pushed {
-        if out.kept.is_none() && self.has_too_much() {
+        if out.kept.is_none() && self.is_overfull() {
             return Pushed::Refused;
         }
         self.put(out, is_shared)
@@ -204,16 +205,38 @@ impl Session {
         Pushed::Taken
     }
 
+    /// Puts a stanza into the outbox that is one of many to many, and that nobody keeps: in one step, since there are so many.
+    /// `must_come`: the session ends if it cannot take it; otherwise it is only refused.
+    pub(crate) fn push_shared(&self, out: Outgoing, must_come: bool) -> Pushed {
+        let mut state = self.state.lock();
+        if state.phase == Phase::Closed {
+            return Pushed::Refused;
+        }
+        if state.closing.is_some() && !state.outlives_stream() {
+            state.has_gap = true;
+            return Pushed::Refused;
+        }
+        if !must_come && state.bytes > self.limits.outbox + state.asked {
+            return Pushed::Refused;
+        }
+        if let Some(why) = state.overflows(&self.limits) {
+            if must_come {
+                state.fall_behind(why);
+                drop(state);
+                self.wake.notify_one();
+            }
+            return Pushed::Refused;
+        }
+        state.enqueue(out);
+        drop(state);
+        self.wake.notify_one();
+        Pushed::Taken
+    }
+
     /// Whether more waits for the client than should: its next request is to wait until some of it is written.
     pub fn is_overfull(&self) -> bool {
         let state = self.state.lock();
         state.phase != Phase::Closed && state.bytes > self.limits.outbox
-    }
-
-    /// The same without what it has asked for itself.
-    fn has_too_much(&self) -> bool {
-        let state = self.state.lock();
-        state.phase != Phase::Closed && state.bytes > self.limits.outbox + state.asked
     }
 
     /// Whether much can be sent at once without the client having to read meanwhile.

@@ -5,13 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rookery_core::store::{
-    ArchiveQuery, ArchiveStore, ArchivedMessage, KEPT_HISTORY, Page, RoomRecord, RoomStore, RoomWrite, Seen, Store,
-    StoredRoom, TailChange, TailStore,
+    ArchiveQuery, ArchivedMessage, KEPT_HISTORY, Page, RoomRecord, RoomWrite, Seen, Store, StoredRoom, TailChange,
 };
 use rookery_xmpp::jid::{FullJid, Jid};
 
 use super::{append, ids, jid, keys};
-use crate::MemoryStore;
 
 /// As `suite!`, for the tests of this file.
 macro_rules! rooms_suite {

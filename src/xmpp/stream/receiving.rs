@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::{
     element::Element,
-    error::{SaslCondition, SaslError, StanzaError, StreamCondition, StreamError},
+    error::{Condition, SaslCondition, SaslError, StanzaError, StreamCondition, StreamError},
     header::StreamHeader,
     jid::{FullJid, Jid},
     ns,
@@ -121,8 +121,19 @@ impl Stream {
             }
             _ if lacks_tls => Err(StreamError::new(StreamCondition::PolicyViolation)
                 .with_text("Nothing but STARTTLS is allowed before encryption.")),
+            Parsed::Nonza(element) => self.refuse_before_auth(&element),
             _ => Err(StreamCondition::NotAuthorized.into()),
         }
+    }
+
+    /// Ends the stream of a stranger who asks for what is not for strangers. XEP-0198 §3 and §6 have an answer of their own
+    /// for that, which goes before.
+    fn refuse_before_auth(&mut self, element: &Element) -> Outcome {
+        if element.is("enable", ns::SM) || element.is("resume", ns::SM) {
+            let condition = Element::new(Condition::UnexpectedRequest.name(), ns::STANZAS);
+            self.write(&Element::new("failed", ns::SM).child(condition));
+        }
+        Err(StreamCondition::NotAuthorized.into())
     }
 
     fn start_tls(&mut self, now: Instant, possible: bool, more: bool) -> Outcome {
@@ -174,7 +185,7 @@ impl Stream {
         } else if element.ns() == ns::SASL {
             self.fail_sasl(SaslCondition::MalformedRequest.into())
         } else {
-            Err(StreamCondition::NotAuthorized.into())
+            self.refuse_before_auth(&element)
         }
     }
 
