@@ -19,6 +19,9 @@ impl Rooms {
     /// A stanza for the service itself.
     pub(super) async fn asked(self: &Arc<Self>, server: &Arc<Server>, arrival: Arrival) {
         let stanza = &arrival.stanza;
+        if self.answers.take(stanza, self.domain()) {
+            return;
+        }
         let is_bare = stanza.head.to.as_ref().is_some_and(|to| to.is_bare());
         let answer = match stanza.head.kind {
             Kind::Iq(IqType::Get) if is_bare => match stanza.payload() {
