@@ -24,8 +24,10 @@ impl Turn {
         let sessions = self.sessions();
         for session in sessions.iter() {
             if is_ghost(&self.server, &self.hall.jid, session).await
-                && let Some(outcome) = self.with(|room, _| room.gone(session))
+                && let Some(mut outcome) = self.with(|room, _| room.gone(session))
             {
+                // Whoever has its address now was not in the room, and may be about to enter.
+                outcome.send.retain(|out| !matches!(&out.to, Recipients::One(jid) if *jid == **session));
                 // Answers sweep nothing themselves.
                 Box::pin(self.answer(outcome, None, None)).await;
             }
