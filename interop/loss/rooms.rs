@@ -72,8 +72,6 @@ const TOLERANCE: Duration = Duration::from_secs(2);
 const RESUME: u64 = 15;
 /// How long those are seen who do not come back to such a session.
 const LINGER: Duration = Duration::from_secs(75);
-/// For Rookery: people talk as fast as they can.
-const RATES: &str = "[modules.muc]\nrate = 0\nroom_rate = 0\n";
 /// How long nothing may come before what is missing counts as lost.
 const SILENCE: Duration = Duration::from_secs(5);
 
@@ -120,7 +118,7 @@ struct Crowd {
 pub async fn run(options: &Rooms) -> Result<Report, Failure> {
     let (mut rng, seed) = seeded(&options.common);
     let mut report = Report::new("rooms");
-    let setup = Setup { resume: Some(RESUME), conf: RATES.into(), ..Setup::default() };
+    let setup = Setup { resume: Some(RESUME), ..Setup::default() };
     let users = names("p", options.occupants);
     let world = World::with_rooms(&options.common, setup, users, options.rooms, seed).await?;
     report.say(format!(
