@@ -141,6 +141,7 @@ impl Turn {
                 }
             }
             Job::Ask(ask) => self.ask(ask).await,
+            Job::Found(founding) => self.found(*founding).await,
         }
     }
 
