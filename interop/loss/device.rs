@@ -151,6 +151,8 @@ pub struct State {
     pub left: Mutex<BTreeSet<String>>,
     /// How often it was told that it is in a room no more, unasked.
     pub ousted: AtomicU64,
+    /// How many messages of rooms came to a session that had not entered them.
+    pub early: AtomicU64,
     /// Queries to archives of rooms that are not answered.
     pub reading: AtomicUsize,
     /// How often the newest message that it knew was not in a room's archive.

@@ -389,6 +389,12 @@ impl Crowd {
         let talks: Vec<u32> = self.devices.iter().flat_map(|device| device.spec.talks.clone()).collect();
         let refusals: Vec<String> = self.world.ledger().refusals(&talks).into_iter().collect();
         report.check(refusals.is_empty(), "nobody who is in a room is refused", refusals.join(", "));
+        let early = self.count(|device| device.state.early.load(Ordering::SeqCst));
+        report.check(
+            early == 0,
+            "who has not entered a room hears nothing of it",
+            format!("{early} messages were heard"),
+        );
         let unknown = self.count(|device| device.state.unknown.load(Ordering::SeqCst));
         report
             .say(format!("{unknown} times the newest message that a client knew was not on disk when the server died"));

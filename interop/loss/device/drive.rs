@@ -304,7 +304,7 @@ impl Drive {
                     self.link().queue(&bytes);
                     self.note_sent(key);
                 }
-                if !self.enter_again() {
+                if !self.enter() {
                     self.state.online.store(true, Ordering::SeqCst);
                 }
                 arrived.iter().try_for_each(|element| self.take(element, at))?;
@@ -327,6 +327,7 @@ impl Drive {
     async fn establish(&mut self) -> Result<(), Failure> {
         let resource = self.spec.resource;
         self.session += 1;
+        self.stand_up();
         self.link().bind(Some(resource)).await?;
         if self.spec.managed {
             let enabled = self.link().enable(true).await?;
@@ -513,6 +514,11 @@ impl Drive {
         }
         let seat = self.seat_of(message);
         if let (Some(seat), None) = (seat, &stanza_id) {
+            if xml::attribute(inner, "type").as_deref() == Some("groupchat") && self.is_early(seat) {
+                let id = xml::attribute(inner, "id").unwrap_or_default();
+                let text = format!("is in the room no more, or not yet, and hears {id}");
+                return self.world.ledger().note(self.party, What::Mark(text.into()));
+            }
             stanza_id = own_stanza_id(inner, &self.seats[seat].room);
             if let Some(id) = &stanza_id {
                 self.seats[seat].heard(id);

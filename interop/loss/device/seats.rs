@@ -64,8 +64,8 @@ pub(super) fn seats(world: &World, spec: &Spec) -> Vec<Seat> {
 }
 
 impl Drive {
-    /// Enters all rooms, on a new session.
-    pub(super) fn enter(&mut self) {
+    /// A new session is in no room.
+    pub(super) fn stand_up(&mut self) {
         self.state.reading.store(0, Ordering::SeqCst);
         for seat in &mut self.seats {
             seat.inside = false;
@@ -73,11 +73,10 @@ impl Drive {
             seat.ahead = None;
         }
         self.state.views.lock().expect("no panic while locked").iter_mut().for_each(|view| view.clear());
-        self.enter_again();
     }
 
     /// Enters the rooms that it is not in; whether there are any.
-    pub(super) fn enter_again(&mut self) -> bool {
+    pub(super) fn enter(&mut self) -> bool {
         let history = self.spec.history;
         let outside = self.seats.iter().filter(|seat| !seat.inside);
         let presences: Vec<String> = outside
@@ -100,6 +99,16 @@ impl Drive {
         let from = xml::attribute(stanza, "from")?;
         let room = from.split('/').next()?;
         self.seats.iter().position(|seat| seat.room == room)
+    }
+
+    /// Whether a message of a room, which is none of its archive, comes too early: before this session has entered. It counts
+    /// for nothing, as what comes after it may be missing.
+    pub(super) fn is_early(&self, seat: usize) -> bool {
+        let early = !self.seats[seat].inside;
+        if early {
+            self.state.early.fetch_add(1, Ordering::SeqCst);
+        }
+        early
     }
 
     /// A presence came.
@@ -125,14 +134,15 @@ impl Drive {
             }
             "unavailable" => {
                 self.state.views.lock().expect("no panic while locked")[at].remove(&nick);
-                if own {
+                // Before it is inside, this is about an older session of the same address.
+                if own && self.seats[at].inside {
                     let text = format!("is told that it left: {}", String::from_utf8_lossy(presence));
                     self.world.ledger().note(self.party, What::Mark(text.into()));
                     self.state.ousted.fetch_add(1, Ordering::SeqCst);
                     self.state.online.store(false, Ordering::SeqCst);
                     self.seats[at].inside = false;
-                    self.enter_again();
-                } else {
+                    self.enter();
+                } else if !own {
                     self.state.left.lock().expect("no panic while locked").insert(nick);
                 }
             }

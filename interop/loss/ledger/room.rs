@@ -77,7 +77,8 @@ impl Ledger {
         let lacks = |&&(party, session, _): &&(u32, u32, bool)| {
             let stream = (room, party, session);
             let seen = self.rooms.live.get(&stream).map(Vec::as_slice).unwrap_or_default();
-            let newest_seen = seen.iter().rfind(|(id, key)| *id == newest.0 || !self.may_be_echo(party, *key));
+            let newest_seen =
+                seen.iter().rfind(|(id, key)| *id == newest.0 || !self.is_echo(&self.rooms, stream, *key));
             newest_seen.is_some_and(|(id, _)| *id != newest.0)
         };
         present.iter().filter(lacks).count()
@@ -111,7 +112,7 @@ impl Ledger {
         let name = self.name(party);
         let mut lost: Vec<&Seen> = Vec::new();
         for one in seen {
-            let echo = self.may_be_echo(party, one.1);
+            let echo = self.is_echo(rooms, at, one.1);
             let Some(&place) = archive.places.get(&one.0) else {
                 lost.extend(Some(one).filter(|_| !echo));
                 continue;
@@ -154,11 +155,12 @@ impl Ledger {
         }
     }
 
-    /// Whether a message is one of the party's account, which it has sent more than once.
-    fn may_be_echo(&self, party: u32, key: Key) -> bool {
+    /// Whether a message on a session may be an echo: its account has sent it before it entered, and again.
+    fn is_echo(&self, rooms: &Rooms, at: Stream, key: Key) -> bool {
         let sender = self.conversations[key.conversation as usize].from;
-        let again = || self.messages.get(&key).is_some_and(|message| message.sent.len() > 1);
-        self.parties[party as usize].account == sender && again()
+        let before = |sent: &Duration| rooms.entered.get(&at).is_none_or(|entered| sent <= entered);
+        let sent = self.messages.get(&key).map(|message| message.sent.as_slice()).unwrap_or_default();
+        self.parties[at.1 as usize].account == sender && sent.len() > 1 && sent.first().is_some_and(before)
     }
 
     /// What was sent after the occupant had entered is not missing before the first that came.
