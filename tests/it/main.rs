@@ -29,6 +29,7 @@ mod rfc6121;
 mod room_archive;
 mod rooms;
 mod rooms_durable;
+mod rooms_races;
 mod roster;
 mod rules;
 mod security;

@@ -258,6 +258,11 @@ impl Rooms {
             for room in rooms.loaded() {
                 rooms.give(&server, &room, Job::Tick).await;
             }
+            // Those that could not be read when the server started.
+            let haunted: Vec<BareJid> = rooms.haunted.lock().iter().cloned().collect();
+            for room in haunted {
+                rooms.give(&server, &room, Job::Sweep).await;
+            }
         });
     }
 
