@@ -26,9 +26,15 @@ pub struct Item {
 
 /// The query for what comes after an item.
 pub fn query(id: &str, after: Option<&str>) -> String {
+    query_of(None, id, after)
+}
+
+/// The same, to the archive of somebody else.
+pub fn query_of(whose: Option<&str>, id: &str, after: Option<&str>) -> String {
+    let to = whose.map(|whose| format!(" to='{}'", xml::escape(whose))).unwrap_or_default();
     let after = after.map(|after| format!("<after>{}</after>", xml::escape(after))).unwrap_or_default();
     format!(
-        "<iq type='set' id='{id}'><query xmlns='{NS}' queryid='{id}'><set xmlns='http://jabber.org/protocol/rsm'>\
+        "<iq type='set' id='{id}'{to}><query xmlns='{NS}' queryid='{id}'><set xmlns='http://jabber.org/protocol/rsm'>\
          <max>{PAGE}</max>{after}</set></query></iq>"
     )
 }
@@ -72,16 +78,29 @@ pub fn end(iq: &[u8]) -> Result<End, Failure> {
 pub async fn read(target: &Target, user: &str, after: Option<String>) -> Result<Vec<Item>, Failure> {
     let mut connection = Connection::log_in(target, user, PASSWORD).await?;
     connection.bind(Some("audit")).await?;
-    let items = read_on(&mut connection, after).await?;
+    let items = read_on(&mut connection, None, after).await?;
+    connection.close().await?;
+    Ok(items)
+}
+
+/// Reads what a room's archive holds after an item, as one of its owners.
+pub async fn read_room(target: &Target, owner: &str, room: &str, after: Option<String>) -> Result<Vec<Item>, Failure> {
+    let mut connection = Connection::log_in(target, owner, PASSWORD).await?;
+    connection.bind(Some("audit")).await?;
+    let items = read_on(&mut connection, Some(room), after).await?;
     connection.close().await?;
     Ok(items)
 }
 
 /// The same, on a connection that is there; whatever else comes is passed over.
-pub async fn read_on(connection: &mut Connection, mut after: Option<String>) -> Result<Vec<Item>, Failure> {
+pub async fn read_on(
+    connection: &mut Connection,
+    whose: Option<&str>,
+    mut after: Option<String>,
+) -> Result<Vec<Item>, Failure> {
     let mut items = Vec::new();
     loop {
-        connection.queue(query("audit", after.as_deref()).as_bytes());
+        connection.queue(query_of(whose, "audit", after.as_deref()).as_bytes());
         let page = within(PATIENCE, async {
             loop {
                 let token = connection.element().await?;

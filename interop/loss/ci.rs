@@ -31,6 +31,10 @@ const LANES: &[&[&str]] = &[
     &["t7 --seconds 14", "t7 --seconds 14 --store postgres --only stop", "t8 --seconds 14 --only full"],
     &["t5 --rounds 1 --expiry 1", "t8 --seconds 4 --only sync", "t7 --seconds 4 --store postgres --only kill"],
     &["t11 --loops 5"],
+    &["rooms --occupants 10 --messages 15 --longest 800 --loops 4 --restarts 2 --linger false --empty 4"],
+    &[
+        "rooms --occupants 8 --rooms 1 --messages 15 --longest 800 --loops 3 --restarts 1 --linger false --empty 0 --store postgres",
+    ],
 ];
 
 /// Runs them.

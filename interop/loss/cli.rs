@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use rookery_rigs::Failure;
 
 use crate::report::Report;
-use crate::{ci, t1, t2, t3, t4, t5, t6, t7, t8, t9, t11, t14};
+use crate::{ci, rooms, t1, t2, t3, t4, t5, t6, t7, t8, t9, t11, t14};
 
 /// Proves that a server loses nothing it acknowledged, or shows what it lost.
 #[derive(Debug, Parser)]
@@ -43,6 +43,8 @@ pub enum Scenario {
     T11(t11::Restart),
     /// Counters that come round
     T14(t14::Counters),
+    /// kill -9 while everybody talks in rooms
+    Rooms(rooms::Rooms),
     /// All of them, each short: what the project's tests run
     Ci(ci::Short),
 }
@@ -62,6 +64,7 @@ impl Scenario {
             Self::T9(options) => Box::pin(t9::run(options)),
             Self::T11(options) => Box::pin(t11::run(options)),
             Self::T14(options) => Box::pin(t14::run(options)),
+            Self::Rooms(options) => Box::pin(rooms::run(options)),
             Self::Ci(options) => Box::pin(ci::run(options)),
         }
     }

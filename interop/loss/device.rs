@@ -2,8 +2,10 @@
 //! As real clients do, it sends again under the same id and origin-id what was not acknowledged when its session ended.
 
 mod drive;
+mod seats;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -46,6 +48,12 @@ pub struct Spec {
     pub roams: bool,
     /// For how long at most a socket stays open whose network went away in silence.
     pub silence: Duration,
+    /// The rooms it is in, by their numbers as accounts.
+    pub rooms: Vec<u32>,
+    /// Under this nickname in all of them.
+    pub nick: String,
+    /// How many messages of their history it asks for when it enters.
+    pub history: u32,
 }
 
 impl Spec {
@@ -67,6 +75,9 @@ impl Spec {
             twice: 0,
             roams: false,
             silence: Duration::from_secs(15),
+            rooms: Vec::new(),
+            nick: String::new(),
+            history: 0,
         }
     }
 
@@ -132,6 +143,20 @@ pub struct State {
     pub twins: AtomicU64,
     /// How often the server closed its connection, unasked.
     pub dropped: AtomicU64,
+    /// The session that it has, by its number.
+    pub session: AtomicU32,
+    /// Who it sees in each of its rooms.
+    pub views: Mutex<Vec<BTreeSet<String>>>,
+    /// Whom it saw leaving a room, since somebody asked.
+    pub left: Mutex<BTreeSet<String>>,
+    /// How often it was told that it is in a room no more, unasked.
+    pub ousted: AtomicU64,
+    /// How many messages of rooms came to a session that had not entered them.
+    pub early: AtomicU64,
+    /// Queries to archives of rooms that are not answered.
+    pub reading: AtomicUsize,
+    /// How often the newest message that it knew was not in a room's archive.
+    pub unknown: AtomicU64,
     /// What went wrong with the protocol.
     pub complaints: Mutex<Vec<String>>,
 }

@@ -8,10 +8,14 @@
 //! * **I3** A conversation keeps its order: in the archives, and on each session.
 //! * **I5** Each message has a fate, acknowledged or refused, within a minute after the server was there again.
 //!
+//! What is said in a room is judged by the room: its archive is the one that must have it, and its stanza-id counts
+//! (`room.rs` says what else).
+//!
 //! Where the subject has no archives, what came to no device is lost. (I4, memory, is not about messages.)
 
 mod event;
 mod judge;
+mod room;
 #[cfg(test)]
 mod tests;
 
@@ -49,6 +53,8 @@ pub struct Conversation {
 pub enum Care {
     /// All that there is to promise.
     Full,
+    /// They are said in a room, which is the account written to.
+    Room,
     /// They say that nobody may store them (XEP-0334): they come to who is there, and are in no archive.
     Unstored,
     /// Nothing that could be judged, as their recipient does not say what it got.
@@ -126,6 +132,9 @@ pub struct Ledger {
     newest: HashMap<(Place, u32), u32>,
     crashes: Vec<Duration>,
     recoveries: Vec<Duration>,
+    rooms: room::Rooms,
+    /// Accounts whose messages are not at rest.
+    away: HashSet<u32>,
     receptions: usize,
     acked: u64,
     found: Vec<Violation>,
@@ -167,6 +176,8 @@ impl Ledger {
             newest: HashMap::new(),
             crashes: Vec::new(),
             recoveries: Vec::new(),
+            rooms: room::Rooms::default(),
+            away: HashSet::new(),
             receptions: 0,
             acked: 0,
             found: Vec::new(),
@@ -220,6 +231,11 @@ impl Ledger {
         self.recoveries.push(self.start.elapsed());
     }
 
+    /// These accounts, and no others, may still send again what they have sent: their messages are judged later.
+    pub fn stay_away(&mut self, accounts: impl IntoIterator<Item = u32>) {
+        self.away = accounts.into_iter().collect();
+    }
+
     fn note_at(&mut self, at: Duration, party: u32, what: What) {
         if let Some(key) = what.key() {
             self.touched.insert(key);
@@ -234,6 +250,10 @@ impl Ledger {
                 What::Received { path, session, stanza_id, .. } => {
                     self.receptions += 1;
                     let (path, session) = (*path, *session);
+                    if self.conversations[key.conversation as usize].care == Care::Room {
+                        let room = self.conversations[key.conversation as usize].to;
+                        self.rooms.received((room, party, session), path, stanza_id.as_deref(), key);
+                    }
                     let again = message.received.iter().any(|old| old.party == party && old.session == session);
                     message.received.push(Reception { at, party, session, path, stanza_id: stanza_id.clone() });
                     if !again {
@@ -257,7 +277,7 @@ impl Ledger {
             }
         }
         if let (Some(key), Some(id)) = (what.key(), what.stanza_id()) {
-            let account = self.parties[party as usize].account;
+            let account = self.giver(key, party);
             let other = *self.given.entry((account, id.into())).or_insert(key);
             if other != key {
                 let (one, two, name) = (self.id(other), self.id(key), self.account_name(account));
@@ -266,6 +286,12 @@ impl Ledger {
             }
         }
         self.events.push(Event { at, party, what });
+    }
+
+    /// Whose stanza-id a party sees on a message: its account's, or that of the room in which it was said.
+    fn giver(&self, key: Key, party: u32) -> u32 {
+        let conversation = self.conversations[key.conversation as usize];
+        if conversation.care == Care::Room { conversation.to } else { self.parties[party as usize].account }
     }
 
     fn in_order(&mut self, place: Place, key: Key) {
@@ -333,7 +359,8 @@ impl Ledger {
     /// How many acknowledged messages have not reached a device of their recipient, and were not refused.
     pub fn on_the_way(&self) -> usize {
         let way = self.touched.iter().filter(|key| {
-            if self.conversations[key.conversation as usize].care == Care::None {
+            // Who is in a room has its copy when everybody has.
+            if matches!(self.conversations[key.conversation as usize].care, Care::None | Care::Room) {
                 return false;
             }
             let message = &self.messages[*key];

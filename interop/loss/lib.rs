@@ -9,6 +9,7 @@ pub mod ledger;
 pub mod outage;
 pub mod people;
 pub mod report;
+pub mod rooms;
 pub mod t1;
 pub mod t11;
 pub mod t14;

@@ -231,14 +231,14 @@ async fn play(
 }
 
 /// What the disk has, of what the server writes.
-struct Disk {
+pub(crate) struct Disk {
     files: Arc<Mutex<Files>>,
     tracer: Tracer,
 }
 
 impl Disk {
-    async fn watch(world: &Arc<World>) -> Result<Self, Failure> {
-        // Nobody writes anything yet.
+    /// From now on; nobody writes anything yet.
+    pub(crate) async fn watch(world: &Arc<World>) -> Result<Self, Failure> {
         world
             .blocking(|world| {
                 let pid = world.server().pid();
@@ -254,8 +254,8 @@ impl Disk {
             .await
     }
 
-    /// The server is dead already.
-    async fn cut(self, world: &Arc<World>, rest: Rest, rng: &mut Rng) -> Result<(), Failure> {
+    /// Takes from the disk what was not synced; the server is dead already.
+    pub(crate) async fn cut(self, world: &Arc<World>, rest: Rest, rng: &mut Rng) -> Result<(), Failure> {
         let mut rng = rng.fork(1);
         let lost = world.blocking(move |world| {
             world.server().reap();

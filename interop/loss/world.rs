@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rookery_rigs::client::{Connection, Target, Transport};
 use rookery_rigs::rng::Rng;
-use rookery_rigs::server::{self, Choice, DOMAIN, PASSWORD, Server, Setup};
+use rookery_rigs::server::{self, Choice, DOMAIN, PASSWORD, ROOMS, Server, Setup};
 use rookery_rigs::{Failure, process, within, xml};
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -59,6 +59,8 @@ pub struct World {
     pub elsewhere: Target,
     /// Accounts, by number.
     pub users: Vec<String>,
+    /// Rooms; as accounts, their numbers come after those of the users.
+    pub rooms: Vec<String>,
     /// The server has carbons.
     pub has_carbons: bool,
     /// Devices that talk may do so.
@@ -73,6 +75,19 @@ pub struct World {
 impl World {
     /// Starts the subject and makes its accounts.
     pub async fn new(options: &Options, setup: Setup, users: Vec<String>, seed: u64) -> Result<Arc<Self>, Failure> {
+        Self::with_rooms(options, setup, users, 0, seed).await
+    }
+
+    /// The same, with names for so many rooms, which nobody has made yet.
+    pub async fn with_rooms(
+        options: &Options,
+        setup: Setup,
+        users: Vec<String>,
+        rooms: usize,
+        seed: u64,
+    ) -> Result<Arc<Self>, Failure> {
+        let setup = Setup { rooms: rooms > 0, ..setup };
+        let rooms = names("room", rooms);
         let mut server = Server::with(&options.server, setup)?;
         server.start()?;
         server.add_accounts(&users)?;
@@ -80,12 +95,14 @@ impl World {
         let elsewhere = server.target(Transport::Direct);
         let (has_archive, has_carbons) = traits(&target, &users[0]).await?;
         let mut ledger = Ledger::new(seed as u16, has_archive);
-        let auditors = (0..users.len()).map(|at| ledger.join(&format!("{}/archive", users[at]), at as u32)).collect();
+        let owners = users.iter().chain(&rooms).enumerate();
+        let auditors = owners.map(|(at, name)| ledger.join(&format!("{name}/archive"), at as u32)).collect();
         Ok(Arc::new(Self {
             server: Mutex::new(server),
             target,
             elsewhere,
             users,
+            rooms,
             has_carbons,
             talking: watch::Sender::new(false),
             ledger: Mutex::new(ledger),
@@ -111,17 +128,32 @@ impl World {
         self.ledger().note(u32::MAX, What::Mark(text.into()));
     }
 
+    /// The bare JID of an account or a room.
+    pub fn jid(&self, number: u32) -> String {
+        let number = number as usize;
+        match number.checked_sub(self.users.len()) {
+            Some(room) => format!("{}@{ROOMS}", self.rooms[room]),
+            None => format!("{}@{DOMAIN}", self.users[number]),
+        }
+    }
+
+    /// A room's number as an account.
+    pub fn room(&self, number: usize) -> u32 {
+        (self.users.len() + number) as u32
+    }
+
     /// A message, as it goes over the wire.
     pub fn message(&self, key: Key, filling: usize) -> Vec<u8> {
         let (id, conversation) = {
             let ledger = self.ledger();
             (ledger.id(key), ledger.conversation(key.conversation))
         };
-        let to = &self.users[conversation.to as usize];
+        let to = self.jid(conversation.to);
+        let kind = if conversation.care == Care::Room { "groupchat" } else { "chat" };
         let hint = if conversation.care == Care::Unstored { "<no-store xmlns='urn:xmpp:hints'/>" } else { "" };
         let filling = "x".repeat(filling);
         format!(
-            "<message to='{to}@{DOMAIN}' type='chat' id='{id}'><body>Text of {id}. {filling}</body>\
+            "<message to='{to}' type='{kind}' id='{id}'><body>Text of {id}. {filling}</body>\
              <origin-id xmlns='urn:xmpp:sid:0' id='{id}'/>{hint}</message>"
         )
         .into_bytes()
@@ -275,6 +307,31 @@ impl World {
             ledger.note_archived(self.auditors[account], items);
         }
         Ok(())
+    }
+
+    /// Reads what the archives of the rooms hold beyond what was read before, as the first account, which owns them.
+    pub async fn audit_rooms(&self) -> Result<(), Failure> {
+        for room in (0..self.rooms.len()).map(|room| self.room(room)) {
+            let after = self.ledger().last_archived(room);
+            let items = archive::read_room(&self.target, &self.users[0], &self.jid(room), after).await?;
+            let mut ledger = self.ledger();
+            let items = self.keyed(&ledger, items);
+            ledger.note_archived(self.auditors[room as usize], items);
+        }
+        Ok(())
+    }
+
+    /// Reads the rooms' archives from their beginning: each is what was read piece by piece. How many items there are.
+    pub async fn audit_rooms_whole(&self) -> Result<usize, Failure> {
+        let mut count = 0;
+        for room in (0..self.rooms.len()).map(|room| self.room(room)) {
+            let items = archive::read_room(&self.target, &self.users[0], &self.jid(room), None).await?;
+            count += items.len();
+            let mut ledger = self.ledger();
+            let items = self.keyed(&ledger, items);
+            ledger.compare_archive(room, &items);
+        }
+        Ok(count)
     }
 
     /// Reads all archives from their beginning: each is what was read piece by piece.

@@ -6,6 +6,7 @@ mod chat;
 mod idle;
 mod login;
 mod price;
+mod rooms;
 
 use std::time::Duration;
 
@@ -41,7 +42,9 @@ enum Scenario {
     Login(login::Options),
     /// What it costs that messages are archived, and on disk before they are acknowledged: chat in three confs by turns
     Price(price::Options),
-    /// All of them with their defaults, and chat over TLS and with stream management
+    /// Rooms: CPU time of a delivery, cost of entering, memory of an occupant
+    Rooms(rooms::Options),
+    /// All but rooms, with their defaults, and chat over TLS and with stream management
     All,
 }
 
@@ -68,6 +71,7 @@ pub async fn run(options: &Options) -> Verdict {
         Scenario::Idle(idle) => idle::measure(options, idle, &mut figures).await?,
         Scenario::Chat(chat) => drop(chat::measure(options, chat, &mut figures).await?),
         Scenario::Price(price) => price::measure(options, price, &mut figures).await?,
+        Scenario::Rooms(rooms) => rooms::measure(options, rooms, &mut figures).await?,
         Scenario::Login(login) => login::measure(options, login, &mut figures).await?,
         Scenario::All => {
             idle::measure(options, &idle::Options::default(), &mut figures).await?;

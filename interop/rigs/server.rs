@@ -19,6 +19,9 @@ use crate::rng::Rng;
 /// The domain that is served.
 pub const DOMAIN: &str = "localhost";
 
+/// The domain of the rooms.
+pub const ROOMS: &str = "conference.localhost";
+
 /// Every account's password.
 pub const PASSWORD: &str = "rigs' own";
 
@@ -44,6 +47,9 @@ pub struct Setup {
     pub data: Option<PathBuf>,
     /// For how many seconds a session may be resumed.
     pub resume: Option<u64>,
+    /// Whether there are rooms, as the domain [`ROOMS`]: anybody may make some, as large and busy as they like, archived as
+    /// accounts are.
+    pub rooms: bool,
     /// More lines for the limits in Rookery's conf.
     pub limits: String,
     /// Sections for the end of Rookery's conf.

@@ -171,10 +171,11 @@ impl Room {
         };
         let known = self.people.person(who.as_str()).cloned();
         let old = known.as_ref().map_or(Affiliation::None, |person| person.affiliation);
-        rank.change_affiliation(old, affiliation)?;
+        // §9.1: an admin, too, who may ban no admin.
         if who.as_str() == from.bare_str() && affiliation == Affiliation::Outcast {
             return Err(Condition::Conflict.into());
         }
+        rank.change_affiliation(old, affiliation)?;
         // A domain is nobody who could be anything but banned.
         if who.localpart().is_none()
             && affiliation > Affiliation::None

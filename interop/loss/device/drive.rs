@@ -12,6 +12,7 @@ use rookery_rigs::{Failure, comeback, xml};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep_until, timeout};
 
+use super::seats::{Seat, seats};
 use super::{Command, Cut, Spec, State};
 use crate::archive;
 use crate::ledger::{Key, Path, What};
@@ -24,18 +25,18 @@ const MOMENT: Duration = Duration::from_millis(50);
 const GOODBYE: Duration = Duration::from_secs(10);
 
 /// A stanza on its way.
-struct Stanza {
-    bytes: Vec<u8>,
+pub(super) struct Stanza {
+    pub(super) bytes: Vec<u8>,
     /// Which message of ours it is, if it is one.
-    key: Option<Key>,
+    pub(super) key: Option<Key>,
 }
 
 pub(super) struct Drive {
-    world: Arc<World>,
-    spec: Spec,
-    party: u32,
+    pub(super) world: Arc<World>,
+    pub(super) spec: Spec,
+    pub(super) party: u32,
     target: Target,
-    state: Arc<State>,
+    pub(super) state: Arc<State>,
     orders: mpsc::UnboundedReceiver<Command>,
     rng: Rng,
     /// None while it is away.
@@ -49,8 +50,11 @@ pub(super) struct Drive {
     id: Option<String>,
     /// Stanzas of the server handled.
     h: u32,
-    session: u32,
+    pub(super) session: u32,
     unacked: Unacked<Stanza>,
+    pub(super) seats: Vec<Seat>,
+    /// What the last session did not get acknowledged, until it is back in its rooms.
+    pub(super) again: Vec<Stanza>,
     /// The next message of each conversation.
     next_seq: Vec<u32>,
     /// How many were sent in this spell of talking.
@@ -70,6 +74,8 @@ impl Drive {
     ) -> Self {
         let target = Target { receive_buffer: spec.receive_buffer, ..world.target.clone() };
         let next_seq = vec![0; spec.talks.len()];
+        let seats = seats(&world, &spec);
+        *state.views.lock().expect("no panic while locked") = vec![Default::default(); seats.len()];
         Self {
             world,
             spec,
@@ -86,6 +92,8 @@ impl Drive {
             h: 0,
             session: 0,
             unacked: Unacked::default(),
+            seats,
+            again: Vec::new(),
             next_seq,
             said: 0,
             last_archived: None,
@@ -171,11 +179,11 @@ impl Drive {
     }
 
     fn show_unacked(&self) {
-        let messages = self.unacked.iter().filter(|stanza| stanza.key.is_some()).count();
+        let messages = self.unacked.iter().chain(&self.again).filter(|stanza| stanza.key.is_some()).count();
         self.state.unacked.store(messages, Ordering::SeqCst);
     }
 
-    fn complain(&self, failure: &Failure) {
+    pub(super) fn complain(&self, failure: &Failure) {
         let who = &self.world.users[self.spec.account as usize];
         let text = format!("{who}/{}: {failure}", self.spec.resource);
         self.state.complaints.lock().expect("no panic while locked").push(text);
@@ -296,7 +304,9 @@ impl Drive {
                     self.link().queue(&bytes);
                     self.note_sent(key);
                 }
-                self.state.online.store(true, Ordering::SeqCst);
+                if !self.enter() {
+                    self.state.online.store(true, Ordering::SeqCst);
+                }
                 arrived.iter().try_for_each(|element| self.take(element, at))?;
                 self.request();
                 Ok(())
@@ -317,6 +327,7 @@ impl Drive {
     async fn establish(&mut self) -> Result<(), Failure> {
         let resource = self.spec.resource;
         self.session += 1;
+        self.stand_up();
         self.link().bind(Some(resource)).await?;
         if self.spec.managed {
             let enabled = self.link().enable(true).await?;
@@ -328,7 +339,9 @@ impl Drive {
         self.h = 0;
         let port = self.link().tcp().local_addr()?.port();
         self.world.enabled(port);
-        let again = self.unacked.restart();
+        self.state.session.store(self.session, Ordering::SeqCst);
+        let unacked = self.unacked.restart();
+        self.again.extend(unacked.into_iter().filter(|stanza| stanza.key.is_some()));
         self.world.ledger().note(self.party, What::Mark(format!("begins session {}", self.session).into()));
         if self.spec.carbons && self.world.has_carbons {
             let enable = "<iq type='set' id='carbons'><enable xmlns='urn:xmpp:carbons:2'/></iq>";
@@ -340,12 +353,20 @@ impl Drive {
         } else {
             self.become_available();
         }
-        for stanza in again.into_iter().filter(|stanza| stanza.key.is_some()) {
-            self.note_sent(stanza.key);
-            self.stanza(stanza);
+        if self.seats.is_empty() {
+            self.send_again();
+        } else {
+            self.enter();
         }
         self.request();
         self.link().flush().await
+    }
+
+    pub(super) fn send_again(&mut self) {
+        for stanza in std::mem::take(&mut self.again) {
+            self.note_sent(stanza.key);
+            self.stanza(stanza);
+        }
     }
 
     fn ask_archive(&mut self) {
@@ -390,7 +411,7 @@ impl Drive {
         }
     }
 
-    fn stanza(&mut self, stanza: Stanza) {
+    pub(super) fn stanza(&mut self, stanza: Stanza) {
         let port = self.link().tcp().local_addr().map_or(0, |address| address.port());
         self.world.counted(port, stanza.key);
         self.link().queue(&stanza.bytes);
@@ -399,7 +420,7 @@ impl Drive {
         }
     }
 
-    fn request(&mut self) {
+    pub(super) fn request(&mut self) {
         if self.spec.managed {
             self.link().queue(format!("<r xmlns='{SM}'/>").as_bytes());
         }
@@ -419,7 +440,10 @@ impl Drive {
                 self.h = self.h.wrapping_add(1);
                 self.journal(element);
             }
-            b"presence" => self.h = self.h.wrapping_add(1),
+            b"presence" => {
+                self.h = self.h.wrapping_add(1);
+                self.see(element);
+            }
             b"iq" => {
                 self.h = self.h.wrapping_add(1);
                 self.take_iq(element)?;
@@ -442,7 +466,7 @@ impl Drive {
 
     fn take_iq(&mut self, iq: &[u8]) -> Result<(), Failure> {
         match xml::attribute(iq, "id").as_deref() {
-            Some("hello") => self.state.online.store(true, Ordering::SeqCst),
+            Some("hello") if self.seats.is_empty() => self.state.online.store(true, Ordering::SeqCst),
             Some("ping") if !self.pings.is_empty() => {
                 let _ = self.pings.remove(0).send(());
             }
@@ -453,7 +477,8 @@ impl Drive {
                     self.ask_archive();
                 }
             },
-            _ => {}
+            Some(id) => self.take_page(id, iq)?,
+            None => {}
         }
         Ok(())
     }
@@ -477,12 +502,27 @@ impl Drive {
             path = Path::Archive;
             inner = xml::child(&message[1..], "message").unwrap_or(message);
             stanza_id = Some(item.id.clone());
-            self.last_archived = Some(item.id);
+            match self.seat_of(message) {
+                Some(seat) => self.seats[seat].read(item.id),
+                None => self.last_archived = Some(item.id),
+            }
         } else if xml::holds(message, "urn:xmpp:carbons:2")
             && let Some(copy) = xml::child(&message[1..], "message")
         {
             path = Path::Carbon;
             inner = copy;
+        }
+        let seat = self.seat_of(message);
+        if let (Some(seat), None) = (seat, &stanza_id) {
+            if xml::attribute(inner, "type").as_deref() == Some("groupchat") && self.is_early(seat) {
+                let id = xml::attribute(inner, "id").unwrap_or_default();
+                let text = format!("is in the room no more, or not yet, and hears {id}");
+                return self.world.ledger().note(self.party, What::Mark(text.into()));
+            }
+            stanza_id = own_stanza_id(inner, &self.seats[seat].room);
+            if let Some(id) = &stanza_id {
+                self.seats[seat].heard(id);
+            }
         }
         let Some(id) = xml::attribute(inner, "id") else { return };
         let mut ledger = self.world.ledger();

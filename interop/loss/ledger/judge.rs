@@ -28,10 +28,10 @@ impl Rule {
     /// What it says.
     pub fn text(self) -> &'static str {
         match self {
-            Self::I1 => "each acknowledged message is in both archives, or its sender was told",
+            Self::I1 => "each acknowledged message is in its archives, or its sender was told",
             Self::Delivery => "each acknowledged message comes to a device that does not ask the archive for it",
             Self::I2 => "one stanza-id per message, none twice",
-            Self::I3 => "order per conversation",
+            Self::I3 => "order per conversation, and one for all in a room",
             Self::I5 => "each message has a fate within 60 s",
         }
     }
@@ -59,7 +59,9 @@ impl Ledger {
     /// resent, their recipients have collected, the archives were read.
     pub fn judge(&mut self) -> Vec<Violation> {
         let mut found = std::mem::take(&mut self.found);
-        let mut keys: Vec<Key> = self.touched.drain().collect();
+        let later = |key: &Key| self.away.contains(&self.conversations[key.conversation as usize].from);
+        let (later, mut keys): (Vec<Key>, Vec<Key>) = self.touched.drain().partition(later);
+        self.touched.extend(later);
         keys.sort();
         for key in keys {
             self.judge_one(key, &self.messages[&key], &mut found);
@@ -70,7 +72,7 @@ impl Ledger {
     /// Whether it came to a device of the account it was for.
     pub(super) fn reached(&self, key: Key, message: &Message) -> bool {
         let to = self.conversations[key.conversation as usize].to;
-        message.received.iter().any(|one| self.parties[one.party as usize].account == to)
+        message.received.iter().any(|one| self.giver(key, one.party) == to)
     }
 
     fn judge_one(&self, key: Key, message: &Message, found: &mut Vec<Violation>) {
@@ -94,11 +96,16 @@ impl Ledger {
         } else if message.acked.is_some() {
             if !reached && !kept_by(conversation.to) {
                 say(Rule::I1, "was acknowledged, and is lost".into());
-            } else if !reached {
+            } else if !reached && conversation.care != Care::Room {
                 say(Rule::Delivery, "was acknowledged and archived, and came to no device".into());
             }
-            if self.has_archive && conversation.care == Care::Full {
-                let missing = [conversation.from, conversation.to].into_iter().filter(|account| !kept_by(*account));
+            let archives: &[u32] = match conversation.care {
+                Care::Full if self.has_archive => &[conversation.from, conversation.to],
+                Care::Room => &[conversation.to],
+                _ => &[],
+            };
+            if !archives.is_empty() {
+                let missing = archives.iter().copied().filter(|account| !kept_by(*account));
                 let missing: Vec<String> = missing.map(|account| self.account_name(account)).collect();
                 if !missing.is_empty() {
                     say(
@@ -108,19 +115,19 @@ impl Ledger {
                 }
             }
         }
-        self.judge_copies(message, &mut say);
-        self.judge_fate(message, &mut say);
+        self.judge_copies(key, message, &mut say);
+        self.judge_fate(message, conversation.care, &mut say);
     }
 
     /// What was received before the server died, of a message that it had not acknowledged by then, may have died with it:
     /// sent again, it is a new message to the server. What was acknowledged after the last crash is judged from there on.
-    fn judge_copies(&self, message: &Message, say: &mut impl FnMut(Rule, String)) {
+    fn judge_copies(&self, key: Key, message: &Message, say: &mut impl FnMut(Rule, String)) {
         let acked = message.acked.unwrap_or(Duration::MAX);
         let crash = self.crashes.iter().rev().find(|at| **at < acked).copied();
         let resent = message.sent.iter().any(|sent| crash.is_some_and(|crash| *sent > crash));
         let begin = crash.filter(|_| resent).unwrap_or(Duration::ZERO);
         let received: Vec<&Reception> = message.received.iter().filter(|one| one.at >= begin).collect();
-        let account_of = |party: u32| self.parties[party as usize].account;
+        let account_of = |party: u32| self.giver(key, party);
         let accounts: BTreeSet<u32> = received
             .iter()
             .map(|one| account_of(one.party))
@@ -141,13 +148,16 @@ impl Ledger {
                 say(Rule::I2, format!("has the stanza-ids {} at {name}", ids.join(" and ")));
             }
         }
+        let in_room = self.conversations[key.conversation as usize].care == Care::Room;
         for (at, one) in received.iter().enumerate() {
             let name = || &self.parties[one.party as usize].name;
             // Who asks the archive is answered, whatever came before.
             if one.path == Path::Archive {
                 continue;
             }
-            let mut before = received.iter().take(at).filter(|other| other.party == one.party);
+            // A room's archive may be read while the same is being said.
+            let counts = |other: &Reception| !in_room || other.path != Path::Archive;
+            let mut before = received.iter().take(at).filter(|other| other.party == one.party && counts(other));
             if before.clone().any(|other| other.session == one.session) {
                 say(Rule::I2, format!("came to {} twice on one session", name()));
             } else if one.stanza_id.is_none() && before.next().is_some() {
@@ -156,7 +166,7 @@ impl Ledger {
         }
     }
 
-    fn judge_fate(&self, message: &Message, say: &mut impl FnMut(Rule, String)) {
+    fn judge_fate(&self, message: &Message, care: Care, say: &mut impl FnMut(Rule, String)) {
         let Some(&sent) = message.sent.first() else { return };
         let fate = match (message.acked, message.told) {
             (Some(acked), Some(told)) => acked.min(told),
@@ -166,7 +176,10 @@ impl Ledger {
             },
         };
         let recovered = self.recoveries.iter().rev().find(|at| **at <= fate).copied().unwrap_or(Duration::ZERO);
-        let took = fate.saturating_sub(sent.max(recovered));
+        // Those who stay away from a room for a while send again when they are back.
+        let again =
+            message.sent.iter().rev().find(|at| **at <= fate && care == Care::Room).copied().unwrap_or_default();
+        let took = fate.saturating_sub(sent.max(recovered).max(again));
         if took > FATE {
             say(Rule::I5, format!("got its fate after {took:.1?}"));
         }

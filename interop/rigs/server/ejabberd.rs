@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
-use super::{DOMAIN, PASSWORD, Server, create};
+use super::{DOMAIN, PASSWORD, ROOMS, Server, create};
 
 /// How long its database gathers writes before the operating system sees them.
 const SETTLES: Duration = Duration::from_secs(3);
@@ -27,6 +27,7 @@ pub(super) fn write_conf(server: &Server) -> std::io::Result<()> {
     } else {
         ""
     };
+    let rooms = if server.setup.rooms { rooms(server.options.archive) } else { String::new() };
     let resume = server.setup.resume.map(|seconds| format!("    resume_timeout: {seconds}\n")).unwrap_or_default();
     let conf = format!(
         r#"
@@ -52,12 +53,20 @@ modules:
   mod_register: {{ access: register, ip_access: anybody }}
   mod_roster: {{}}
   mod_offline: {{ access_max_user_messages: max_user_offline_messages }}
-{archive}  mod_stream_mgmt:
+{archive}{rooms}  mod_stream_mgmt:
     resend_on_timeout: if_offline
 {resume}"#
     );
     create(&dir.join("ejabberd.yml"), &conf)?;
     std::fs::create_dir_all(server.data())
+}
+
+/// Its caps on large rooms are lifted: it would thin out presence from 1,000 occupants on.
+fn rooms(archive: bool) -> String {
+    format!(
+        "  mod_muc:\n    host: \"{ROOMS}\"\n    access_create: all\n    max_users: 20000\n    max_users_presence: 20000\n    \
+         default_room_options:\n      max_users: 20000\n      mam: {archive}\n"
+    )
 }
 
 pub(super) fn command(server: &Server) -> Command {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
 
-use super::{DOMAIN, PASSWORD, Server, create};
+use super::{DOMAIN, PASSWORD, ROOMS, Server, create};
 use crate::sasl::stored_keys;
 
 const SALT: &str = "4fa4a3a2-rigs-salt";
@@ -20,6 +20,7 @@ pub(super) fn write_conf(server: &Server) -> std::io::Result<()> {
     let (ip, dir_name, data) = (server.ip, dir.display(), server.data());
     let data = data.display();
     let archive = if server.options.archive { r#", "mam", "carbons""# } else { "" };
+    let rooms = if server.setup.rooms { rooms(server.options.archive) } else { String::new() };
     let resume = server.setup.resume.map(|seconds| format!("smacks_hibernation_time = {seconds}")).unwrap_or_default();
     let conf = format!(
         r#"
@@ -46,9 +47,17 @@ archive_expires_after = "never"
 log = {{ warn = "{dir_name}/prosody.log" }}
 ssl = {{ certificate = "{dir_name}/cert.pem", key = "{dir_name}/key.pem" }}
 VirtualHost "{DOMAIN}"
-"#
+{rooms}"#
     );
     create(&dir.join("prosody.cfg.lua"), &conf)
+}
+
+fn rooms(archive: bool) -> String {
+    let module = if archive { "\"muc_mam\"" } else { "" };
+    format!(
+        "Component \"{ROOMS}\" \"muc\"\nmodules_enabled = {{ {module} }}\nmodules_disabled = {{ \"s2s\" }}\n\
+         restrict_room_creation = false\nmuc_log_by_default = true\nmuc_log_expires_after = \"never\"\n"
+    )
 }
 
 pub(super) fn command(dir: &Path) -> Command {

@@ -34,6 +34,7 @@ pub(super) fn write_conf(server: &Server) -> std::io::Result<()> {
     let archive = if server.options.archive { "" } else { "[modules.archive]\nenabled = false" };
     let limits = server.options.limits.as_deref().unwrap_or(LIMITS);
     let resume = server.setup.resume.map(|seconds| format!("resume = \"{seconds} seconds\"")).unwrap_or_default();
+    let rooms = if server.setup.rooms { rooms(server.options.archive) } else { String::new() };
     let (more_limits, more) = (&server.setup.limits, &server.setup.conf);
     let conf = format!(
         r#"
@@ -61,10 +62,18 @@ durability = "{durability}"
 {resume}
 {more_limits}
 {archive}
+{rooms}
 {more}
 "#
     );
     create(&server.dir.join("rookery.toml"), &conf)
+}
+
+/// Its rates are open as wide as the others', and it thins out no presence unless told to by the room's owner.
+fn rooms(archive: bool) -> String {
+    format!(
+        "[modules.muc]\noccupants = 20000\nthin_from = 20000\nrate = 0\nroom_rate = 0\ndefault_archive = {archive}\n"
+    )
 }
 
 pub(super) fn command(server: &Server) -> Command {

@@ -21,29 +21,35 @@ const PRESENCE: &str = "presence";
 impl Turn {
     /// Takes those out of the room who are there no more.
     pub(super) async fn sweep(&mut self) {
-        let sessions = self.sessions();
+        let (sessions, mut is_sure) = (self.sessions(), true);
         for session in sessions.iter() {
-            if is_ghost(&self.server, &self.hall.jid, session).await
-                && let Some(outcome) = self.with(|room, _| room.gone(session))
-            {
-                // Answers sweep nothing themselves.
-                Box::pin(self.answer(outcome, None, None)).await;
+            match is_ghost(&self.server, &self.hall.jid, session).await {
+                Some(false) => {}
+                Some(true) => {
+                    if let Some(mut outcome) = self.with(|room, _| room.gone(session)) {
+                        // Whoever has its address now was not in the room, and may be about to enter.
+                        outcome.send.retain(|out| !matches!(&out.to, Recipients::One(jid) if *jid == **session));
+                        // Answers sweep nothing themselves.
+                        Box::pin(self.answer(outcome, None, None)).await;
+                    }
+                }
+                None => is_sure = false,
             }
         }
         if let Some(open) = self.open.as_mut() {
-            open.swept = Instant::now();
+            open.swept = is_sure.then(Instant::now);
         }
     }
 }
 
-/// Whether a session in a room is none of ours any more. Of what cannot be known the best is thought.
-async fn is_ghost(server: &Arc<Server>, room: &BareJid, jid: &FullJid) -> bool {
-    let Some(host) = server.host(jid.domainpart()) else { return false };
+/// Whether a session in a room is none of ours any more; `None` while the database does not say.
+async fn is_ghost(server: &Arc<Server>, room: &BareJid, jid: &FullJid) -> Option<bool> {
+    let Some(host) = server.host(jid.domainpart()) else { return Some(false) };
     let is_remembered = host.table.modules.iter().any(|(name, _)| *name == PRESENCE);
     match server.find_session(jid).await {
-        Ok(Some(session)) => is_remembered && !is_in(server, room, &session),
-        Ok(None) => true,
-        Err(_) => false,
+        Ok(Some(session)) => Some(is_remembered && !is_in(server, room, &session)),
+        Ok(None) => Some(true),
+        Err(_) => None,
     }
 }
 

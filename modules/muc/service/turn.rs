@@ -40,13 +40,14 @@ pub(super) struct Open {
     pub(super) rates: Rates,
     /// When somebody last did something.
     pub(super) used: Instant,
-    pub(super) swept: Instant,
+    /// When all of those who are in it were last known to be there.
+    pub(super) swept: Option<Instant>,
 }
 
 impl Open {
     pub(super) fn new(room: Room) -> Self {
         let now = Instant::now();
-        Self { room, audiences: Vec::new(), rates: Rates::default(), used: now, swept: now }
+        Self { room, audiences: Vec::new(), rates: Rates::default(), used: now, swept: Some(now) }
     }
 }
 
@@ -140,6 +141,7 @@ impl Turn {
                 }
             }
             Job::Ask(ask) => self.ask(ask).await,
+            Job::Found(founding) => self.found(*founding).await,
         }
     }
 
@@ -254,7 +256,7 @@ impl Turn {
         let is_empty = open.room.occupants() == 0 && !open.room.is_locked();
         if is_empty && quiet >= terms.idle && self.server.has_stored_all() {
             self.open = None;
-        } else if now.saturating_duration_since(open.swept) >= SWEEP {
+        } else if open.swept.is_none_or(|swept| now.saturating_duration_since(swept) >= SWEEP) {
             self.sweep().await;
         }
     }

@@ -78,6 +78,11 @@ fn banning_a_user() {
         &admin("set", "1", "<item affiliation='outcast' jid='crone1@shakespeare.lit'/>"),
         "cancel not-allowed",
     );
+    stage.refused(
+        HENRY,
+        &admin("set", "1", "<item affiliation='outcast' jid='kinghenryv@shakespeare.lit'/>"),
+        "cancel conflict",
+    );
     stage.from(CRONE, &admin("set", "1", "<item affiliation='owner' jid='bard@shakespeare.lit'/>"));
     stage.refused(
         CRONE,

@@ -29,9 +29,18 @@ start() {
 
 end() {
     if [ -n "$server" ]; then
-        kill -CONT $(family)
-        kill "-$1" $(if [ "$1" = KILL ]; then family; else echo "$server"; fi)
+        all=$(family)
+        kill -CONT $all
+        kill "-$1" $(if [ "$1" = KILL ]; then echo "$all"; else echo "$server"; fi)
         wait "$server"
+        # A server does not start while one of the killed ones is still ending. Where nobody reaps them, they stay for ever.
+        tries=0
+        for process in $all; do
+            while [ "$tries" -lt 300 ] && kill -0 "$process"; do
+                tries=$((tries + 1))
+                sleep 0.01
+            done
+        done
         server=
     fi
 }
