@@ -30,6 +30,7 @@ mod room_archive;
 mod room_commands;
 mod rooms;
 mod rooms_durable;
+mod rooms_floods;
 mod rooms_races;
 mod roster;
 mod rules;
