@@ -1,10 +1,61 @@
 //! What one can do to the others of a room, or from outside of it, by sending much (security.md B14, B16).
 
+use std::time::Duration;
+
 use crate::rooms::{ROOM, garden};
 use crate::world::World;
 
 const TWO: &[&str] = &["romeo@localhost", "juliet@localhost"];
 const ENTERED: &str = "<status code='110'/>";
+
+#[tokio::test(start_paused = true)]
+async fn b16_who_is_not_in_a_room_uses_up_nothing_of_its_rate() {
+    let conf = "[host.localhost]\n[modules.muc]\nroom_rate = 1\nroom_burst = 10\n";
+    let world = World::with_conf(conf, &["romeo@localhost", "juliet@localhost", "mute@localhost"]).await;
+    let romeo = garden(&world, "romeo@localhost", "orchard").await;
+    romeo.configure(ROOM, &[("moderatedroom", "1")]).await;
+    let juliet = world.login("juliet@localhost", "balcony").await;
+    let mute = world.login("mute@localhost", "x").await;
+    mute.enter("mute").await;
+    for number in 0..20 {
+        // Neither who is outside nor who has no voice is heard.
+        juliet.say("outside").await;
+        juliet.send(&format!("<message to='{ROOM}/host' type='chat'><body>{number}</body></message>")).await;
+        mute.say("without voice").await;
+        world
+            .route(&format!(
+                "<message from='{number}@far.example/x' to='{ROOM}' type='groupchat'><body>x</body></message>"
+            ))
+            .await;
+    }
+    romeo.read();
+    for number in 0..10 {
+        romeo.say(&number.to_string()).await;
+    }
+    let got = romeo.read();
+    assert!(!got.contains("<error"), "{got}");
+    romeo.say("too much").await;
+    assert!(romeo.read().contains("<policy-violation"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn b16_coming_and_going_has_a_rate_too() {
+    let conf = "[host.localhost]\n[modules.muc]\nrate = 1\nburst = 10\n";
+    let world = World::with_conf(conf, TWO).await;
+    let romeo = garden(&world, "romeo@localhost", "orchard").await;
+    let juliet = world.login("juliet@localhost", "balcony").await;
+    let mut refused = 0;
+    for _ in 0..50 {
+        let entered = juliet.enter("juliet").await;
+        refused += entered.matches("<policy-violation").count();
+        juliet.send(&format!("<presence type='unavailable' to='{ROOM}/juliet'/>")).await;
+    }
+    assert_eq!(refused, 40);
+    let seen = romeo.read().matches("from='garden@conference.localhost/juliet'").count();
+    assert_eq!(seen, 20);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(juliet.enter("juliet").await.contains(ENTERED));
+}
 
 #[tokio::test(start_paused = true)]
 async fn b14_presence_of_a_room_ends_no_session_that_does_not_read() {

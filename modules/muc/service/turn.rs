@@ -15,7 +15,6 @@ use rookery_core::server::Server;
 use rookery_core::store::StoreError;
 use rookery_xmpp::error::{Condition, ErrorKind, StanzaError};
 use rookery_xmpp::jid::FullJid;
-use rookery_xmpp::ns;
 use rookery_xmpp::stanza::{IqType, Kind, MessageType, PresenceType, Stanza};
 use tracing::{error, warn};
 
@@ -253,14 +252,17 @@ impl Turn {
         let now = Instant::now();
         open.used = now;
         let terms = self.rooms.terms();
-        let (is_message, is_update) = match stanza.head.kind {
-            Kind::Message(kind) => (kind != MessageType::Error, false),
-            Kind::Presence(PresenceType::Available) => (false, !stanza.has("x", ns::MUC)),
+        let (is_message, is_counted) = match stanza.head.kind {
+            Kind::Message(kind) => (true, kind != MessageType::Error),
+            // Who comes, and comes, is shown to all as often.
+            Kind::Presence(PresenceType::Available) => (false, true),
             _ => (false, false),
         };
-        if let Some(from) = stanza.head.from.as_ref().filter(|_| is_message || is_update) {
+        if let Some(from) = stanza.head.from.as_ref().filter(|_| is_counted) {
+            // Nobody can use up what a room may say who says nothing in it.
+            let is_said = is_message && open.room.hears(from, stanza);
             let fits = open.rates.person(terms.person_rate, from.bare(), now)
-                && (!is_message || open.rates.room(terms.room_rate, now));
+                && (!is_said || open.rates.room(terms.room_rate, now));
             if !fits {
                 let error = StanzaError::new(Condition::PolicyViolation).with_kind(ErrorKind::Wait);
                 return Err(error.with_text("More is said here than is allowed; please try again later."));
