@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::rooms::{ROOM, garden};
-use crate::world::World;
+use crate::world::{World, bodies, jid};
 
 const TWO: &[&str] = &["romeo@localhost", "juliet@localhost"];
 const ENTERED: &str = "<status code='110'/>";
@@ -76,4 +76,32 @@ async fn b14_presence_of_a_room_ends_no_session_that_does_not_read() {
     let juliet = world.resume("juliet@localhost", &id, 0).await.expect("the session goes on");
     assert!(juliet.read().contains("<status code='110'/><status code='333'/>"));
     assert!(juliet.enter("juliet").await.contains(ENTERED));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_leaves_while_a_room_is_lost_is_gone() {
+    let world = World::new(TWO).await;
+    let romeo = garden(&world, "romeo@localhost", "orchard").await;
+    let juliet = world.login("juliet@localhost", "balcony").await;
+    juliet.enter("juliet").await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    romeo.read();
+    // A turn that breaks off: its task is dropped while it waits for the database.
+    world.store.pause_commits();
+    let kick = format!(
+        "<iq type='set' id='a' to='{ROOM}'><query xmlns='http://jabber.org/protocol/muc#admin'>\
+         <item affiliation='member' jid='benvolio@localhost'/></query></iq>"
+    );
+    assert!(tokio::time::timeout(Duration::from_millis(100), romeo.send(&kick)).await.is_err());
+    world.store.resume_commits();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    juliet.send(&format!("<presence type='unavailable' to='{ROOM}/juliet'/>")).await;
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    let told = romeo.read();
+    assert!(
+        told.contains("from='garden@conference.localhost/juliet'") && told.contains("type='unavailable'"),
+        "{told}"
+    );
+    romeo.say("alone").await;
+    assert_eq!(bodies(&romeo.read()), ["alone"]);
 }

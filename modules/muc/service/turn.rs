@@ -90,7 +90,7 @@ impl Drop for Turn {
             return;
         }
         if self.in_job {
-            self.rooms.unsettled.lock().insert(self.hall.jid.clone());
+            self.rooms.look_again(&self.hall.jid);
         }
         let open = self.open.take().filter(|_| !self.in_job);
         let mut state = self.hall.state.lock();
@@ -117,7 +117,7 @@ impl Turn {
     /// What is to be done next; `None` when nothing is, and the room is free again.
     fn next(&mut self) -> Option<Job> {
         if self.open.as_ref().is_some_and(|open| open.room.is_gone()) {
-            self.abandon();
+            self.let_go();
             self.rooms.forget(&self.hall.jid);
         }
         let mut state = self.hall.state.lock();
@@ -168,10 +168,18 @@ impl Turn {
         }
     }
 
-    /// Lets the room go though not all of it may be on disk.
+    /// Lets the room go, whether all of it is on disk or not.
+    fn let_go(&mut self) {
+        self.open = None;
+        if !self.server.has_stored_all() {
+            self.rooms.unsettled.lock().insert(self.hall.jid.clone());
+        }
+    }
+
+    /// The same with a room that may have people in it: it is soon read again.
     pub(super) fn abandon(&mut self) {
         self.open = None;
-        self.rooms.unsettled.lock().insert(self.hall.jid.clone());
+        self.rooms.look_again(&self.hall.jid);
     }
 
     pub(super) fn at(&self) -> At {
@@ -292,7 +300,7 @@ impl Turn {
         let quiet = now.saturating_duration_since(open.used);
         let is_empty = open.room.occupants() == 0 && !open.room.is_locked();
         if is_empty && quiet >= terms.idle && self.server.has_stored_all() {
-            self.open = None;
+            self.let_go();
         } else if open.swept.is_none_or(|swept| now.saturating_duration_since(swept) >= SWEEP) {
             self.sweep().await;
         }
@@ -327,6 +335,8 @@ impl Turn {
         }
         let Some(room) = self.read().await? else {
             self.rooms.haunted.lock().remove(&self.hall.jid);
+            // One that was lost before it was stored counts for nobody.
+            self.rooms.forget(&self.hall.jid);
             return Ok(false);
         };
         self.open = Some(Box::new(Open::new(room)));
