@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use rookery_core::store::{RoomWrite, TailChange, TailStore};
+
 use crate::rooms::{ROOM, garden};
 use crate::world::{World, bodies, jid};
 
@@ -104,4 +106,32 @@ async fn who_leaves_while_a_room_is_lost_is_gone() {
     );
     romeo.say("alone").await;
     assert_eq!(bodies(&romeo.read()), ["alone"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rooms_go_from_memory_though_the_database_always_has_something_to_do() {
+    let conf = "[host.localhost]\n[modules.muc]\nidle = \"1 minute\"\n";
+    let world = World::with_conf(conf, TWO).await;
+    let romeo = garden(&world, "romeo@localhost", "orchard").await;
+    romeo.configure(ROOM, &[("persistentroom", "1")]).await;
+    romeo.say("Here").await;
+    romeo.send(&format!("<presence type='unavailable' to='{ROOM}/host'/>")).await;
+    romeo.read();
+    world.store.slow(Duration::from_millis(200));
+    let server = world.server.clone();
+    let traffic = tokio::spawn(async move {
+        loop {
+            let nothing = vec![RoomWrite::Value { name: "config", value: None }];
+            server.store_room(&jid("nowhere@conference.localhost"), nothing, None);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    traffic.abort();
+    // What the database says meanwhile, only who reads it knows.
+    let ban = RoomWrite::Person { jid: jid(TWO[1]), value: Some("<person affiliation='outcast'/>".into()) };
+    world.store.commit(&[TailChange::Room { room: jid(ROOM), change: ban }]).await.unwrap();
+    world.store.slow(Duration::ZERO);
+    let juliet = world.login(TWO[1], "balcony").await;
+    assert!(juliet.enter("juliet").await.contains("<forbidden"), "the room is in memory still");
 }

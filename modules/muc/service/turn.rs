@@ -13,6 +13,7 @@ use rookery_core::ids;
 use rookery_core::module::Arrival;
 use rookery_core::server::Server;
 use rookery_core::store::StoreError;
+use rookery_core::turns;
 use rookery_xmpp::error::{Condition, ErrorKind, StanzaError};
 use rookery_xmpp::jid::FullJid;
 use rookery_xmpp::stanza::{IqType, Kind, MessageType, PresenceType, Stanza};
@@ -48,7 +49,7 @@ pub(super) struct Open {
 
 impl Open {
     pub(super) fn new(room: Room) -> Self {
-        let now = Instant::now();
+        let now = turns::now();
         Self {
             room,
             audiences: Vec::new(),
@@ -257,7 +258,7 @@ impl Turn {
     /// Whether a stanza may come to the room now: rates, and what cannot be stored.
     fn judge(&mut self, stanza: &Stanza) -> Result<(), StanzaError> {
         let Some(open) = self.open.as_mut() else { return Ok(()) };
-        let now = Instant::now();
+        let now = turns::now();
         open.used = now;
         let terms = self.rooms.terms();
         let (is_message, is_counted) = match stanza.head.kind {
@@ -289,7 +290,7 @@ impl Turn {
     async fn tick(&mut self) {
         let Some(outcome) = self.with(|room, at| room.tick(at)) else { return };
         self.answer(outcome, None, None).await;
-        let (now, terms) = (Instant::now(), self.rooms.terms());
+        let (now, terms) = (turns::now(), self.rooms.terms());
         let Some(open) = self.open.as_mut() else { return };
         open.room.set_service(terms.service.clone());
         let here = open.room.sessions();
@@ -299,7 +300,7 @@ impl Turn {
         }
         let quiet = now.saturating_duration_since(open.used);
         let is_empty = open.room.occupants() == 0 && !open.room.is_locked();
-        if is_empty && quiet >= terms.idle && self.server.has_stored_all() {
+        if is_empty && quiet >= terms.idle {
             self.let_go();
         } else if open.swept.is_none_or(|swept| now.saturating_duration_since(swept) >= SWEEP) {
             self.sweep().await;
