@@ -32,6 +32,7 @@ mod rooms;
 mod rooms_durable;
 mod rooms_floods;
 mod rooms_races;
+mod rooms_secrets;
 mod roster;
 mod rules;
 mod security;
