@@ -135,3 +135,18 @@ async fn rooms_go_from_memory_though_the_database_always_has_something_to_do() {
     let juliet = world.login(TWO[1], "balcony").await;
     assert!(juliet.enter("juliet").await.contains("<forbidden"), "the room is in memory still");
 }
+
+#[tokio::test(start_paused = true)]
+async fn b16_nobody_makes_more_rooms_than_are_allowed_while_the_database_is_slow() {
+    let conf = "[host.localhost]\n[modules.muc]\nrooms_per_user = 2\n";
+    let world = World::with_conf(conf, TWO).await;
+    let romeo = world.login(TWO[0], "orchard").await;
+    world.store.slow(Duration::from_secs(2));
+    for number in 0..10 {
+        let room = format!("room{number}@conference.localhost");
+        romeo.send(&format!("<presence to='{room}/host'><x xmlns='http://jabber.org/protocol/muc'/></presence>")).await;
+    }
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    let got = romeo.read();
+    assert_eq!((got.matches("<status code='201'/>").count(), got.matches("<not-allowed").count()), (2, 8), "{got}");
+}
