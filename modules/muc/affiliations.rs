@@ -14,12 +14,19 @@ use super::roles::Affiliation;
 /// So many changes are known by version.
 const VERSIONS: usize = 1000;
 
+/// The bytes of what is known of somebody, about.
+pub(super) fn size_of(who: &BareJid, person: &Person) -> usize {
+    let texts = [&person.nick, &person.reason].into_iter().flatten().map(|text| text.len());
+    who.as_str().len() + texts.sum::<usize>()
+}
+
 /// The lists.
 #[derive(Debug, Default)]
 pub(super) struct Affiliations {
     people: BTreeMap<BareJid, Person>,
     nicks: BTreeMap<NickKey, BareJid>,
     owners: usize,
+    size: usize,
     /// The version before the first change that is known.
     base: u64,
     /// Changes, as the version that each has made.
@@ -43,6 +50,11 @@ impl Affiliations {
     /// How many owners there are.
     pub(super) fn owners(&self) -> usize {
         self.owners
+    }
+
+    /// The bytes of all that is known, about.
+    pub(super) fn size(&self) -> usize {
+        self.size
     }
 
     /// What is known of a bare JID itself.
@@ -78,6 +90,7 @@ impl Affiliations {
     /// Changes what is known of somebody; what says nothing is forgotten.
     pub(super) fn put(&mut self, who: BareJid, person: Person) {
         if let Some(old) = self.people.remove(&who) {
+            self.size -= size_of(&who, &old);
             self.owners -= usize::from(old.affiliation == Affiliation::Owner);
             if let Some(key) = old.nick.and_then(|nick| NickKey::new(&nick).ok()) {
                 self.nicks.remove(&key);
@@ -87,6 +100,7 @@ impl Affiliations {
             return;
         }
         self.owners += usize::from(person.affiliation == Affiliation::Owner);
+        self.size += size_of(&who, &person);
         if let Some(key) = person.nick.as_deref().and_then(|nick| NickKey::new(nick).ok()) {
             self.nicks.insert(key, who.clone());
         }

@@ -185,8 +185,12 @@ pub struct Limits {
     pub invitations: usize,
     /// Queries of one session to other occupants that wait for an answer.
     pub queries: usize,
+    /// Bytes of the addresses, nicknames and reasons on these lists, which are in memory as long as the room is.
+    pub lists: usize,
     /// Kinds of hats of a room.
     pub hats: usize,
+    /// Bytes of all hats and of who wears which: each change of one stores them all.
+    pub wardrobe: usize,
     /// For how long a room waits for its first configuration, before the default is taken as accepted (§10.1.1).
     pub unconfigured: Duration,
     /// Bytes of the room's vCard.
@@ -209,9 +213,11 @@ impl Default for Limits {
             items: 500,
             page: 1000,
             affiliations: 100_000,
+            lists: 16 << 20,
             invitations: 20,
             queries: 20,
             hats: 50,
+            wardrobe: 256 << 10,
             unconfigured: Duration::from_secs(600),
             vcard: 65_536,
             search: true,
