@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use rookery_core::archiving;
 use rookery_core::control::rooms::ListedRoom;
-use rookery_core::store::{ArchivedMessage, RoomRecord, RoomWrite, StoreError, StoredRoom, StoredRoomHead};
+use rookery_core::store::{
+    ArchivedMessage, LONGEST_VISIT, RoomRecord, RoomWrite, StoreError, StoredRoom, StoredRoomHead,
+};
 use rookery_xmpp::datetime;
 use rookery_xmpp::element::Element;
 use rookery_xmpp::jid::{BareJid, FullJid};
@@ -46,6 +48,8 @@ pub(super) fn write(service: &BareJid, maker: Option<&BareJid>, change: RoomChan
         RoomChange::Vcard(vcard) => value(VCARD, vcard),
         RoomChange::Hats(hats) => value(HATS, Some(hats_element(&hats))),
         RoomChange::Message(message) => RoomWrite::Message(message_record(&message)),
+        // Whoever has an address like that is out after a restart.
+        RoomChange::Enter(visit) if visit.jid.as_str().len() > LONGEST_VISIT => return None,
         RoomChange::Enter(visit) => {
             let element = visit_element(&visit);
             RoomWrite::Visit { jid: visit.jid, value: Some(bytes(&element)) }
@@ -274,6 +278,19 @@ mod tests {
         assert_eq!(maker, Some(crone.clone()));
         assert_eq!((image.config, image.subject, image.hats), (config, Some(subject), hats));
         assert_eq!((image.people, image.visits), (vec![(crone, person)], vec![visit]));
+    }
+
+    #[test]
+    fn an_address_that_no_index_takes_is_not_stored() {
+        let room = BareJid::new("coven@rooms.example").unwrap();
+        let enter = |resource: usize| {
+            let domain = vec!["x".repeat(63); 15].join(".");
+            let jid = FullJid::new(&format!("{}@{domain}/{}", "a".repeat(1023), "b".repeat(resource))).unwrap();
+            let presence = "<presence/>".parse().unwrap();
+            write(&room, None, RoomChange::Enter(Visit { jid, nick: "x".into(), role: Role::Visitor, presence }))
+        };
+        assert!(enter(100).is_some());
+        assert!(enter(1023).is_none());
     }
 
     #[test]
