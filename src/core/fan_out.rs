@@ -4,6 +4,7 @@
 //! The guards of each recipient's account hold as for any other stanza (blocking above all). The order in which one calls is
 //! the order in which sessions get it. What has to go another way (other domains, sessions at rest) is left to the caller.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use rookery_xmpp::jid::{FullJid, Jid};
@@ -19,6 +20,10 @@ use crate::session::{Outgoing, Pushed, Session};
 /// copied.
 const MESSAGE: &[Stage] = &[Stage::Guard, Stage::Stamp];
 const PRESENCE: &[Stage] = &[Stage::Guard, Stage::Stamp, Stage::Archive, Stage::Copy, Stage::Deliver];
+
+/// By which stream each recipient is known, where that is known. Who has come under the same address since then is somebody
+/// else: a client that has lost its session is in no room before it enters.
+pub type Streams = HashMap<FullJid, u64>;
 
 /// The sessions behind a list of addresses, found once for many stanzas.
 pub struct Audience {
@@ -65,15 +70,16 @@ impl Audience {
 
 impl Server {
     /// Finds the sessions of a list.
-    pub fn audience(&self, list: &Arc<[FullJid]>) -> Audience {
+    pub fn audience(&self, list: &Arc<[FullJid]>, streams: &Streams) -> Audience {
         let hosts = self.hosts.load_full();
-        let found = list.iter().map(|jid| self.find(&hosts, jid)).collect();
+        let found = list.iter().map(|jid| self.find(&hosts, jid, streams)).collect();
         Audience { list: list.clone(), hosts, found }
     }
 
-    fn find(&self, hosts: &Hosts, jid: &FullJid) -> Found {
+    fn find(&self, hosts: &Hosts, jid: &FullJid, streams: &Streams) -> Found {
         let Some(host) = hosts.hosts.get(jid.domainpart()) else { return Found::Elsewhere };
         match self.accounts.loaded(jid.bare_str()).map(|account| account.session(jid.resource())) {
+            Some(Some(session)) if streams.get(jid).is_some_and(|stream| *stream != session.stream.id) => Found::Nobody,
             Some(Some(session)) => Found::Session(session, host.clone()),
             _ if self.resting.has(jid.bare_str()) => Found::Elsewhere,
             _ => Found::Nobody,
@@ -81,9 +87,15 @@ impl Server {
     }
 
     /// Sends a stanza to all of an audience but some.
-    pub fn fan_out(self: &Arc<Self>, mut stanza: Stanza, audience: &mut Audience, but: &[FullJid]) -> Missed {
+    pub fn fan_out(
+        self: &Arc<Self>,
+        mut stanza: Stanza,
+        audience: &mut Audience,
+        streams: &Streams,
+        but: &[FullJid],
+    ) -> Missed {
         if !Arc::ptr_eq(&audience.hosts, &self.hosts.load()) {
-            *audience = self.audience(&audience.list);
+            *audience = self.audience(&audience.list, streams);
         }
         stanza.encode();
         let shared = Arc::new(stanza.clone());
@@ -96,8 +108,8 @@ impl Server {
             if let (Handed::Lost, Found::Session(session, _)) = (&handed, &*found)
                 && session.is_closed()
             {
-                // Somebody else may have come under the same address.
-                *found = self.find(&audience.hosts, jid);
+                // It may be there under the same address anew.
+                *found = self.find(&audience.hosts, jid, streams);
                 handed = self.hand(&shared, &mut stanza, found, false);
             }
             match handed {
@@ -111,8 +123,8 @@ impl Server {
 
     /// The same for one. `asked`: the recipient has asked for it, and gets it however much waits already: its connection is not
     /// read meanwhile.
-    pub fn send_to(self: &Arc<Self>, mut stanza: Stanza, to: &FullJid, asked: bool) -> Missed {
-        let found = self.find(&self.hosts.load(), to);
+    pub fn send_to(self: &Arc<Self>, mut stanza: Stanza, to: &FullJid, streams: &Streams, asked: bool) -> Missed {
+        let found = self.find(&self.hosts.load(), to, streams);
         stanza.encode();
         let shared = Arc::new(stanza.clone());
         match self.hand(&shared, &mut stanza, &found, asked) {

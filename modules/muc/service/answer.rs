@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use rookery_core::fan_out::Missed;
+use rookery_core::fan_out::{Missed, Streams};
 use rookery_core::server::Server;
 use rookery_core::session::Receipt;
 use rookery_core::store::RoomWrite;
@@ -123,7 +123,7 @@ impl Turn {
                 Recipients::One(to) => match to.full().filter(|_| is_shared_out(&stanza)) {
                     Some(to) => {
                         let asked = asker.is_some_and(|asker| *asker == *to);
-                        (self.server.send_to(stanza.clone(), &to, asked), stanza)
+                        (self.send_to(stanza.clone(), &to, asked), stanza)
                     }
                     None => {
                         self.server.route_for(stanza.to(to), receipt.clone()).await;
@@ -147,18 +147,26 @@ impl Turn {
         }
     }
 
+    fn send_to(&self, stanza: Stanza, to: &FullJid, asked: bool) -> Missed {
+        match self.open.as_ref() {
+            Some(open) => self.server.send_to(stanza, to, &open.streams, asked),
+            None => self.server.send_to(stanza, to, &Streams::new(), asked),
+        }
+    }
+
     fn fan_out(&mut self, stanza: Stanza, all: &Arc<[FullJid]>, but: &[FullJid]) -> Missed {
         let server: &Arc<Server> = &self.server;
         let Some(open) = self.open.as_mut() else {
-            return server.fan_out(stanza, &mut server.audience(all), but);
+            let nobody = Streams::new();
+            return server.fan_out(stanza, &mut server.audience(all, &nobody), &nobody, but);
         };
         let known = open.audiences.iter().position(|audience| audience.is_of(all));
         let place = known.unwrap_or_else(|| {
-            open.audiences.push(server.audience(all));
+            open.audiences.push(server.audience(all, &open.streams));
             open.audiences.len() - 1
         });
         match open.audiences.get_mut(place) {
-            Some(audience) => server.fan_out(stanza, audience, but),
+            Some(audience) => server.fan_out(stanza, audience, &open.streams, but),
             None => Missed::default(),
         }
     }

@@ -24,7 +24,11 @@ impl Turn {
         let (sessions, mut is_sure) = (self.sessions(), true);
         for session in sessions.iter() {
             match is_ghost(&self.server, &self.hall.jid, session).await {
-                Some(false) => {}
+                Some(false) => {
+                    let here = self.server.accounts.loaded(session.bare_str());
+                    let here = here.and_then(|account| account.session(session.resource()));
+                    self.know_stream(session, here.map(|session| session.stream.id));
+                }
                 Some(true) => {
                     if let Some(mut outcome) = self.with(|room, _| room.gone(session)) {
                         // Whoever has its address now was not in the room, and may be about to enter.

@@ -4,10 +4,11 @@
 //! off (a bug, a task that is dropped) leaves no room half done: it is read from the database again, with those who are
 //! in it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use rookery_core::fan_out::Audience;
+use rookery_core::fan_out::{Audience, Streams};
 use rookery_core::ids;
 use rookery_core::module::Arrival;
 use rookery_core::server::Server;
@@ -37,6 +38,8 @@ pub(super) struct Open {
     pub(super) room: Room,
     /// The sessions in the room, as long as nobody comes or goes.
     pub(super) audiences: Vec<Audience>,
+    /// By which stream the sessions of ours are in the room.
+    pub(super) streams: Streams,
     pub(super) rates: Rates,
     /// When somebody last did something.
     pub(super) used: Instant,
@@ -47,7 +50,14 @@ pub(super) struct Open {
 impl Open {
     pub(super) fn new(room: Room) -> Self {
         let now = Instant::now();
-        Self { room, audiences: Vec::new(), rates: Rates::default(), used: now, swept: Some(now) }
+        Self {
+            room,
+            audiences: Vec::new(),
+            streams: Streams::new(),
+            rates: Rates::default(),
+            used: now,
+            swept: Some(now),
+        }
     }
 }
 
@@ -183,6 +193,7 @@ impl Turn {
         if self.is_for_archive(&arrival.stanza) {
             return self.ask_archive(arrival).await;
         }
+        self.note_stream(&arrival);
         let at = At { digest: self.digest(&arrival), stream: arrival.stream(), ..self.at() };
         let Arrival { stanza, receipt } = arrival;
         let asker = stanza.head.from.clone();
@@ -198,6 +209,25 @@ impl Turn {
                 self.answer(outcome, asker.as_ref(), receipt).await;
             }
             None => self.server.bounce(&stanza, Condition::InternalServerError.into(), None).await,
+        }
+    }
+
+    /// A session that sends its presence is the one under its address that is in the room, or comes in.
+    fn note_stream(&mut self, arrival: &Arrival) {
+        let head = &arrival.stanza.head;
+        let from = head.from.as_ref().and_then(|from| from.full());
+        if let Some(from) = from.filter(|_| head.kind == Kind::Presence(PresenceType::Available)) {
+            let session = || self.server.accounts.loaded(from.bare_str())?.session(from.resource());
+            let stream = arrival.stream().or_else(|| session().map(|session| session.stream.id));
+            self.know_stream(&from, stream);
+        }
+    }
+
+    /// The stream by which a session is in the room.
+    pub(super) fn know_stream(&mut self, session: &FullJid, stream: Option<u64>) {
+        let (Some(open), Some(stream)) = (self.open.as_mut(), stream) else { return };
+        if open.streams.insert(session.clone(), stream) != Some(stream) {
+            open.audiences.clear();
         }
     }
 
@@ -251,6 +281,11 @@ impl Turn {
         let (now, terms) = (Instant::now(), self.rooms.terms());
         let Some(open) = self.open.as_mut() else { return };
         open.room.set_service(terms.service.clone());
+        let here = open.room.sessions();
+        if open.streams.len() > here.len() {
+            let here: HashSet<&FullJid> = here.iter().collect();
+            open.streams.retain(|session, _| here.contains(session));
+        }
         let quiet = now.saturating_duration_since(open.used);
         let is_empty = open.room.occupants() == 0 && !open.room.is_locked();
         if is_empty && quiet >= terms.idle && self.server.has_stored_all() {
