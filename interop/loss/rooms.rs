@@ -342,7 +342,7 @@ impl Crowd {
             format!("{refused} were refused"),
         );
         let ousted = self.ousted() - ousted;
-        report.check(ousted == 0, format!("restart {number}: nobody is put out of a room"), ousted);
+        report.check(ousted == 0, format!("restart {number}: nobody who resumes is put out of a room"), ousted);
         let stayers: BTreeSet<&String> = (0..self.world.users.len() as u32)
             .filter(|account| !ghosts.contains(account) && self.is_resumable(*account))
             .map(|account| &self.world.users[account as usize])
@@ -400,10 +400,10 @@ impl Crowd {
             .say(format!("{unknown} times the newest message that a client knew was not on disk when the server died"));
     }
 
-    /// How often those were put out of a room who can resume.
+    /// How often those were put out of a room whose sessions go on.
     fn ousted(&self) -> u64 {
         let count = |device: &Device| device.state.ousted.load(Ordering::SeqCst);
-        self.count(|device| if device.spec.managed { count(device) } else { 0 })
+        self.count(|device| if device.spec.resumes { count(device) } else { 0 })
     }
 
     fn count(&self, what: impl Fn(&Device) -> u64) -> u64 {
