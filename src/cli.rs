@@ -1,8 +1,10 @@
 //! The command line: what there is to say, which conf is meant, and how commands answer people and programs.
 
+mod ask;
 mod check;
 mod files;
 mod logs;
+mod room;
 mod serve;
 mod user;
 
@@ -33,7 +35,7 @@ struct Line {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 the command line or what it names makes no sense, \
-                          3 there is no such account, 4 it is there already.";
+                          3 there is no such account or room, 4 it is there already.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -48,6 +50,9 @@ enum Command {
     /// Makes, lists, changes and removes accounts, whether the server runs or not
     #[command(subcommand)]
     User(user::UserCommand),
+    /// Makes, lists, changes and removes rooms, whether the server runs or not
+    #[command(subcommand)]
+    Room(room::RoomCommand),
 }
 
 /// How a command ended.
@@ -80,6 +85,7 @@ pub(crate) fn run(started: Instant) -> ExitCode {
         None | Some(Command::Serve) => serve::run(line.config.as_deref(), started),
         Some(Command::Check { quiet }) => check::run(line.config.as_deref(), line.json, quiet),
         Some(Command::User(command)) => user::run(line.config.as_deref(), line.json, command),
+        Some(Command::Room(command)) => room::run(line.config.as_deref(), line.json, command),
     };
     ExitCode::from(outcome as u8)
 }
@@ -151,5 +157,9 @@ mod tests {
         assert!(line.json && line.config.as_deref() == Some(Path::new("x.toml")));
         assert!(Line::try_parse_from(["rookery"]).unwrap().command.is_none());
         assert!(Line::try_parse_from(["rookery", "user", "add", "a@b", "--password", "p", "--generate"]).is_err());
+        assert!(Line::try_parse_from(["rookery", "room", "create", "a@b"]).is_err(), "a room has an owner");
+        assert!(
+            Line::try_parse_from(["rookery", "room", "config", "a@b", "moderatedroom=true", "whois=anyone"]).is_ok()
+        );
     }
 }

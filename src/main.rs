@@ -1,4 +1,4 @@
-//! The binary: `rookery serve`, `rookery check`, `rookery user ...`.
+//! The binary: `rookery serve`, `rookery check`, `rookery user ...`, `rookery room ...`.
 
 use std::process::ExitCode;
 use std::time::Instant;

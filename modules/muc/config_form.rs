@@ -112,7 +112,8 @@ impl Config {
             .config)
     }
 
-    fn fields(&self, limits: &Limits) -> Vec<Field> {
+    /// All fields but the lists of people.
+    pub(super) fn fields(&self, limits: &Limits) -> Vec<Field> {
         let roles = |var, label, roles: Roles| {
             let field = Field::new(FieldType::ListMulti, var).label(label).values(roles.iter().map(Role::name));
             field.option("Moderators", "moderator").option("Participants", "participant").option("Visitors", "visitor")

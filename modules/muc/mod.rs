@@ -26,6 +26,7 @@ mod leaving;
 mod moderation;
 mod nicks;
 mod occupants;
+mod orders;
 pub mod outcome;
 mod owner;
 mod payload;
@@ -43,7 +44,7 @@ mod subject;
 mod versions;
 
 pub use self::entering::not_in_the_room;
-pub use self::service::Muc;
+pub use self::service::{Muc, StoppedRooms};
 
 #[cfg(test)]
 mod tests;

@@ -1,16 +1,14 @@
-//! `rookery user ...`: asks the running server over its control socket, or the database when none runs.
+//! `rookery user ...`: accounts.
 
 use std::io::{BufRead, IsTerminal, Read};
 use std::path::Path;
 
 use clap::{Args, Subcommand};
-use rookery::control::{AskError, ask};
-use rookery::database;
-use rookery_core::config::{Backend, Conf, Secret};
-use rookery_core::control::{AccountCommands, Answer, CommandCondition, CommandError, Commands, Reply, Request};
+use rookery_core::config::Secret;
+use rookery_core::control::{Answer, CommandCondition, CommandError, Reply, Request};
 use serde::Serialize;
 
-use super::{Outcome, complain, fail, read_conf, refuse, runtime, say, say_json};
+use super::{Outcome, ask, fail, read_conf, refuse, say, say_json};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum UserCommand {
@@ -102,70 +100,13 @@ pub(super) fn run(named: Option<&Path>, json: bool, command: UserCommand) -> Out
         Request::UserPasswd { .. } => "has its new password",
         _ => "removed",
     };
-    match runtime() {
-        Err(text) => fail(json, CommandCondition::InternalServerError, text),
-        Ok(runtime) => match runtime.block_on(carry_out(&conf, request)) {
-            Ok(reply) => {
-                print(json, done, reply, generated);
-                Outcome::Done
-            }
-            Err(error) => refuse(json, error),
-        },
-    }
-}
-
-async fn carry_out(conf: &Conf, request: Request) -> Result<Reply, CommandError> {
-    let data = &conf.server().data;
-    match ask(data, &request).await {
-        Ok(reply) => Ok(reply),
-        Err(AskError::Refused(error)) => Err(error),
-        Err(AskError::NotRunning) => carry_out_alone(conf, request).await,
-        Err(AskError::Io(error)) => {
-            let text = match error.kind() {
-                std::io::ErrorKind::PermissionDenied => format!(
-                    "the server's control socket in {} belongs to another user; run this as that user (sudo -u rookery ...)",
-                    data.display()
-                ),
-                _ => format!("the running server does not answer on its control socket in {}: {error}", data.display()),
-            };
-            Err(CommandError::new(CommandCondition::ServiceUnavailable, text))
+    match ask::carry_out(&conf, request) {
+        Ok(reply) => {
+            print(json, done, reply, generated);
+            Outcome::Done
         }
+        Err(error) => refuse(json, error),
     }
-}
-
-/// No server runs: the database itself.
-async fn carry_out_alone(conf: &Conf, request: Request) -> Result<Reply, CommandError> {
-    let failed = |text| CommandError::new(CommandCondition::ServiceUnavailable, text);
-    let file = &conf.store().path;
-    let is_new = conf.store().backend == Backend::Sqlite && !file.exists();
-    if is_new && !matches!(request, Request::UserAdd { .. }) {
-        let file = std::path::absolute(file).unwrap_or_else(|_| file.clone());
-        return Err(failed(format!("no server runs, and there is no database {} yet", file.display())));
-    }
-    refuse_as_other_user(conf).map_err(failed)?;
-    let store = database::open(conf.store()).await.map_err(|error| failed(error.to_string()))?;
-    let result = AccountCommands::new(conf, store.clone()).run(request).await;
-    store.close().await;
-    if is_new && result.is_ok() {
-        let file = std::path::absolute(file).unwrap_or_else(|_| file.clone());
-        complain(&format!("note: no server runs; the account is in the new database {}", file.display()));
-    }
-    result
-}
-
-/// Root would leave files behind that the server's user cannot write.
-fn refuse_as_other_user(conf: &Conf) -> Result<(), String> {
-    use std::os::unix::fs::MetadataExt;
-    let data = &conf.server().data;
-    let (Ok(own), Ok(folder)) = (std::fs::metadata("/proc/self"), std::fs::metadata(data)) else { return Ok(()) };
-    if conf.store().backend == Backend::Sqlite && own.uid() == 0 && folder.uid() != 0 {
-        let owner = folder.uid();
-        return Err(format!(
-            "the data folder {} belongs to user {owner}; run this as that user (sudo -u '#{owner}' ...)",
-            data.display()
-        ));
-    }
-    Ok(())
 }
 
 enum Chosen {

@@ -55,7 +55,7 @@ impl Folder {
     }
 
     /// Each command with its exit code and what it prints.
-    fn check(&self, commands: &[(&[&str], i32, &str)]) {
+    pub(crate) fn check(&self, commands: &[(&[&str], i32, &str)]) {
         for (arguments, code, output) in commands {
             let found = self.run(arguments, &format!("{CANARY}\n"));
             assert_eq!((found.0, found.1.as_str()), (*code, *output), "{arguments:?}");
@@ -77,7 +77,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    fn start(folder: &Folder) -> Self {
+    pub(crate) fn start(folder: &Folder) -> Self {
         Self::run(&mut folder.command(&["serve"]))
     }
 
@@ -107,7 +107,7 @@ impl Server {
     }
 
     /// Ends it cleanly; all of its log.
-    fn end(mut self) -> String {
+    pub(crate) fn end(mut self) -> String {
         self.signal("-TERM");
         self.log.as_mut().unwrap().read_to_string(&mut self.seen).unwrap();
         assert!(self.child.wait().unwrap().success(), "{}", self.seen);

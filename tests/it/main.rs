@@ -27,6 +27,7 @@ mod resend;
 mod restart;
 mod rfc6121;
 mod room_archive;
+mod room_commands;
 mod rooms;
 mod rooms_durable;
 mod rooms_races;

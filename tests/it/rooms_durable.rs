@@ -174,9 +174,9 @@ async fn a_message_sent_again_is_taken_once_after_a_crash_too() {
     let romeo = persistent_garden(&world).await;
     let juliet = world.login_resumable("juliet@localhost", "balcony").await;
     juliet.enter("juliet").await;
-    juliet.say_as("m1", "one").await;
+    juliet.say_as("5f3dbc5e-e1d3", "one").await;
     // On one stream it is another message.
-    juliet.say_as("m1", "one").await;
+    juliet.say_as("5f3dbc5e-e1d3", "one").await;
     a_while().await;
     let first = ids(&juliet.read());
     assert_eq!(first.len(), 2);
@@ -187,7 +187,7 @@ async fn a_message_sent_again_is_taken_once_after_a_crash_too() {
     romeo.enter("host").await;
     juliet.enter("juliet").await;
     romeo.read();
-    juliet.say_as("m1", "one").await;
+    juliet.say_as("5f3dbc5e-e1d3", "one").await;
     let again = ids(&juliet.read());
     assert_eq!(again, first[1..], "it comes back to its sender alone, under its id");
     assert_eq!(romeo.bodies(), Vec::<String>::new());
@@ -202,11 +202,11 @@ async fn what_was_sent_again_waits_for_the_first() {
     juliet.enter("juliet").await;
     a_while().await;
     world.store.pause_commits();
-    juliet.say_as("m1", "one").await;
+    juliet.say_as("5f3dbc5e-e1d3", "one").await;
     let other = world.login_resumable("juliet@localhost", "garden").await;
     other.enter("juliet").await;
     let before = other.session.handled().unwrap();
-    other.say_as("m1", "one").await;
+    other.say_as("5f3dbc5e-e1d3", "one").await;
     a_while().await;
     assert_eq!(other.session.handled().unwrap(), before);
     world.store.resume_commits();

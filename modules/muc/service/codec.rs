@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use rookery_core::archiving;
-use rookery_core::store::{ArchivedMessage, RoomRecord, RoomWrite, StoreError, StoredRoom};
+use rookery_core::control::rooms::ListedRoom;
+use rookery_core::store::{ArchivedMessage, RoomRecord, RoomWrite, StoreError, StoredRoom, StoredRoomHead};
 use rookery_xmpp::datetime;
 use rookery_xmpp::element::Element;
 use rookery_xmpp::jid::{BareJid, FullJid};
@@ -114,6 +115,17 @@ pub(super) fn config(bytes: &Bytes) -> Option<(Config, Option<BareJid>)> {
     let maker = element.get("maker").and_then(|maker| BareJid::new(maker).ok());
     let config = Config::default().from_element(element.find("x", ns::X_DATA)?).ok()?;
     Some((config, maker))
+}
+
+/// A room in a list for an admin.
+pub(super) fn listed(head: &StoredRoomHead) -> ListedRoom {
+    let name = config(&head.config).map(|(config, _)| config.name);
+    ListedRoom {
+        room: head.jid.to_string(),
+        name: name.unwrap_or_default(),
+        created: humantime::format_rfc3339_seconds(head.created).to_string(),
+        occupants: None,
+    }
 }
 
 /// A room as the database has it, without its messages. What cannot be read of it is left out, and the log says so; but

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use rookery_core::module::Arrival;
 use rookery_core::server::Server;
-use rookery_xmpp::error::{Condition, StanzaError};
+use rookery_xmpp::error::{Condition, ErrorKind, StanzaError};
 use rookery_xmpp::jid::{BareJid, Jid};
 use rookery_xmpp::ns;
 use rookery_xmpp::stanza::{IqType, Kind, MessageType, PresenceType, Stanza};
@@ -105,7 +105,10 @@ impl Turn {
             Kind::Message(_) => Err(Condition::ItemNotFound.into()),
             Kind::Iq(_) if to.is_bare() => Err(Condition::ItemNotFound.into()),
             // XEP-0410 §3.2: whoever asks is not in the room.
-            Kind::Iq(_) => Err(Condition::NotAcceptable.into()),
+            Kind::Iq(_) => {
+                let error = StanzaError::new(Condition::NotAcceptable).with_kind(ErrorKind::Cancel);
+                Err(error.with_by(self.hall.jid.clone()))
+            }
         };
         if let Err(error) = result {
             self.server.bounce(stanza, error, None).await;

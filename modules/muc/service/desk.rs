@@ -12,6 +12,9 @@ use rookery_xmpp::stanza::{IqType, Kind, MessageType};
 
 use super::rooms::Rooms;
 
+/// What the service can do itself, and what holds for all of its rooms: occupant ids (XEP-0421 §4) and avatars (XEP-0486 §3.1).
+const FEATURES: &[&str] = &[ns::DISCO_INFO, ns::DISCO_ITEMS, ns::MUC, ns::RSM, ns::OCCUPANT_ID, ns::VCARD];
+
 /// What the host's modules answer for the service, too.
 const BY_HOST: &[&str] = &[ns::PING, ns::VERSION, ns::TIME];
 
@@ -19,6 +22,9 @@ impl Rooms {
     /// A stanza for the service itself.
     pub(super) async fn asked(self: &Arc<Self>, server: &Arc<Server>, arrival: Arrival) {
         let stanza = &arrival.stanza;
+        if self.answers.take(stanza, self.domain()) {
+            return;
+        }
         let is_bare = stanza.head.to.as_ref().is_some_and(|to| to.is_bare());
         let answer = match stanza.head.kind {
             Kind::Iq(IqType::Get) if is_bare => match stanza.payload() {
@@ -47,7 +53,7 @@ impl Rooms {
         }
         let host = server.host(self.host().as_str());
         let by_host = BY_HOST.iter().copied().filter(|ns| host.as_ref().is_some_and(|host| host.table.answers(ns)));
-        let features = [ns::DISCO_INFO, ns::DISCO_ITEMS, ns::MUC, ns::RSM].into_iter().chain(by_host);
+        let features = FEATURES.iter().copied().chain(by_host);
         let identity = Element::new("identity", ns::DISCO_INFO)
             .attr("category", "conference")
             .attr("type", "text")

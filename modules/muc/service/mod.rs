@@ -3,11 +3,13 @@
 //!
 //! `rooms` has the rooms and lets each be busy with one thing at a time (`turn`); `answer` does what a room says;
 //! `creation` judges who may make one; `codec` and `record` are between the room and the database; `desk` answers what is
-//! asked of the service itself, from the `directory`; `ghosts` are those who are in a room and nowhere else.
+//! asked of the service itself, from the `directory`; `archive` what is asked of a room's archive; `ghosts` are those who are in
+//! a room and nowhere else; `commands` are an admin's, and `stopped` does them without a server.
 
 mod answer;
 mod archive;
 mod codec;
+mod commands;
 mod conf;
 mod creation;
 mod desk;
@@ -17,6 +19,7 @@ mod rate;
 pub mod record;
 mod retraction;
 mod rooms;
+mod stopped;
 mod terms;
 mod turn;
 
@@ -24,12 +27,16 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rookery_core::archive::keeping::{self, Keeping};
+use rookery_core::control::rooms::{RoomReply, RoomRequest};
+use rookery_core::control::{CommandCondition, CommandError};
 use rookery_core::module::{Arrival, Fault, Hooks, Module, Setup, Xep};
 use rookery_core::server::Server;
 use rookery_core::store::StoreError;
+use rookery_xmpp::jid::BareJid;
 
 pub use self::conf::MucConf;
 use self::rooms::Rooms;
+pub use self::stopped::StoppedRooms;
 use self::terms::Terms;
 
 /// How often rooms are looked after.
@@ -89,7 +96,7 @@ impl Module for Muc {
     fn hooks(on: &mut Hooks<'_, Self>) {
         let domains: Vec<_> = on.module().services.iter().map(|service| service.domain().clone()).collect();
         for domain in domains {
-            on.component(domain, Self::arrived);
+            on.component(domain.clone(), Self::arrived).rooms(domain, Self::command);
         }
         on.begin(Self::begin).end(Self::end).every(ROUND, Self::round).every(keeping::EXPIRY, Self::expire);
         if on.module().is_searched {
@@ -104,6 +111,18 @@ impl Muc {
         let service = self.services.iter().find(|service| domain == Some(service.domain().as_str()));
         if let Some(service) = service.cloned() {
             service.arrived(&server, arrival).await;
+        }
+    }
+
+    async fn command(self: Arc<Self>, server: Arc<Server>, request: RoomRequest) -> Result<RoomReply, CommandError> {
+        let domain = match &request {
+            RoomRequest::List { service } => service.clone(),
+            _ => BareJid::new(request.room().unwrap_or_default()).ok().map(|room| room.domainpart().to_owned()),
+        };
+        let service = self.services.iter().find(|service| domain.as_deref() == Some(service.domain().as_str()));
+        match service.cloned() {
+            Some(service) => commands::carried_out(service, server, request).await,
+            None => Err(CommandError::new(CommandCondition::BadRequest, "there are no rooms at this address")),
         }
     }
 

@@ -17,6 +17,7 @@ use rookery_xmpp::error::{Condition, ErrorKind, StanzaError};
 use rookery_xmpp::jid::{BareJid, FullJid};
 use rookery_xmpp::stanza::{Kind, PresenceType};
 
+use super::commands::{Answers, Founding};
 use super::creation::Makers;
 use super::directory::Directory;
 use super::terms::Terms;
@@ -40,6 +41,8 @@ pub(super) struct Rooms {
     pub(super) directory: Mutex<Directory>,
     /// Who has made which.
     pub(super) makers: Makers,
+    /// What the service waits for itself.
+    pub(super) answers: Answers,
     /// Rooms that were let go before all of them was on disk.
     pub(super) unsettled: Mutex<HashSet<BareJid>>,
     /// Rooms that somebody was in when the server ended, and that were not looked into since.
@@ -79,6 +82,8 @@ pub(super) enum Job {
     Sweep,
     /// Something else, by somebody inside the server.
     Ask(Ask),
+    /// An admin makes the room.
+    Found(Box<Founding>),
 }
 
 impl Job {
@@ -149,6 +154,7 @@ impl Rooms {
             halls: Mutex::default(),
             directory: Mutex::default(),
             makers: Makers::default(),
+            answers: Answers::default(),
             unsettled: Mutex::default(),
             haunted: Mutex::default(),
         })

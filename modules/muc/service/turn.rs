@@ -151,6 +151,7 @@ impl Turn {
                 }
             }
             Job::Ask(ask) => self.ask(ask).await,
+            Job::Found(founding) => self.found(*founding).await,
         }
     }
 

@@ -153,6 +153,11 @@ impl Field {
         &self.var
     }
 
+    /// The name that is shown.
+    pub fn shown(&self) -> Option<&str> {
+        self.label.as_deref()
+    }
+
     /// The type, if it was said.
     pub const fn kind(&self) -> Option<FieldType> {
         self.kind
