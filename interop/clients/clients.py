@@ -35,6 +35,8 @@ class Client:
         return self.plus if self.plus and self.binding in server.binds else self.plain
 
 
+REFUSAL = "does not see that it may not enter, unless it is told so with what it has sent"
+NO_ROOMS = "its driver has no rooms"
 NO_RESUME = "the library has no XEP-0198"
 ARCHIVE = ("archive", "marks", "catch-up", "devices", "tunnel", "restart")  # features for which one must be read
 
@@ -44,6 +46,7 @@ CLIENTS = [
         (CACHE / "slixmpp/bin/python", HERE / "slixmpp/driver.py"),
         start=0.4,
         plain="SCRAM-SHA-256",
+        lacks={"refusal": REFUSAL},
     ),
     Client(
         "aioxmpp",
@@ -73,7 +76,8 @@ CLIENTS = [
         plus="SCRAM-SHA-256-PLUS",
         binding="tls-exporter",
         lacks=dict.fromkeys(("resume", "tunnel", "restart"), NO_RESUME)
-        | {"count": "asks for no page when it asks for an empty one", "errors": "does not tell of a query that failed"},
+        | {"count": "asks for no page when it asks for an empty one", "errors": "does not tell of a query that failed"}
+        | {"rooms": NO_ROOMS},
     ),
     Client(
         "smack",
@@ -81,14 +85,16 @@ CLIENTS = [
         start=0.8,
         plain="SCRAM-SHA-1",
         host="localhost",  # direct TLS checks the certificate for the name that was dialled
-        lacks={"count": "asks for no page when it asks for an empty one", "metadata": "does not know them"},
+        lacks={"count": "asks for no page when it asks for an empty one", "metadata": "does not know them",
+               "room-nick": "takes its own change of name for its leaving, and waits for itself"},
     ),
     Client(
         "strophe",
         (CACHE / "strophe/driver",),
         start=0.1,
         plain="SCRAM-SHA-256",
-        lacks=dict.fromkeys(("carbons", *ARCHIVE), "the library has no XEP-0280 and no XEP-0313"),
+        lacks=dict.fromkeys(("carbons", *ARCHIVE), "the library has no XEP-0280 and no XEP-0313")
+        | {"rooms": "the library has no XEP-0045"},
     ),
     Client(
         "profanity",
@@ -96,7 +102,8 @@ CLIENTS = [
         start=0.3,
         plain="SCRAM-SHA-256",
         lacks=dict.fromkeys(ARCHIVE, "it asks the server for XEP-0313, not the account, and does not find it")
-        | {"resume": "a terminal program: no command of it cuts the network"},
+        | {"resume": "a terminal program: no command of it cuts the network"}
+        | {"refusal": REFUSAL, "history": "cannot say how much of a room's history it wants", "self-ping": "pings only whose features it knows"},
     ),
 ]
 

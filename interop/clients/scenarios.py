@@ -177,14 +177,14 @@ FEATURES = {
     "devices": devices, "tunnel": tunnel, "restart": restart,
 }
 TWO = ["roster", "presence", "chat", "offline", "resume", "archive", "marks", "carbons", "catch-up", "devices", "tunnel", "restart"]
-ROLES = ["login", "pairs", "archive-third"] + [role + other for role in TWO for other in ("", "-other")]
+ROLES = ["login", "pairs", "rooms", "archive-third"] + [role + other for role in TWO for other in ("", "-other")]
 
 
 class Company:
     """All clients at once, each on its own account; one that did not get online fails whenever it is asked for."""
 
-    def __init__(self, clients, server, folder):
-        self.server, self.folder, self.stack = server, folder, ExitStack()
+    def __init__(self, clients, server, folder, role="pairs"):
+        self.server, self.folder, self.role, self.stack = server, folder, role, ExitStack()
         self.drivers = {client.name: self.enter(client) for client in clients}
 
     def __enter__(self):
@@ -196,7 +196,7 @@ class Company:
     def enter(self, client):
         try:
             driver = self.stack.enter_context(Driver(client, self.server, self.folder / f"{client.name}.log"))
-            driver.login(account(client, "pairs"), PASSWORD)
+            driver.login(account(client, self.role), PASSWORD)
             driver.do("presence")
             return driver
         except Failed as failure:

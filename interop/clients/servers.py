@@ -1,6 +1,7 @@
 """The server under test: Rookery, Prosody (to see whether a failure is the client's) or one that already runs.
 
-Each has `host`, `starttls` and `direct` (ports), `ca` (a PEM file), `binds` (its TLS channel binding types),
+Each has `host`, `starttls` and `direct` (ports), `ca` (a PEM file), `binds` (its TLS channel binding types), `rooms` (the
+domain of its rooms),
 `add_user(name, password)`, `restart()` and `stop()`; accounts are NAME@localhost. `keeps_sessions` says that they can be
 resumed after a restart, `found_is_delivered` that what a client found in its archive is not sent to it as an offline
 message besides; `lacks` maps features that cannot be tried to the reason. Everything lives below the folder given.
@@ -18,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 DOMAIN = "localhost"
+ROOMS = "conference.localhost"
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -73,6 +75,7 @@ tls = "direct"
 
 class Rookery:
     host = "127.0.0.1"
+    rooms = ROOMS
     keeps_sessions = found_is_delivered = True
     lacks = {}
     binds = ("tls-exporter", "tls-server-end-point")
@@ -129,8 +132,12 @@ class Prosody:
     """PROSODY and PROSODYCTL name other programs than the ones in PATH."""
 
     host = "127.0.0.1"
+    rooms = ROOMS
     keeps_sessions = found_is_delivered = False
-    lacks = {}
+    lacks = {
+        "moderation": "the version in Debian 12 has no XEP-0425",
+        "refusal": "to one who is banned it does not say what it was that he may not",
+    }
 
     def __init__(self, folder):
         self.starttls, self.direct = free_ports(2)
@@ -168,6 +175,8 @@ limits = {{ }}
 ssl = {{ certificate = "{self.ca}", key = "{key}" }}
 c2s_direct_tls_ssl = {{ certificate = "{self.ca}", key = "{key}" }}
 VirtualHost "{DOMAIN}"
+Component "{ROOMS}" "muc"
+    modules_enabled = {{ "muc_mam" }}
 """)
         self.start()
         modern = "Prosody version 0." not in self.log.read_text()
@@ -207,8 +216,8 @@ class External:
     keeps_sessions = found_is_delivered = False
     lacks = {"restart": "it is not ours to restart"}
 
-    def __init__(self, host, starttls, direct, ca, binds):
-        self.host, self.starttls, self.direct, self.ca = host, starttls, direct, ca
+    def __init__(self, host, starttls, direct, ca, binds, rooms):
+        self.host, self.starttls, self.direct, self.ca, self.rooms = host, starttls, direct, ca, rooms
         self.binds = tuple(binds.split(",")) if binds else ()
 
     def add_user(self, name, password):

@@ -26,6 +26,7 @@ async def serve(driver):
             await getattr(driver, "do_" + name.replace("-", "_"))(**command)
         except Exception as error:  # a library may raise anything; the orchestrator judges
             condition = getattr(error, "condition", None) or getattr(error, "opaque_error", None)
+            condition = getattr(condition, "value", condition)
             if isinstance(condition, tuple):
                 condition = condition[1]
             emit("error", do=name, condition=str(condition or ""), text=f"{type(error).__name__}: {error}")

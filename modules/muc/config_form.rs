@@ -1,4 +1,4 @@
-//! XEP-0045 §10.1.3 and §15.5.3: the configuration as a data form, shown to owners, submitted by them, and kept in the
+//! XEP-0045 §10.1.3 and §16.5.3: the configuration as a data form, shown to owners, submitted by them, and kept in the
 //! database. A field that is not submitted stays as it is.
 
 use std::collections::BTreeSet;

@@ -294,7 +294,7 @@ impl Room {
     }
 }
 
-/// §7.2.16: presence of somebody who is not in the room, and does not ask to enter: it has lost track.
+/// §7.2.18: presence of somebody who is not in the room, and does not ask to enter: it has lost track.
 pub fn not_in_the_room(occupant: &Jid) -> Stanza {
     let mut item = Item::new(Affiliation::None, Role::None);
     item.reason = Some("You are not in the room.");

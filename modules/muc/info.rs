@@ -68,7 +68,7 @@ impl Room {
         Ok(answer.child(identity(name.as_deref())).children(features).child(self.room_info(now, from).to_element()))
     }
 
-    /// §15.3: the kinds of room that this one is.
+    /// §16.3: the kinds of room that this one is.
     pub fn kinds(&self) -> impl Iterator<Item = &'static str> {
         let either = |is, yes, no| if is { yes } else { no };
         let config = &self.config;

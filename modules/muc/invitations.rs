@@ -8,9 +8,10 @@ use rookery_xmpp::element::Element;
 use rookery_xmpp::error::{Condition, StanzaError};
 use rookery_xmpp::jid::{BareJid, Jid};
 use rookery_xmpp::ns;
-use rookery_xmpp::stanza::{MessageType, Stanza};
+use rookery_xmpp::stanza::{Head, Kind, MessageType, Stanza};
 
 use super::image::{Person, RoomChange};
+use super::leaving::{error_in, says_gone};
 use super::outcome::{At, Outcome};
 use super::payload;
 use super::people::PersonChange;
@@ -154,6 +155,26 @@ impl Room {
         message.head.id.clone_from(&stanza.head.id);
         let is_here = self.seat_of(&inviter).is_some();
         out.send(message, if is_here { inviter } else { inviter.bare().into_jid() });
+    }
+
+    /// An error for an invitation: its inviter learns that there is nobody of that address (§7.8.2), and not who says so.
+    /// Who was invited because they became a member (§9.5) was invited by no message, and has no id to be known by.
+    pub(super) fn invitation_error(&mut self, from: &Jid, stanza: &Stanza, out: &mut Outcome) {
+        let is_known = stanza.head.id.is_some() && self.seat_of(from).is_none();
+        if !is_known || !says_gone(error_in(stanza).condition) {
+            return;
+        }
+        let invitee = from.bare();
+        let Some(inviter) = self.invitations.take(&invitee) else { return };
+        let head = Head {
+            from: Some(self.jid.clone().into_jid()),
+            id: stanza.head.id.clone(),
+            ..Head::new(Kind::Message(MessageType::Error))
+        };
+        let invite = Element::new("invite", ns::MUC_USER).attr("to", invitee.as_str());
+        let error = StanzaError::new(Condition::ItemNotFound).with_by(self.jid.clone());
+        let message = Stanza::new(head).child(payload::user().child(invite)).child(error.to_element());
+        out.send(message, inviter);
     }
 }
 

@@ -79,6 +79,9 @@ impl Room {
         if self.private_error(from, to, stanza, out) {
             return;
         }
+        if to.is_bare() {
+            self.invitation_error(from, stanza, out);
+        }
         if let Some(from) = from.full().filter(|_| says_gone(error_in(stanza).condition)) {
             self.session_left(&from, None, &GHOST, out);
         }

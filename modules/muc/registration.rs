@@ -75,6 +75,11 @@ impl Room {
         if query.find("remove", ns::REGISTER).is_some() {
             return self.unregister(at, from, stanza, out);
         }
+        // Who asks what is needed is told that they may not; who registers all the same, that nobody can.
+        let is_closed = self.config.registration == Registration::Closed;
+        if is_closed && self.people.of(from) == Affiliation::None {
+            return Err(Condition::ServiceUnavailable.into());
+        }
         self.check_may_register(from)?;
         let bad_request = || StanzaError::new(Condition::BadRequest);
         if query.find("x", ns::X_DATA).is_none() {

@@ -1,4 +1,4 @@
-//! XEP-0045 §15.6.2: status codes, those of the registry that a room sends.
+//! XEP-0045 §16.6.2: status codes, those of the registry that a room sends.
 
 use rookery_xmpp::element::Element;
 use rookery_xmpp::ns;

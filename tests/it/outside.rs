@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use rookery_core::module::{Arrival, Entry, Fault, Hooks, Module, Setup, Xep};
 use rookery_core::server::Server;
+use rookery_xmpp::element::Element;
 
 use crate::told;
 use crate::world::{World, jid};
 
 thread_local! {
-    static SEEN: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    static SEEN: RefCell<Vec<Element>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Takes note of all that comes to `outside.example`.
@@ -33,7 +34,7 @@ impl Module for Outside {
 
 impl Outside {
     async fn note(self: Arc<Self>, _: Arc<Server>, arrival: Arrival) {
-        SEEN.with_borrow_mut(|seen| seen.push(told::line(&arrival.stanza.to_element())));
+        SEEN.with_borrow_mut(|seen| seen.push(arrival.stanza.to_element()));
     }
 }
 
@@ -45,5 +46,10 @@ pub(crate) async fn world(accounts: &[&str]) -> World {
 
 /// Takes what has left the server, a line a stanza.
 pub(crate) fn seen() -> Vec<String> {
+    whole().iter().map(told::line).collect()
+}
+
+/// The same, whole.
+pub(crate) fn whole() -> Vec<Element> {
     SEEN.take()
 }

@@ -9,6 +9,7 @@ use rookery_xmpp::element::Element;
 use rookery_xmpp::ns;
 
 use crate::archive::{form, page};
+use crate::outside;
 use crate::world::{Client, World, jid};
 
 const ROOM: &str = "coven@conference.localhost";
@@ -459,4 +460,40 @@ async fn old_messages_go_when_the_conf_says_so() {
     assert_eq!(crone.room_query("").await.said(), ["old", "one"]);
     tokio::time::sleep(Duration::from_secs(3600)).await;
     assert_eq!(crone.room_query("").await.said(), ["one"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn people_of_other_servers_get_results_by_the_way_of_all_stanzas() {
+    let world = outside::world(EVERYBODY).await;
+    let crone = world.login(CRONE, "desktop").await;
+    crone.make_room("firstwitch", &[("persistentroom", "1")]).await;
+    for number in 0..3 {
+        crone.tell(&number.to_string()).await;
+    }
+    outside::seen();
+    let query = |id: usize| {
+        let query = "<query xmlns='urn:xmpp:mam:2' queryid='q'/>";
+        format!("<iq type='set' id='{id}' from='macbeth@outside.example/castle' to='{ROOM}'>{query}</iq>")
+    };
+    world.route(&query(0)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let mut found = Found::default();
+    for stanza in outside::whole() {
+        assert_eq!(stanza.get("to"), Some("macbeth@outside.example/castle"));
+        found.add(&stanza.to_xml().replace("id='0'", "id='query'"));
+    }
+    assert_eq!(found.said(), ["0", "1", "2"]);
+    assert!(found.is_complete() && !found.raw.contains("crone1"), "{}", found.raw);
+    // One person's queries are bounded there, too.
+    world.store.slow(Duration::from_secs(1));
+    for id in 0..20 {
+        world.route(&query(id)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let seen = outside::seen();
+    assert_eq!(seen.iter().filter(|line| line.contains("resource-constraint")).count(), 10, "{seen:?}");
+    crone.set_affiliation("outside.example", "outcast").await;
+    world.route(&query(0)).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(outside::seen().iter().any(|line| line.contains("forbidden")));
 }

@@ -23,6 +23,8 @@ import aioxmpp.mdr.xso as receipts  # noqa: E402
 import aioxmpp.misc as misc  # noqa: E402
 import aioxmpp.security_layer as security  # noqa: E402
 import mam  # noqa: E402
+from messages import describe  # noqa: E402
+from rooms import Rooms  # noqa: E402
 from wire import emit, serve  # noqa: E402
 
 
@@ -80,7 +82,7 @@ def gated(connector, gate):
     return Gated()
 
 
-class Driver:
+class Driver(Rooms):
     client = None
 
     async def do_connect(self, jid, password, host, port, tls, ca, resource="aioxmpp"):
@@ -163,7 +165,7 @@ class Driver:
     def tell(self, stanza, ev=None, **more):
         """A message as event: `mark` if it only says something about another one, unless `ev` says what it is."""
         event = describe(stanza, self.client.local_jid.bare()) | more
-        if "body" in event or "kind" in event:
+        if ev or "body" in event or "kind" in event:
             emit(ev or ("message" if "body" in event else "mark"), **event)
 
     @staticmethod
@@ -235,14 +237,14 @@ class Driver:
         await (self.carbons.enable() if on else self.carbons.disable())
         emit("carbons", on=on)
 
-    async def do_archive(self, max=None, after=None, before=None, pages=None, **filters):
+    async def do_archive(self, max=None, after=None, before=None, pages=None, room=None, **filters):
         """One page, or with `pages` ("forward", "backward") as many as there are; the oldest message first."""
         if pages == "backward":
             before = ""
         query, results = mam.query("q", max, after, before, **filters), []
         while True:
             self.results = []
-            fin = await self.ask(aioxmpp.IQType.SET, query)
+            fin = await self.ask(aioxmpp.IQType.SET, query, room)
             results = self.results + results if pages == "backward" else results + self.results
             if not pages or fin.complete or not self.results:
                 break
@@ -258,8 +260,9 @@ class Driver:
             count=fin.page.count,
         )
 
-    async def ask(self, kind, payload):
-        return await self.client.send(aioxmpp.IQ(type_=kind, payload=payload))
+    async def ask(self, kind, payload, of=None):
+        """Asks the account, or whom else."""
+        return await self.client.send(aioxmpp.IQ(type_=kind, payload=payload, to=of and aioxmpp.JID.fromstr(of)))
 
     async def do_archive_metadata(self):
         metadata = await self.ask(aioxmpp.IQType.GET, mam.Metadata())
@@ -298,25 +301,6 @@ class Driver:
         if self.client and self.client.running:
             await self.until(self.client.on_stopped, self.client.stop)
         emit("bye")
-
-
-def describe(stanza, account=None):
-    """What the library finds in a message; ids of this account only."""
-    event = {
-        "from": str(stanza.from_ or ""), "to": str(stanza.to), "id": stanza.id_,
-        "body": stanza.body.any() if stanza.body else None,
-        "origin": stanza.xep0359_origin_id and stanza.xep0359_origin_id.id_,
-        "replaces": stanza.xep0308_replace and stanza.xep0308_replace.id_,
-        "delayed": "delay" if stanza.xep0203_delay else None,
-        "sid": next((i.id_ for i in stanza.xep0359_stanza_ids if i.by == account), None),
-    }
-    if received := stanza.xep0184_received:
-        event |= {"kind": "received", "ref": received.message_id}
-    if isinstance(stanza.xep0333_marker, misc.DisplayedMarker):
-        event |= {"kind": "displayed", "ref": stanza.xep0333_marker.id_}
-    if reactions := stanza.xep0444_reactions:
-        event |= {"kind": "reactions", "ref": reactions.id_, "emojis": sorted(r.value for r in reactions.reactions)}
-    return {name: value for name, value in event.items() if value is not None}
 
 
 async def main():

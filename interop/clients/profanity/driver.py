@@ -23,6 +23,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parent.parent))
 
+from rooms import Rooms  # noqa: E402
 from wire import emit, serve  # noqa: E402
 
 ROSTER, DISCO, DELAY = "{jabber:iq:roster}", "{http://jabber.org/protocol/disco#info}", "{urn:xmpp:delay}delay"
@@ -30,14 +31,15 @@ CARBONS, FORWARDED, RECEIPTS = "{urn:xmpp:carbons:2}", "{urn:xmpp:forward:0}forw
 PING, BIND, SASL = "{urn:xmpp:ping}ping", "{urn:ietf:params:xml:ns:xmpp-bind}", "{urn:ietf:params:xml:ns:xmpp-sasl}"
 
 
-class Driver:
+class Driver(Rooms):
     process = None
 
     def __init__(self):
+        super().__init__()
         self.home = tempfile.TemporaryDirectory(prefix="profanity-")
         self.log = Path(self.home.name) / "profanity.log"
         self.pings, self.infos, self.carbons, self.contacts = set(), set(), {}, {}
-        self.mechanism, self.condition, self.asked = None, "", False
+        self.mechanism, self.condition, self.asked = None, "", None
         self.jid, self.online = None, False
 
     async def do_connect(self, jid, password, host, port, tls, ca, resource="profanity"):
@@ -97,13 +99,15 @@ class Driver:
             return
         name = element.tag.split("}")[-1]
         if sent:
+            self.room_sent(element)
             if name == "auth":
                 self.mechanism = element.get("mechanism")
             elif element.find(PING) is not None:
                 self.pings.add(element.get("id"))
             elif (change := element.find(CARBONS + "*")) is not None and name == "iq":
                 self.carbons[element.get("id")] = change.tag == CARBONS + "enable"
-            elif self.asked and element.find(DISCO + "query") is not None:
+            elif self.asked and self.asked == element.get("to") and element.find(DISCO + "query") is not None:
+                self.asked = None
                 self.infos.add(element.get("id"))
         elif name == "failure" and element.tag.startswith(SASL):
             self.condition = element[0].tag.removeprefix(SASL)
@@ -118,21 +122,23 @@ class Driver:
                 return self.tell(carbon, account, copy=way)
         if message.get("type") == "error":
             emit("error", do="send", condition="bounced")
+        elif message.get("type") == "groupchat":
+            self.room_message(message, describe(message, message.get("from").split("/")[0]))
         else:
             self.tell(message, account)
 
     @staticmethod
     def tell(message, account, **more):
         """A message as event: `mark` if it only says that another one was received."""
-        body, receipt = message.findtext("{*}body"), message.find(RECEIPTS + "received")
-        sid = next((i.get("id") for i in message.findall("{urn:xmpp:sid:0}stanza-id") if i.get("by") == account), None)
-        event = {name: message.get(name) for name in ("from", "to", "id")} | {"sid": sid} | more
-        if body:
-            emit("message", body=body, delayed=None if message.find(DELAY) is None else "delay", **event)
+        event, receipt = describe(message, account) | more, message.find(RECEIPTS + "received")
+        if event["body"]:
+            emit("message", **event)
         elif receipt is not None:
             emit("mark", kind="received", ref=receipt.get("id"), **event)
 
     def presence(self, presence):
+        if self.room_presence(presence):
+            return
         kind, sender = presence.get("type", "available"), presence.get("from")
         if kind in ("available", "unavailable"):
             emit("presence", type=kind, status=presence.findtext("{*}status") or "", **{"from": sender})
@@ -140,6 +146,7 @@ class Driver:
             emit(kind, **{"from": sender.split("/")[0]})
 
     def iq(self, iq):
+        self.room_answer(iq)
         query = iq.find(DISCO + "query")
         if jid := iq.findtext(f"{BIND}bind/{BIND}jid"):
             self.jid = jid
@@ -184,10 +191,10 @@ class Driver:
         self.type(f"/carbons {'on' if on else 'off'}")
 
     async def do_ping(self, to):
-        self.type("/ping" if to == "localhost" else f"/ping {to}")
+        self.type("/ping" if to == "localhost" else f'/ping "{to}"')
 
     async def do_disco(self, to):
-        self.asked = True
+        self.asked = to
         self.type(f"/disco info {to}")
 
     async def do_quit(self):
@@ -195,6 +202,13 @@ class Driver:
             self.type("/quit")
             await asyncio.to_thread(self.process.wait, 10)
         emit("bye")
+
+
+def describe(message, by):
+    """What is in a message; ids of this account (or room) only."""
+    sid = next((i.get("id") for i in message.findall("{urn:xmpp:sid:0}stanza-id") if i.get("by") == by), None)
+    event = {name: message.get(name) for name in ("from", "to", "id")} | {"sid": sid}
+    return event | {"body": message.findtext("{*}body"), "delayed": None if message.find(DELAY) is None else "delay"}
 
 
 async def main():

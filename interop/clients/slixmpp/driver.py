@@ -10,6 +10,8 @@ import slixmpp  # noqa: E402
 from slixmpp.plugins.xep_0082 import format_datetime, parse  # noqa: E402
 from slixmpp.xmlstream.handler import Callback, Collector  # noqa: E402
 from slixmpp.xmlstream.matcher import MatchXPath, StanzaPath  # noqa: E402
+from messages import describe  # noqa: E402
+from rooms import Rooms  # noqa: E402
 from wire import emit, serve  # noqa: E402
 
 PLUGINS = {
@@ -19,7 +21,7 @@ PLUGINS = {
 }
 
 
-class Driver:
+class Driver(Rooms):
     def __init__(self):
         self.xmpp = None
         self.quitting = False
@@ -83,13 +85,13 @@ class Driver:
     def message(self, stanza):
         if stanza["type"] == "error":
             emit("error", do="send", condition=stanza["error"]["condition"])
-        elif not any(stanza.get_plugin(wrapped, check=True) for wrapped in WRAPPED):
+        elif stanza["type"] != "groupchat" and not any(stanza.get_plugin(wrapped, check=True) for wrapped in WRAPPED):
             self.tell(stanza)
 
     def tell(self, stanza, ev=None, **more):
         """A message as event: `mark` if it only says something about another one, unless `ev` says what it is."""
         event = describe(stanza, self.xmpp.boundjid.bare) | more
-        if "body" in event or "kind" in event:
+        if ev or "body" in event or "kind" in event:
             emit(ev or ("message" if "body" in event else "mark"), **event)
 
     @staticmethod
@@ -152,7 +154,7 @@ class Driver:
         await (carbons.enable() if on else carbons.disable())
         emit("carbons", on=on)
 
-    async def do_archive(self, max=None, after=None, before=None, pages=None, **filters):
+    async def do_archive(self, max=None, after=None, before=None, pages=None, room=None, **filters):
         """One page, or with `pages` ("forward", "backward") as many as there are; the oldest message first."""
         filters = {"with_jid" if name == "with" else name: value for name, value in filters.items()}
         for name in {"start", "end"} & filters.keys():
@@ -160,16 +162,16 @@ class Driver:
         if pages:
             mam = self.xmpp.plugin["xep_0313"]
             rsm = {"max": max} | ({"after": after} if after else {})
-            messages = [m async for m in mam.iterate(reverse=pages == "backward", rsm=rsm, **filters)]
+            messages = [m async for m in mam.iterate(jid=room, reverse=pages == "backward", rsm=rsm, **filters)]
             for message in reversed(messages) if pages == "backward" else messages:
                 self.result(message)
             emit("archive")
         else:
-            await self.page(max, after, before, filters)
+            await self.page(room, max, after, before, filters)
 
-    async def page(self, max, after, before, filters):
+    async def page(self, room, max, after, before, filters):
         """What `retrieve` does, with the fields that it does not know."""
-        iq = self.xmpp.make_iq_set()
+        iq = self.xmpp.make_iq_set(ito=room)
         iq["mam"]["queryid"] = iq["id"]
         for name, value in filters.items():
             iq["mam"][{"with_jid": "with"}.get(name, name)] = value
@@ -239,27 +241,6 @@ class Driver:
 
 
 WRAPPED = ("carbon_received", "carbon_sent", "mam_result")
-
-
-def describe(stanza, account=None):
-    """What the library finds in a message; ids of this account only."""
-    def plugin(name, key):
-        found = stanza.get_plugin(name, check=True)
-        return found[key] if found is not None else None
-
-    event = {
-        "from": str(stanza["from"]), "to": str(stanza["to"]), "id": stanza["id"], "body": stanza["body"] or None,
-        "origin": plugin("origin_id", "id"), "replaces": plugin("replace", "id"),
-        "delayed": "delay" if stanza.get_plugin("delay", check=True) else None,
-    }
-    if plugin("stanza_id", "by") == account:
-        event["sid"] = plugin("stanza_id", "id")
-    for kind, name, key in (("received", "receipt", "receipt"), ("displayed", "displayed", "id"), ("reactions",) * 2 + ("id",)):
-        if ref := plugin(name, key):
-            event |= {"kind": kind, "ref": ref}
-    if event.get("kind") == "reactions":
-        event["emojis"] = sorted(stanza["reactions"]["values"])
-    return {name: value for name, value in event.items() if value is not None}
 
 
 class Refused(Exception):

@@ -19,9 +19,12 @@ final class Archive {
     private final XMPPConnection connection;
     private final MamManager mam;
 
-    Archive(XMPPConnection connection) {
+    /** That of the account, or of the room that the command names. */
+    Archive(XMPPConnection connection, JsonObject command) throws Exception {
         this.connection = connection;
-        mam = MamManager.getInstanceFor(connection);
+        mam = command.has("room")
+                ? MamManager.getInstanceFor(connection, JidCreate.from(text(command, "room")))
+                : MamManager.getInstanceFor(connection);
     }
 
     /** One page, or with `pages` ("forward", "backward") as many as there are; the oldest message first. */

@@ -26,6 +26,7 @@ import javax.net.ssl.TrustManagerFactory;
 import javax.net.ssl.X509TrustManager;
 import org.jivesoftware.smack.ConnectionListener;
 import org.jivesoftware.smack.ConnectionConfiguration.SecurityMode;
+import org.jivesoftware.smack.XMPPException.XMPPErrorException;
 import org.jivesoftware.smack.filter.StanzaTypeFilter;
 import org.jivesoftware.smack.packet.Message;
 import org.jivesoftware.smack.packet.Presence;
@@ -53,7 +54,7 @@ public final class Driver {
     private XMPPTCPConnection connection;
     private Roster roster;
     private CarbonManager carbons;
-    private Archive archive;
+    private Rooms rooms;
 
     static void emit(String event, Object... pairs) {
         Map<String, Object> fields = new LinkedHashMap<>();
@@ -98,7 +99,7 @@ public final class Driver {
                 emit("dropped");
             }
         });
-        archive = new Archive(connection);
+        rooms = new Rooms(connection);
         carbons = CarbonManager.getInstanceFor(connection);
         roster = Roster.getInstanceFor(connection);
         roster.setSubscriptionMode(Roster.SubscriptionMode.manual);
@@ -215,8 +216,8 @@ public final class Driver {
                 carbons.setCarbonsEnabled(on);
                 emit("carbons", "on", on);
             }
-            case "archive" -> archive.query(command);
-            case "archive-prefs" -> archive.preferences(command);
+            case "archive" -> new Archive(connection, command).query(command);
+            case "archive-prefs" -> new Archive(connection, command).preferences(command);
             case "ping" -> {
                 if (!PingManager.getInstanceFor(connection).ping(to)) {
                     throw new IOException("no pong");
@@ -249,7 +250,7 @@ public final class Driver {
                 emit("bye");
                 System.exit(0);
             }
-            default -> throw new IllegalArgumentException(action);
+            default -> rooms.perform(action, command);
         }
     }
 
@@ -268,6 +269,9 @@ public final class Driver {
             } catch (SASLErrorException refused) {
                 emit("error", "do", text(command, "do"), "text", refused.toString(),
                         "condition", refused.getSASLFailure().getSASLErrorString());
+            } catch (XMPPErrorException refused) {
+                emit("error", "do", text(command, "do"), "text", refused.toString(),
+                        "condition", refused.getStanzaError().getCondition().toString());
             } catch (Exception error) {
                 emit("error", "do", text(command, "do"), "condition", "", "text", error.toString());
             }

@@ -38,7 +38,7 @@ final class Messages {
             var event = describe(carbon.getForwarded().getForwardedStanza(), account);
             event.put("copy", carbon.getDirection().toString());
             tell(event);
-        } else if (!own || MamResultExtension.from(message) == null) {
+        } else if (MamResultExtension.from(message) == null && message.getType() != Message.Type.groupchat) {
             tell(describe(message, account));
         }
     }
@@ -49,7 +49,7 @@ final class Messages {
         }
     }
 
-    /** What the library finds in a message; ids of this account only. */
+    /** What the library finds in a message; ids of this account (or room) only. */
     static Map<String, Object> describe(Message message, BareJid account) {
         Map<String, Object> event = new LinkedHashMap<>();
         event.put("from", message.getFrom() == null ? "" : message.getFrom().toString());
@@ -60,6 +60,7 @@ final class Messages {
         event.put("origin", origin == null ? null : origin.getId());
         MessageCorrectExtension correction = MessageCorrectExtension.from(message);
         event.put("replaces", correction == null ? null : correction.getIdInitialMessage());
+        event.put("jid", Rooms.shownSender(message));
         event.put("delayed", DelayInformation.from(message) == null ? null : "delay");
         StanzaIdElement id = StanzaIdElement.getStanzaId(message);
         event.put("sid", id == null || !id.getBy().equals(account.toString()) ? null : id.getId());

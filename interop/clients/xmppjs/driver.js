@@ -3,6 +3,7 @@
 
 import { createInterface } from "node:readline";
 import { client, xml } from "@xmpp/client";
+import { rooms, shownSender } from "./rooms.js";
 
 const ROSTER = "jabber:iq:roster";
 const DISCO = "http://jabber.org/protocol/disco#info";
@@ -23,9 +24,13 @@ let xmpp;
 let account;
 const unsent = []; // messages that the library did not take while there was no connection
 let results = []; // of the archive's query that is under way
+let asked; // the room whose archive that is, if it is not the account's
 const contacts = new Map();
+const room = rooms({ connection: () => xmpp, emit, fail, describe });
 
 const commands = {
+  ...room.commands,
+
   async connect({ jid, password, host, port, tls, resource = "xmppjs" }) {
     const [username, domain] = jid.split("@");
     let mechanism;
@@ -92,13 +97,14 @@ const commands = {
     emit("carbons", { on });
   },
 
-  async archive({ do: _, max, after, before, pages, ...filters }) {
+  async archive({ do: _, room: of, max, after, before, pages, ...filters }) {
     let found = [];
     let fin;
+    asked = of;
     if (pages === "backward") before = "";
     do {
       results = [];
-      const answer = await xmpp.iqCaller.request(xml("iq", { type: "set" }, query(filters, { max, after, before })));
+      const answer = await xmpp.iqCaller.request(xml("iq", { type: "set", to: of }, query(filters, { max, after, before })));
       fin = answer.getChild("fin", MAM);
       found = pages === "backward" ? [...results, ...found] : [...found, ...results];
       const set = fin.getChild("set", RSM);
@@ -193,7 +199,8 @@ function query(filters, { max, after, before }) {
       before !== undefined && xml("before", {}, before)));
 }
 
-function describe(message) {
+// What is in a message; ids of this account (or room) only.
+function describe(message, by = account) {
   const { from = "", to, id } = message.attrs;
   const found = (name, xmlns) => message.getChild(name, xmlns)?.attrs;
   const event = {
@@ -201,8 +208,9 @@ function describe(message) {
     body: message.getChildText("body") ?? undefined,
     origin: found("origin-id", IDS)?.id,
     replaces: found("replace", "urn:xmpp:message-correct:0")?.id,
+    jid: shownSender(message),
     delayed: message.getChild("delay", "urn:xmpp:delay") && "delay",
-    sid: message.getChildren("stanza-id", IDS).find(({ attrs }) => attrs.by === account)?.attrs.id,
+    sid: message.getChildren("stanza-id", IDS).find(({ attrs }) => attrs.by === by)?.attrs.id,
   };
   const marks = { received: RECEIPTS, displayed: MARKERS, reactions: REACTIONS };
   for (const [kind, xmlns] of Object.entries(marks)) {
@@ -226,8 +234,10 @@ function hearMessage(message) {
     emit("error", { do: "send", condition: message.getChild("error").children[0].name });
   } else if (own && carbon) {
     tell(carbon.getChild("forwarded", "urn:xmpp:forward:0").getChild("message"), { copy: carbon.name });
-  } else if (own && result) {
+  } else if (result && (own || message.attrs.from === asked)) {
     results.push(result);
+  } else if (message.attrs.type === "groupchat") {
+    room.hearMessage(message);
   } else {
     tell(message);
   }
@@ -237,6 +247,8 @@ function hear(stanza) {
   const { from, type } = stanza.attrs;
   if (stanza.is("message")) {
     hearMessage(stanza);
+  } else if (stanza.is("presence") && room.hearPresence(stanza)) {
+    return;
   } else if (stanza.is("presence") && type?.startsWith("subscribe")) {
     emit(type, { from: from.split("/")[0] });
   } else if (stanza.is("presence") && (type ?? "unavailable") === "unavailable") {

@@ -220,6 +220,45 @@ fn mediated_invitations() {
     stage.refused(CRONE, &invite.replace(" to='hecate@shakespeare.lit'", ""), "modify bad-request");
 }
 
+/// §7.8.2: "If the inviter supplies a non-existent JID".
+#[test]
+fn invitations_of_nobody() {
+    let mut stage = Stage::new(Config::default());
+    stage.enter(CRONE, "firstwitch");
+    let user = "xmlns='http://jabber.org/protocol/muc#user'";
+    let invite = |id: &str, to: &str| format!("<message{id} to='{ROOM}'><x {user}><invite to='{to}'/></x></message>");
+    let error = |id: &str, condition: &str| {
+        format!(
+            "<message type='error'{id} to='{ROOM}'><error type='cancel' by='shakespeare.lit'>
+               <{condition} xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>"
+        )
+    };
+    let (id, banquo) = (" id='i1'", "banquo@shakespeare.lit");
+    stage.from(CRONE, &invite(id, banquo));
+    // What says nothing of whether there is such an address is not the inviter's business.
+    assert_eq!(stage.from(banquo, &error(id, "policy-violation")), []);
+    stage.check(
+        banquo,
+        &error(id, "service-unavailable"),
+        &format!(
+            "<message type='error' from='{ROOM}' id='i1' to='{CRONE}'><x {user}><invite to='{banquo}'/></x>
+               <error type='cancel' by='{ROOM}'><item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>"
+        ),
+    );
+    // Once, and not for who was not invited or is in the room.
+    assert_eq!(stage.from(banquo, &error(id, "service-unavailable")), []);
+    stage.from(CRONE, &invite(id, HECATE));
+    stage.enter(HECATE, "hecate");
+    let got = stage.from(HECATE, &error(id, "item-not-found"));
+    assert!(
+        got.iter().all(|got| got.stanza.find("x", ns::MUC_USER).is_none_or(|x| !x.to_xml().contains("invite"))),
+        "{got:?}"
+    );
+    // Nor for an invitation that was no message (§9.5).
+    stage.from(CRONE, &invite("", banquo));
+    assert_eq!(stage.from(banquo, &error("", "item-not-found")), []);
+}
+
 /// §7.9: several at once, with the thread that goes on; where JIDs are hidden, the inviter's is.
 #[test]
 fn continuing_a_conversation() {
@@ -353,7 +392,7 @@ fn registering_with_a_room() {
 fn registration_may_be_closed() {
     let mut stage = Stage::witches(Config { registration: Registration::Closed, ..Config::default() });
     stage.refused(HAG, ASK, "cancel not-allowed");
-    stage.refused(HAG, &register("thirdwitch"), "cancel not-allowed");
+    stage.refused(HAG, &register("thirdwitch"), "cancel service-unavailable");
     // Those who belong to it may have a nickname.
     stage.from(WICCA, &register("secondwitch"));
     assert_eq!(stage.affiliation(WICCA), Affiliation::Admin);

@@ -81,15 +81,4 @@ impl<M: Module> Hooks<'_, M> {
         self.table.ends.push(Box::new(move |server| Box::pin(f(module.clone(), server))));
         self
     }
-
-    /// Carries out an admin's commands on the rooms of a domain, which is a component of the module.
-    pub fn rooms<Fut>(&mut self, domain: BareJid, f: fn(Arc<M>, Arc<Server>, RoomRequest) -> Fut) -> &mut Self
-    where
-        Fut: Future<Output = Result<RoomReply, CommandError>> + Send + 'static,
-    {
-        let module = self.module.clone();
-        let call: RoomsFn = Box::new(move |server, request| Box::pin(f(module.clone(), server.clone(), request)));
-        self.table.rooms.push((domain, call));
-        self
-    }
 }
