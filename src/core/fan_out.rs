@@ -49,6 +49,17 @@ pub struct Missed {
     pub lost: Vec<FullJid>,
 }
 
+/// How much a session bears a stanza for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Weight {
+    /// As much as it has room for: whoever sends to it learns when it has none.
+    Light,
+    /// It ends rather than go without it.
+    Needed,
+    /// It has asked for it.
+    Asked,
+}
+
 /// What becomes of a stanza for one session.
 enum Handed {
     Done,
@@ -104,13 +115,13 @@ impl Server {
             if but.contains(jid) {
                 continue;
             }
-            let mut handed = self.hand(&shared, &mut stanza, found, false);
+            let mut handed = self.hand(&shared, &mut stanza, found, Weight::Light);
             if let (Handed::Lost, Found::Session(session, _)) = (&handed, &*found)
                 && session.is_closed()
             {
                 // It may be there under the same address anew.
                 *found = self.find(&audience.hosts, jid, streams);
-                handed = self.hand(&shared, &mut stanza, found, false);
+                handed = self.hand(&shared, &mut stanza, found, Weight::Light);
             }
             match handed {
                 Handed::Done => {}
@@ -121,13 +132,18 @@ impl Server {
         missed
     }
 
-    /// The same for one. `asked`: the recipient has asked for it, and gets it however much waits already: its connection is not
-    /// read meanwhile.
+    /// The same for one, who does not go on without a presence of its own. `asked`: the recipient has asked for it, and gets it
+    /// however much waits already: its connection is not read meanwhile.
     pub fn send_to(self: &Arc<Self>, mut stanza: Stanza, to: &FullJid, streams: &Streams, asked: bool) -> Missed {
         let found = self.find(&self.hosts.load(), to, streams);
         stanza.encode();
         let shared = Arc::new(stanza.clone());
-        match self.hand(&shared, &mut stanza, &found, asked) {
+        let weight = match shared.head.kind {
+            _ if asked => Weight::Asked,
+            Kind::Presence(_) => Weight::Needed,
+            _ => Weight::Light,
+        };
+        match self.hand(&shared, &mut stanza, &found, weight) {
             Handed::Done => Missed::default(),
             Handed::Elsewhere => Missed { elsewhere: vec![to.clone()], ..Missed::default() },
             Handed::Lost => Missed { lost: vec![to.clone()], ..Missed::default() },
@@ -135,16 +151,16 @@ impl Server {
     }
 
     /// `scratch` is a copy of the stanza for the guards to look at.
-    fn hand(self: &Arc<Self>, shared: &Arc<Stanza>, scratch: &mut Stanza, found: &Found, asked: bool) -> Handed {
+    fn hand(self: &Arc<Self>, shared: &Arc<Stanza>, scratch: &mut Stanza, found: &Found, weight: Weight) -> Handed {
         let (session, host) = match found {
             Found::Session(session, host) => (session, host),
             Found::Elsewhere => return Handed::Elsewhere,
             Found::Nobody => return Handed::Lost,
         };
         let to = Jid::from(&session.jid);
-        let (stages, is_presence) = match shared.head.kind {
-            Kind::Presence(_) => (PRESENCE, true),
-            _ => (MESSAGE, false),
+        let stages = match shared.head.kind {
+            Kind::Presence(_) => PRESENCE,
+            _ => MESSAGE,
         };
         for stage in stages {
             for hook in host.table.interceptors(shared.head.kind, Way::Incoming, *stage) {
@@ -164,8 +180,10 @@ impl Server {
             Arc::new(changed)
         };
         let out = Outgoing { stanza, to: Some(to), kept: None };
-        // That somebody has left may not go missing; who lacks a message is taken out, and told.
-        let pushed = if asked { session.push_asked(out) } else { session.push_shared(out, is_presence) };
+        let pushed = match weight {
+            Weight::Asked => session.push_asked(out),
+            Weight::Needed | Weight::Light => session.push_shared(out, weight == Weight::Needed),
+        };
         if pushed == Pushed::Taken { Handed::Done } else { Handed::Lost }
     }
 

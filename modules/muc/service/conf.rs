@@ -71,8 +71,8 @@ pub struct MucConf {
     pub history: Count<0, 500>,
     /// Rooms in one answer to who asks for the list.
     pub page: Count<1, 1000>,
-    /// Messages and changes of presence of one person in one room: in the long run, by the second, and at once; 0 is no
-    /// limit.
+    /// Messages, enterings and changes of presence of one person in one room: in the long run, by the second, and at once;
+    /// 0 is no limit.
     pub rate: Count<0, 10_000>,
     /// At once.
     pub burst: Count<1, 100_000>,

@@ -5,10 +5,10 @@
 //! When the server ends, those are told (§11.2) whose sessions do not go on.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use rookery_core::server::Server;
 use rookery_core::session::Session;
+use rookery_core::turns;
 use rookery_xmpp::jid::{BareJid, FullJid};
 
 use super::rooms::{Job, Rooms};
@@ -41,7 +41,7 @@ impl Turn {
             }
         }
         if let Some(open) = self.open.as_mut() {
-            open.swept = is_sure.then(Instant::now);
+            open.swept = is_sure.then(turns::now);
         }
     }
 }

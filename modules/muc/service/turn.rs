@@ -13,9 +13,9 @@ use rookery_core::ids;
 use rookery_core::module::Arrival;
 use rookery_core::server::Server;
 use rookery_core::store::StoreError;
+use rookery_core::turns;
 use rookery_xmpp::error::{Condition, ErrorKind, StanzaError};
 use rookery_xmpp::jid::FullJid;
-use rookery_xmpp::ns;
 use rookery_xmpp::stanza::{IqType, Kind, MessageType, PresenceType, Stanza};
 use tracing::{error, warn};
 
@@ -49,7 +49,7 @@ pub(super) struct Open {
 
 impl Open {
     pub(super) fn new(room: Room) -> Self {
-        let now = Instant::now();
+        let now = turns::now();
         Self {
             room,
             audiences: Vec::new(),
@@ -91,7 +91,7 @@ impl Drop for Turn {
             return;
         }
         if self.in_job {
-            self.rooms.unsettled.lock().insert(self.hall.jid.clone());
+            self.rooms.look_again(&self.hall.jid);
         }
         let open = self.open.take().filter(|_| !self.in_job);
         let mut state = self.hall.state.lock();
@@ -118,7 +118,7 @@ impl Turn {
     /// What is to be done next; `None` when nothing is, and the room is free again.
     fn next(&mut self) -> Option<Job> {
         if self.open.as_ref().is_some_and(|open| open.room.is_gone()) {
-            self.abandon();
+            self.let_go();
             self.rooms.forget(&self.hall.jid);
         }
         let mut state = self.hall.state.lock();
@@ -169,10 +169,18 @@ impl Turn {
         }
     }
 
-    /// Lets the room go though not all of it may be on disk.
+    /// Lets the room go, whether all of it is on disk or not.
+    fn let_go(&mut self) {
+        self.open = None;
+        if !self.server.has_stored_all() {
+            self.rooms.unsettled.lock().insert(self.hall.jid.clone());
+        }
+    }
+
+    /// The same with a room that may have people in it: it is soon read again.
     pub(super) fn abandon(&mut self) {
         self.open = None;
-        self.rooms.unsettled.lock().insert(self.hall.jid.clone());
+        self.rooms.look_again(&self.hall.jid);
     }
 
     pub(super) fn at(&self) -> At {
@@ -250,17 +258,20 @@ impl Turn {
     /// Whether a stanza may come to the room now: rates, and what cannot be stored.
     fn judge(&mut self, stanza: &Stanza) -> Result<(), StanzaError> {
         let Some(open) = self.open.as_mut() else { return Ok(()) };
-        let now = Instant::now();
+        let now = turns::now();
         open.used = now;
         let terms = self.rooms.terms();
-        let (is_message, is_update) = match stanza.head.kind {
-            Kind::Message(kind) => (kind != MessageType::Error, false),
-            Kind::Presence(PresenceType::Available) => (false, !stanza.has("x", ns::MUC)),
+        let (is_message, is_counted) = match stanza.head.kind {
+            Kind::Message(kind) => (true, kind != MessageType::Error),
+            // Who comes, and comes, is shown to all as often.
+            Kind::Presence(PresenceType::Available) => (false, true),
             _ => (false, false),
         };
-        if let Some(from) = stanza.head.from.as_ref().filter(|_| is_message || is_update) {
+        if let Some(from) = stanza.head.from.as_ref().filter(|_| is_counted) {
+            // Nobody can use up what a room may say who says nothing in it.
+            let is_said = is_message && open.room.hears(from, stanza);
             let fits = open.rates.person(terms.person_rate, from.bare(), now)
-                && (!is_message || open.rates.room(terms.room_rate, now));
+                && (!is_said || open.rates.room(terms.room_rate, now));
             if !fits {
                 let error = StanzaError::new(Condition::PolicyViolation).with_kind(ErrorKind::Wait);
                 return Err(error.with_text("More is said here than is allowed; please try again later."));
@@ -279,7 +290,7 @@ impl Turn {
     async fn tick(&mut self) {
         let Some(outcome) = self.with(|room, at| room.tick(at)) else { return };
         self.answer(outcome, None, None).await;
-        let (now, terms) = (Instant::now(), self.rooms.terms());
+        let (now, terms) = (turns::now(), self.rooms.terms());
         let Some(open) = self.open.as_mut() else { return };
         open.room.set_service(terms.service.clone());
         let here = open.room.sessions();
@@ -289,8 +300,8 @@ impl Turn {
         }
         let quiet = now.saturating_duration_since(open.used);
         let is_empty = open.room.occupants() == 0 && !open.room.is_locked();
-        if is_empty && quiet >= terms.idle && self.server.has_stored_all() {
-            self.open = None;
+        if is_empty && quiet >= terms.idle {
+            self.let_go();
         } else if open.swept.is_none_or(|swept| now.saturating_duration_since(swept) >= SWEEP) {
             self.sweep().await;
         }
@@ -325,6 +336,8 @@ impl Turn {
         }
         let Some(room) = self.read().await? else {
             self.rooms.haunted.lock().remove(&self.hall.jid);
+            // One that was lost before it was stored counts for nobody.
+            self.rooms.forget(&self.hall.jid);
             return Ok(false);
         };
         self.open = Some(Box::new(Open::new(room)));
