@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use rookery_xmpp::jid::{FullJid, Jid};
-use rookery_xmpp::stanza::{Kind, Stanza};
+use rookery_xmpp::stanza::{Kind, Stanza, Written};
 
 use crate::host::Host;
 use crate::module::{Flow, Stage, Way};
@@ -42,6 +42,13 @@ pub struct Missed {
     pub elsewhere: Vec<FullJid>,
     /// Nobody is there any more, or is too slow to be sent everything.
     pub lost: Vec<FullJid>,
+}
+
+/// A stanza for many; written, if that is worth it.
+#[derive(Clone)]
+struct Shared {
+    stanza: Arc<Stanza>,
+    written: Option<Arc<Written>>,
 }
 
 /// What becomes of a stanza for one session.
@@ -86,7 +93,7 @@ impl Server {
             *audience = self.audience(&audience.list);
         }
         stanza.encode();
-        let shared = Arc::new(stanza.clone());
+        let shared = Shared { stanza: Arc::new(stanza.clone()), written: Some(Arc::new(stanza.written())) };
         let mut missed = Missed::default();
         for (jid, found) in audience.list.iter().zip(&mut audience.found) {
             if but.contains(jid) {
@@ -114,7 +121,7 @@ impl Server {
     pub fn send_to(self: &Arc<Self>, mut stanza: Stanza, to: &FullJid, asked: bool) -> Missed {
         let found = self.find(&self.hosts.load(), to);
         stanza.encode();
-        let shared = Arc::new(stanza.clone());
+        let shared = Shared { stanza: Arc::new(stanza.clone()), written: None };
         match self.hand(&shared, &mut stanza, &found, asked) {
             Handed::Done => Missed::default(),
             Handed::Elsewhere => Missed { elsewhere: vec![to.clone()], ..Missed::default() },
@@ -123,19 +130,20 @@ impl Server {
     }
 
     /// `scratch` is a copy of the stanza for the guards to look at.
-    fn hand(self: &Arc<Self>, shared: &Arc<Stanza>, scratch: &mut Stanza, found: &Found, asked: bool) -> Handed {
+    fn hand(self: &Arc<Self>, shared: &Shared, scratch: &mut Stanza, found: &Found, asked: bool) -> Handed {
         let (session, host) = match found {
             Found::Session(session, host) => (session, host),
             Found::Elsewhere => return Handed::Elsewhere,
             Found::Nobody => return Handed::Lost,
         };
         let to = Jid::from(&session.jid);
-        let (stages, is_presence) = match shared.head.kind {
+        let kind = shared.stanza.head.kind;
+        let (stages, is_presence) = match kind {
             Kind::Presence(_) => (PRESENCE, true),
             _ => (MESSAGE, false),
         };
         for stage in stages {
-            for hook in host.table.interceptors(shared.head.kind, Way::Incoming, *stage) {
+            for hook in host.table.interceptors(kind, Way::Incoming, *stage) {
                 scratch.head.to = Some(to.clone());
                 match router::call(hook, &InOrder::new(host, &session.account, Way::Incoming).cx(self), scratch) {
                     Flow::Next => {}
@@ -145,15 +153,15 @@ impl Server {
                 }
             }
         }
-        let stanza = if scratch.has_body_of(shared) {
+        let Shared { stanza, written } = if scratch.has_body_of(&shared.stanza) {
             shared.clone()
         } else {
-            let changed = std::mem::replace(scratch, Stanza::clone(shared));
-            Arc::new(changed)
+            let changed = std::mem::replace(scratch, Stanza::clone(&shared.stanza));
+            Shared { stanza: Arc::new(changed), written: None }
         };
         let out = Outgoing { stanza, to: Some(to), kept: None };
         // That somebody has left may not go missing; who lacks a message is taken out, and told.
-        let pushed = if asked { session.push_asked(out) } else { session.push_shared(out, is_presence) };
+        let pushed = if asked { session.push_asked(out) } else { session.push_shared(out, written, is_presence) };
         if pushed == Pushed::Taken { Handed::Done } else { Handed::Lost }
     }
 
