@@ -75,6 +75,9 @@ const LINGER: Duration = Duration::from_secs(75);
 /// How long nothing may come before what is missing counts as lost.
 const SILENCE: Duration = Duration::from_secs(5);
 
+/// When a device goes, which one, and how: cut off, and after how long it comes back; or it leaves.
+type Parting = (Duration, usize, Option<(Cut, Option<Duration>)>);
+
 /// The device of a person in rooms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Shape {
@@ -282,8 +285,8 @@ impl Crowd {
         Ok(took)
     }
 
-    /// When which device is cut off, and after how long it comes back; or leaves.
-    fn cuts(&self, after: Duration, rng: &mut Rng) -> Vec<(Duration, usize, Option<(Cut, Option<Duration>)>)> {
+    /// Who goes in the midst of the traffic, in order of time.
+    fn cuts(&self, after: Duration, rng: &mut Rng) -> Vec<Parting> {
         let mut cuts = Vec::new();
         for (at, shape) in self.shapes.iter().enumerate() {
             let soon = rng.between(Duration::ZERO, Duration::from_millis(300));

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use rookery_xmpp::jid::{FullJid, Jid};
-use rookery_xmpp::stanza::{Kind, Stanza};
+use rookery_xmpp::stanza::{Kind, Stanza, Written};
 
 use crate::host::Host;
 use crate::module::{Flow, Stage, Way};
@@ -60,6 +60,13 @@ enum Weight {
     Asked,
 }
 
+/// A stanza for many; written, if that is worth it.
+#[derive(Clone)]
+struct Shared {
+    stanza: Arc<Stanza>,
+    written: Option<Arc<Written>>,
+}
+
 /// What becomes of a stanza for one session.
 enum Handed {
     Done,
@@ -109,7 +116,7 @@ impl Server {
             *audience = self.audience(&audience.list, streams);
         }
         stanza.encode();
-        let shared = Arc::new(stanza.clone());
+        let shared = Shared { stanza: Arc::new(stanza.clone()), written: Some(Arc::new(stanza.written())) };
         let mut missed = Missed::default();
         for (jid, found) in audience.list.iter().zip(&mut audience.found) {
             if but.contains(jid) {
@@ -137,8 +144,8 @@ impl Server {
     pub fn send_to(self: &Arc<Self>, mut stanza: Stanza, to: &FullJid, streams: &Streams, asked: bool) -> Missed {
         let found = self.find(&self.hosts.load(), to, streams);
         stanza.encode();
-        let shared = Arc::new(stanza.clone());
-        let weight = match shared.head.kind {
+        let shared = Shared { stanza: Arc::new(stanza.clone()), written: None };
+        let weight = match shared.stanza.head.kind {
             _ if asked => Weight::Asked,
             Kind::Presence(_) => Weight::Needed,
             _ => Weight::Light,
@@ -151,19 +158,20 @@ impl Server {
     }
 
     /// `scratch` is a copy of the stanza for the guards to look at.
-    fn hand(self: &Arc<Self>, shared: &Arc<Stanza>, scratch: &mut Stanza, found: &Found, weight: Weight) -> Handed {
+    fn hand(self: &Arc<Self>, shared: &Shared, scratch: &mut Stanza, found: &Found, weight: Weight) -> Handed {
         let (session, host) = match found {
             Found::Session(session, host) => (session, host),
             Found::Elsewhere => return Handed::Elsewhere,
             Found::Nobody => return Handed::Lost,
         };
         let to = Jid::from(&session.jid);
-        let stages = match shared.head.kind {
+        let kind = shared.stanza.head.kind;
+        let stages = match kind {
             Kind::Presence(_) => PRESENCE,
             _ => MESSAGE,
         };
         for stage in stages {
-            for hook in host.table.interceptors(shared.head.kind, Way::Incoming, *stage) {
+            for hook in host.table.interceptors(kind, Way::Incoming, *stage) {
                 scratch.head.to = Some(to.clone());
                 match router::call(hook, &InOrder::new(host, &session.account, Way::Incoming).cx(self), scratch) {
                     Flow::Next => {}
@@ -173,16 +181,16 @@ impl Server {
                 }
             }
         }
-        let stanza = if scratch.has_body_of(shared) {
+        let Shared { stanza, written } = if scratch.has_body_of(&shared.stanza) {
             shared.clone()
         } else {
-            let changed = std::mem::replace(scratch, Stanza::clone(shared));
-            Arc::new(changed)
+            let changed = std::mem::replace(scratch, Stanza::clone(&shared.stanza));
+            Shared { stanza: Arc::new(changed), written: None }
         };
         let out = Outgoing { stanza, to: Some(to), kept: None };
         let pushed = match weight {
             Weight::Asked => session.push_asked(out),
-            Weight::Needed | Weight::Light => session.push_shared(out, weight == Weight::Needed),
+            Weight::Needed | Weight::Light => session.push_shared(out, written, weight == Weight::Needed),
         };
         if pushed == Pushed::Taken { Handed::Done } else { Handed::Lost }
     }

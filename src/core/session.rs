@@ -370,7 +370,7 @@ impl Session {
             kept: Some(kept),
         }));
         left.extend(std::mem::take(&mut state.outbox).into_iter().filter_map(|out| match out {
-            Out::Stanza(out) => Some(out),
+            Out::Stanza(out, _) => Some(out),
             _ => None,
         }));
         left.extend(std::mem::take(&mut state.owed).into_values().map(|kept| Outgoing {

@@ -31,6 +31,27 @@ pub struct Stanza {
     body: Body,
 }
 
+/// A stanza as it is written to each of many: in front of and behind the attribute `to`.
+#[derive(Debug)]
+pub struct Written {
+    before: Box<[u8]>,
+    after: Box<[u8]>,
+}
+
+impl Written {
+    /// Writes it as [`Stanza::write`] would.
+    pub fn write(&self, out: &mut Vec<u8>, to: &Jid) {
+        out.extend_from_slice(&self.before);
+        head::write_to(out, to);
+        out.extend_from_slice(&self.after);
+    }
+
+    /// Bytes of all but `to`.
+    pub fn size(&self) -> usize {
+        self.before.len() + self.after.len()
+    }
+}
+
 impl Stanza {
     /// A stanza with nothing inside.
     pub const fn new(head: Head) -> Self {
@@ -229,8 +250,21 @@ impl Stanza {
         !matches!(self.body, Body::Edited(_))
     }
 
+    /// Writes it for many recipients at once, all but `to`.
+    pub fn written(&self) -> Written {
+        let (mut before, mut after) = (Vec::new(), Vec::new());
+        self.head.write_begin(&mut before, false);
+        self.head.write_rest(&mut after);
+        self.write_inside(&mut after);
+        Written { before: before.into(), after: after.into() }
+    }
+
     fn write_to(&self, out: &mut impl Sink, to: Option<&Jid>, declare: bool) {
         self.head.write(out, to, declare);
+        self.write_inside(out);
+    }
+
+    fn write_inside(&self, out: &mut impl Sink) {
         if self.body.is_empty() {
             out.put(b"/>");
             return;

@@ -262,9 +262,11 @@ impl Session {
             acks.counting = true;
             let answer = answer(acks.incoming.h());
             // Nonzas of the old connection (answers, requests) mean nothing on the new one.
-            let waiting = std::mem::take(&mut state.outbox).into_iter().filter(|out| matches!(out, Out::Stanza(_)));
-            state.outbox =
-                std::iter::once(Out::Nonza(answer)).chain(again.into_iter().map(Out::Stanza)).chain(waiting).collect();
+            let waiting = std::mem::take(&mut state.outbox).into_iter().filter(|out| matches!(out, Out::Stanza(..)));
+            state.outbox = std::iter::once(Out::Nonza(answer))
+                .chain(again.into_iter().map(|out| Out::Stanza(out, None)))
+                .chain(waiting)
+                .collect();
             state.bytes = state.outbox.iter().map(Out::size).sum();
             state.phase = Phase::Attached;
             state.closing = None;

@@ -91,7 +91,7 @@ impl Session {
         let state = self.state.lock();
         let unacked = state.acks.iter().flat_map(|acks| acks.unacked.iter());
         let waiting = state.outbox.iter().filter_map(|out| match out {
-            Out::Stanza(out) => Some(out),
+            Out::Stanza(out, _) => Some(out),
             _ => None,
         });
         let held = unacked.chain(waiting).filter_map(|out| out.kept.as_ref()).chain(&state.in_flight);

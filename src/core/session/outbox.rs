@@ -9,7 +9,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use rookery_xmpp::error::{StreamCondition, StreamError};
 use rookery_xmpp::jid::Jid;
-use rookery_xmpp::stanza::Stanza;
+use rookery_xmpp::stanza::{Stanza, Written};
 
 use super::{Phase, Session, SessionLimits, State};
 use crate::tail::Kept;
@@ -51,7 +51,8 @@ impl Outgoing {
 }
 
 pub(super) enum Out {
-    Stanza(Outgoing),
+    /// Perhaps written already, for this and other sessions.
+    Stanza(Outgoing, Option<Arc<Written>>),
     Nonza(Bytes),
     /// Tells the client that stream management is on; what follows is counted.
     Enabled(Bytes),
@@ -127,7 +128,7 @@ impl Session {
                 Pushed::Refused
             }
             kept => {
-                state.enqueue(Outgoing { kept, ..out });
+                state.enqueue(Outgoing { kept, ..out }, None);
                 Pushed::Taken
             }
         };
@@ -151,7 +152,7 @@ impl Session {
             state.fall_behind(why);
             return Pushed::Refused;
         }
-        state.enqueue(out);
+        state.enqueue(out, None);
         drop(state);
         self.wake.notify_one();
         Pushed::Taken
@@ -199,15 +200,15 @@ impl Session {
             return Pushed::Refused;
         }
         state.asked += out.size();
-        state.enqueue(out);
+        state.enqueue(out, None);
         drop(state);
         self.wake.notify_one();
         Pushed::Taken
     }
 
     /// Puts a stanza into the outbox that is one of many to many, and that nobody keeps: in one step, since there are so many.
-    /// `must_come`: the session ends if it cannot take it; otherwise it is only refused.
-    pub(crate) fn push_shared(&self, out: Outgoing, must_come: bool) -> Pushed {
+    /// It may be written already. `must_come`: the session ends if it cannot take it; otherwise it is only refused.
+    pub(crate) fn push_shared(&self, out: Outgoing, written: Option<Arc<Written>>, must_come: bool) -> Pushed {
         let mut state = self.state.lock();
         if state.phase == Phase::Closed {
             return Pushed::Refused;
@@ -227,7 +228,7 @@ impl Session {
             }
             return Pushed::Refused;
         }
-        state.enqueue(out);
+        state.enqueue(out, written);
         drop(state);
         self.wake.notify_one();
         Pushed::Taken
@@ -288,11 +289,14 @@ impl Session {
                         acks.counting = true;
                     }
                 }
-                Out::Stanza(out) => {
+                Out::Stanza(out, written) => {
                     if out.kept.as_ref().is_some_and(|kept| kept.is_void()) {
                         continue;
                     }
-                    out.stanza.write(buffer, out.to.as_ref());
+                    match (written, &out.to) {
+                        (Some(written), Some(to)) => written.write(buffer, to),
+                        (_, to) => out.stanza.write(buffer, to.as_ref()),
+                    }
                     match state.acks.as_mut() {
                         Some(acks) if acks.counting => {
                             acks.unacked_bytes += out.size();
@@ -346,7 +350,8 @@ impl Session {
 impl Out {
     pub(super) fn size(&self) -> usize {
         match self {
-            Self::Stanza(out) => out.size(),
+            Self::Stanza(_, Some(written)) => written.size() + OVERHEAD,
+            Self::Stanza(out, None) => out.size(),
             Self::Nonza(bytes) | Self::Enabled(bytes) => bytes.len(),
         }
     }
@@ -365,9 +370,10 @@ impl State {
         self.closing.get_or_insert_with(error);
     }
 
-    pub(super) fn enqueue(&mut self, out: Outgoing) {
+    pub(super) fn enqueue(&mut self, out: Outgoing, written: Option<Arc<Written>>) {
+        let out = Out::Stanza(out, written);
         self.bytes += out.size();
-        self.outbox.push_back(Out::Stanza(out));
+        self.outbox.push_back(out);
     }
 
     /// Whether there is no room for so many more bytes. Where nothing waits there is room for anything, or a message

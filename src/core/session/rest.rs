@@ -65,7 +65,7 @@ impl Session {
         let left = acks.until.map_or(resumable, |until| until.saturating_duration_since(Instant::now()));
         let (id, handled) = (acks.id.clone(), acks.incoming.h());
         let outbox = std::mem::take(&mut state.outbox).into_iter().filter_map(|out| match out {
-            Out::Stanza(out) => Some(out),
+            Out::Stanza(out, _) => Some(out),
             // Of the connection that is gone.
             Out::Nonza(_) | Out::Enabled(_) => None,
         });
@@ -120,7 +120,7 @@ impl Session {
             }));
             state.in_flight = rest.in_flight;
             state.bytes = rest.outbox.iter().map(Outgoing::size).sum();
-            state.outbox = rest.outbox.into_iter().map(Out::Stanza).collect();
+            state.outbox = rest.outbox.into_iter().map(|out| Out::Stanza(out, None)).collect();
             state.owed_bytes = rest.owed.iter().map(|kept| kept.stanza.size() + OVERHEAD).sum();
             state.owed = rest.owed.into_iter().map(|kept| (kept.id, kept)).collect::<BTreeMap<_, _>>();
             state.catching_up = rest.catching_up;

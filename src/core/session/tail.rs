@@ -40,7 +40,7 @@ impl Session {
         }
         state.wanted = 0;
         state.pass(id);
-        state.enqueue(out);
+        state.enqueue(out, None);
         true
     }
 
@@ -65,7 +65,7 @@ impl Session {
         let state = self.state.lock();
         let unacked = state.acks.iter().flat_map(|acks| acks.unacked.iter());
         let waiting = state.outbox.iter().filter_map(|out| match out {
-            Out::Stanza(out) => Some(out),
+            Out::Stanza(out, _) => Some(out),
             _ => None,
         });
         let held =

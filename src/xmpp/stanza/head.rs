@@ -139,6 +139,15 @@ impl Head {
 
     /// Writes the start tag up to, not including, its `>` or `/>`.
     pub(super) fn write(&self, out: &mut impl Sink, to: Option<&Jid>, declare: bool) {
+        self.write_begin(out, declare);
+        if let Some(to) = to.or(self.to.as_ref()) {
+            write_to(out, to);
+        }
+        self.write_rest(out);
+    }
+
+    /// What comes before `to`.
+    pub(super) fn write_begin(&self, out: &mut impl Sink, declare: bool) {
         out.put(b"<");
         out.put(self.kind.name().as_bytes());
         if declare {
@@ -147,9 +156,10 @@ impl Head {
         if let Some(kind) = self.kind.type_name() {
             escape::attr_pair(out, "type", kind);
         }
-        if let Some(to) = to.or(self.to.as_ref()) {
-            escape::attr_pair(out, "to", to.as_str());
-        }
+    }
+
+    /// What comes behind `to`.
+    pub(super) fn write_rest(&self, out: &mut impl Sink) {
         if let Some(from) = &self.from {
             escape::attr_pair(out, "from", from.as_str());
         }
@@ -160,4 +170,8 @@ impl Head {
             escape::attr_pair(out, "xml:lang", lang);
         }
     }
+}
+
+pub(super) fn write_to(out: &mut impl Sink, to: &Jid) {
+    escape::attr_pair(out, "to", to.as_str());
 }

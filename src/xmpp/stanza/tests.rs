@@ -24,6 +24,19 @@ fn written(stanza: &Stanza) -> String {
 }
 
 #[test]
+fn what_is_written_once_for_many_is_what_each_would_be_written() {
+    let to = Jid::new("mercutio@example.org/o'er").unwrap();
+    for mut stanza in both().into_iter().chain(["<presence id='2' xml:lang='en'/>".parse().unwrap()]) {
+        stanza.head.to = None;
+        let (mut one, mut other) = (Vec::new(), Vec::new());
+        stanza.write(&mut one, Some(&to));
+        stanza.written().write(&mut other, &to);
+        assert_eq!(String::from_utf8(other).unwrap(), String::from_utf8(one).unwrap());
+        assert_eq!(stanza.written().size(), stanza.size());
+    }
+}
+
+#[test]
 fn stanzas_are_small() {
     assert!(size_of::<Stanza>() <= 104, "{}", size_of::<Stanza>());
 }
