@@ -41,10 +41,8 @@ impl Cast {
     async fn answer(client: &Client, own: &str, got: &str) -> usize {
         let mut answered = 0;
         for query in got.split("<iq ").skip(1) {
-            let attribute = |name: &str| {
-                let at = query.find(&format!("{name}='"))? + name.len() + 2;
-                query[at..].split('\'').next().map(str::to_owned)
-            };
+            let attribute =
+                |name: &str| query.split_once(&format!("{name}='"))?.1.split('\'').next().map(str::to_owned);
             let (Some(id), Some(from)) = (attribute("id"), attribute("from")) else { continue };
             if id.starts_with("room-") && from.starts_with(ROOM) {
                 client
@@ -75,10 +73,8 @@ impl Cast {
                 let knows =
                     |secret: &str| told.is_some_and(|(who, path)| who == *name && path.contains(&address(secret)));
                 for secret in SECRETS.iter().filter(|secret| *secret != name && !knows(secret)) {
-                    let leak = got.find(&address(secret)).or_else(|| got.find(&resource(secret)));
-                    let leak = leak.map(|at| {
-                        got[got[..at].rfind("<message ").max(got[..at].rfind("<iq ")).unwrap_or(0)..].to_owned()
-                    });
+                    let leaks = |stanza: &&str| stanza.contains(&address(secret)) || stanza.contains(&resource(secret));
+                    let leak = got.split_inclusive('>').find(leaks);
                     assert_eq!(leak, None, "{name} learns of {secret} by {what}");
                 }
                 let own = format!("{}/{}", address(name), resource(name));
