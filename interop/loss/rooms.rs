@@ -72,6 +72,8 @@ const TOLERANCE: Duration = Duration::from_secs(2);
 const RESUME: u64 = 15;
 /// How long those are seen who do not come back to such a session.
 const LINGER: Duration = Duration::from_secs(75);
+/// For Rookery: whoever is cut off in a room has room for what is said meanwhile, and is not put out.
+const OUTBOX: &str = "outbox = \"4 MiB\"\n";
 /// How long nothing may come before what is missing counts as lost.
 const SILENCE: Duration = Duration::from_secs(5);
 
@@ -121,7 +123,7 @@ struct Crowd {
 pub async fn run(options: &Rooms) -> Result<Report, Failure> {
     let (mut rng, seed) = seeded(&options.common);
     let mut report = Report::new("rooms");
-    let setup = Setup { resume: Some(RESUME), ..Setup::default() };
+    let setup = Setup { resume: Some(RESUME), limits: OUTBOX.into(), ..Setup::default() };
     let users = names("p", options.occupants);
     let world = World::with_rooms(&options.common, setup, users, options.rooms, seed).await?;
     report.say(format!(
@@ -214,6 +216,7 @@ impl Crowd {
     ) -> Result<Option<Duration>, Failure> {
         let world = Arc::clone(&self.world);
         let after = rng.between(Duration::from_millis(options.longest / 4), Duration::from_millis(options.longest));
+        world.ledger().stay_away([]);
         world.gather(self.devices.iter()).await?;
         world.mark(&format!("loop {number}"));
         let refused = self.count(|device| device.state.refused.load(Ordering::SeqCst));
@@ -362,6 +365,7 @@ impl Crowd {
     /// All are ghosts: who comes late enough is alone.
     async fn empty(&self, options: &Rooms, report: &mut Report) -> Result<(), Failure> {
         let world = &self.world;
+        world.ledger().stay_away([]);
         world.gather(self.devices.iter()).await?;
         world.mark("nobody comes back");
         world.kill(None);
@@ -375,7 +379,6 @@ impl Crowd {
         let text = wrong(&[late], &alone).unwrap_or_default();
         report.check(text.is_empty(), format!("who enters {} s after a kill is alone", options.empty), text);
         world.gather(self.devices.iter()).await?;
-        world.ledger().stay_away([]);
         let devices: Vec<&Device> = self.devices.iter().collect();
         self.settle(&devices).await?;
         report.judge(world);

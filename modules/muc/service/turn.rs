@@ -147,7 +147,7 @@ impl Turn {
             Job::Tick => self.tick().await,
             Job::Sweep => {
                 if self.load().await.is_ok_and(|there| there) {
-                    self.sweep().await;
+                    self.sweep(false).await;
                 }
             }
             Job::Ask(ask) => self.ask(ask).await,
@@ -303,7 +303,7 @@ impl Turn {
         if is_empty && quiet >= terms.idle {
             self.let_go();
         } else if open.swept.is_none_or(|swept| now.saturating_duration_since(swept) >= SWEEP) {
-            self.sweep().await;
+            self.sweep(false).await;
         }
     }
 
@@ -344,7 +344,7 @@ impl Turn {
         let is_haunted = self.rooms.haunted.lock().remove(&self.hall.jid);
         if is_haunted || self.open.as_ref().is_some_and(|open| open.room.occupants() > 0) {
             // Before anything else happens in it, whoever is not there any more leaves.
-            self.sweep().await;
+            self.sweep(is_haunted).await;
         }
         Ok(self.open.is_some())
     }
