@@ -168,7 +168,7 @@ pub(crate) async fn a_room_is_made_of_what_was_put(store: &Arc<dyn Store>) {
         ],
         visits: vec![
             (full("alice@x.example/a 'phone'"), "<presence/>".into()),
-            (full("zoe@x.example/b"), bytes::Bytes::new()),
+            (full("zoe@x.example/b"), Bytes::new()),
         ],
     };
     assert_eq!(store.room(&jid(CAVE)).await.unwrap(), Some(wanted.clone()));
@@ -394,7 +394,7 @@ pub(crate) async fn a_message_that_is_taken_back_keeps_its_place(store: &Arc<dyn
     changes.extend((1..).zip(bodies).map(|(id, body)| say(CAVE, said(id, "witch", body))));
     store.commit(&changes).await.unwrap();
     let words = || ArchiveQuery { words: Some("needle".to_owned()), ..all() };
-    let tombstone = || bytes::Bytes::from_static(b"<message xmlns='jabber:client'><retracted/></message>");
+    let tombstone = || Bytes::from_static(b"<message xmlns='jabber:client'><retracted/></message>");
     // One that is not findable by its words yet, and two that are.
     assert!(store.retract(&jid(CAVE), 2, tombstone()).await.unwrap());
     index_all(store).await;
@@ -625,7 +625,7 @@ pub(crate) async fn the_longest_addresses_fit(store: &Arc<dyn Store>) {
     let room = format!("{}@{}", long(1023), SERVICE);
     let person = jid(&format!("{}@{domain}", long(1023)));
     let who = FullJid::new(&format!("{person}/{}", long(LONGEST_VISIT - person.as_str().len() - 1))).unwrap();
-    let value = Some(Bytes::from_static(b"<x/>"));
+    let value = Bytes::from_static(b"<x/>");
     let record = RoomRecord {
         id: 1,
         stamp: at(1),
@@ -639,13 +639,13 @@ pub(crate) async fn the_longest_addresses_fit(store: &Arc<dyn Store>) {
     };
     let changes = [
         create(&room, 1),
-        change(&room, RoomWrite::Person { jid: person, value: value.clone() }),
-        change(&room, RoomWrite::Visit { jid: who.clone(), value: value.clone() }),
+        change(&room, RoomWrite::Person { jid: person, value: Some(value.clone()) }),
+        change(&room, RoomWrite::Visit { jid: who.clone(), value: Some(value.clone()) }),
         change(&room, RoomWrite::Message(record)),
     ];
     for change in changes {
         store.commit(std::slice::from_ref(&change)).await.unwrap_or_else(|error| panic!("{error}: {change:?}"));
     }
     let stored = store.room(&jid(&room)).await.unwrap().unwrap();
-    assert_eq!((stored.people.len(), stored.visits), (1, vec![(who, value.unwrap())]));
+    assert_eq!((stored.people.len(), stored.visits), (1, vec![(who, value)]));
 }
