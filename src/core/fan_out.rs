@@ -45,8 +45,10 @@ enum Found {
 pub struct Missed {
     /// Their stanza is to be routed.
     pub elsewhere: Vec<FullJid>,
-    /// Nobody is there any more, or is too slow to be sent everything.
+    /// These are too slow to be sent everything.
     pub lost: Vec<FullJid>,
+    /// These are there no more, and whoever has told of it is heard in its turn.
+    pub gone: Vec<FullJid>,
 }
 
 /// How much a session bears a stanza for.
@@ -72,6 +74,7 @@ enum Handed {
     Done,
     Elsewhere,
     Lost,
+    Gone,
 }
 
 impl Audience {
@@ -123,9 +126,7 @@ impl Server {
                 continue;
             }
             let mut handed = self.hand(&shared, &mut stanza, found, Weight::Light);
-            if let (Handed::Lost, Found::Session(session, _)) = (&handed, &*found)
-                && session.is_closed()
-            {
+            if let (Handed::Gone, Found::Session(..)) = (&handed, &*found) {
                 // It may be there under the same address anew.
                 *found = self.find(&audience.hosts, jid, streams);
                 handed = self.hand(&shared, &mut stanza, found, Weight::Light);
@@ -134,6 +135,7 @@ impl Server {
                 Handed::Done => {}
                 Handed::Elsewhere => missed.elsewhere.push(jid.clone()),
                 Handed::Lost => missed.lost.push(jid.clone()),
+                Handed::Gone => missed.gone.push(jid.clone()),
             }
         }
         missed
@@ -154,6 +156,7 @@ impl Server {
             Handed::Done => Missed::default(),
             Handed::Elsewhere => Missed { elsewhere: vec![to.clone()], ..Missed::default() },
             Handed::Lost => Missed { lost: vec![to.clone()], ..Missed::default() },
+            Handed::Gone => Missed { gone: vec![to.clone()], ..Missed::default() },
         }
     }
 
@@ -162,7 +165,7 @@ impl Server {
         let (session, host) = match found {
             Found::Session(session, host) => (session, host),
             Found::Elsewhere => return Handed::Elsewhere,
-            Found::Nobody => return Handed::Lost,
+            Found::Nobody => return Handed::Gone,
         };
         let to = Jid::from(&session.jid);
         let kind = shared.stanza.head.kind;
@@ -192,7 +195,11 @@ impl Server {
             Weight::Asked => session.push_asked(out),
             Weight::Needed | Weight::Light => session.push_shared(out, written, weight == Weight::Needed),
         };
-        if pushed == Pushed::Taken { Handed::Done } else { Handed::Lost }
+        match pushed {
+            Pushed::Taken => Handed::Done,
+            _ if session.is_closed() => Handed::Gone,
+            _ => Handed::Lost,
+        }
     }
 
     /// The session of this address, brought back if it is one of the last run.

@@ -95,6 +95,30 @@ async fn a_session_hears_nothing_before_it_enters_though_the_one_before_it_was_i
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_somebody_says_before_going_is_heard() {
+    let world = World::new(TWO).await;
+    let romeo = garden(&world, "romeo@localhost", "orchard").await;
+    let juliet = world.login("juliet@localhost", "balcony").await;
+    juliet.enter("juliet").await;
+    a_while().await;
+    romeo.read();
+    // The room is busy, and learns that she is not there any more before it comes to what she has said.
+    world.store.pause_commits();
+    romeo.configure(ROOM, &[("roomname", "Roses")]).await;
+    romeo.say("Stay").await;
+    juliet.say("Good night").await;
+    juliet.leave().await;
+    a_while().await;
+    world.store.resume_commits();
+    a_while().await;
+    let heard = romeo.read();
+    assert_eq!(bodies(&heard), ["Stay", "Good night"]);
+    assert!(heard.contains("type='unavailable'"), "{heard}");
+    romeo.say("Gone").await;
+    assert_eq!(bodies(&romeo.read()), ["Gone"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_room_comes_back_with_all_that_is_its() {
     let world = World::new(&["romeo@localhost", "juliet@localhost", "tybalt@localhost"]).await;
     let romeo = persistent_garden(&world).await;

@@ -117,7 +117,7 @@ impl Turn {
     // ---- on the way out -------------------------------------------------------------------------------------------
 
     async fn deliver(&mut self, send: Vec<Delivery>, asker: Option<&Jid>, receipt: &Option<Arc<Receipt>>) {
-        let mut lost = Vec::new();
+        let (mut lost, mut gone) = (Vec::new(), Vec::new());
         for Delivery { stanza, to } in send {
             let missed = match to {
                 Recipients::One(to) => match to.full().filter(|_| is_shared_out(&stanza)) {
@@ -132,11 +132,19 @@ impl Turn {
                 },
                 Recipients::Many { all, but } => (self.fan_out(stanza.clone(), &all, &but), stanza),
             };
-            let (Missed { elsewhere, lost: gone }, stanza) = missed;
-            lost.extend(gone);
-            for to in elsewhere {
+            let (missed, stanza) = missed;
+            lost.extend(missed.lost);
+            gone.extend(missed.gone);
+            for to in missed.elsewhere {
                 self.server.route(stanza.clone().to(to)).await;
             }
+        }
+        for session in gone {
+            let Some(open) = self.open.as_mut().filter(|open| !open.leaving.contains(&session)) else { continue };
+            let stream = open.streams.get(&session).copied();
+            open.leaving.insert(session.clone());
+            // What it said before it went is to be heard.
+            self.hall.state.lock().waiting.push_back(Job::Gone(session, stream));
         }
         if !lost.is_empty() {
             let mut state = self.hall.state.lock();

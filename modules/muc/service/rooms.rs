@@ -76,6 +76,8 @@ pub(super) enum Job {
     Stanza(Arrival),
     /// A session does not take what it is sent.
     Lost(FullJid),
+    /// A session is not there any more, which was in the room by this stream.
+    Gone(FullJid, Option<u64>),
     /// Time has passed.
     Tick,
     /// Those who are there no more are to be found.

@@ -40,6 +40,8 @@ pub(super) struct Open {
     pub(super) audiences: Vec<Audience>,
     /// By which stream the sessions of ours are in the room.
     pub(super) streams: Streams,
+    /// Those who are there no more, until it is their turn to leave.
+    pub(super) leaving: HashSet<FullJid>,
     pub(super) rates: Rates,
     /// When somebody last did something.
     pub(super) used: Instant,
@@ -54,6 +56,7 @@ impl Open {
             room,
             audiences: Vec::new(),
             streams: Streams::new(),
+            leaving: HashSet::new(),
             rates: Rates::default(),
             used: now,
             swept: Some(now),
@@ -142,6 +145,18 @@ impl Turn {
             Job::Lost(session) => {
                 if let Some(outcome) = self.with(|room, _| room.gone(&session)) {
                     self.answer(outcome, None, None).await;
+                }
+            }
+            Job::Gone(session, stream) => {
+                // Whoever has come in by another stream since then stays.
+                let is_known = |open: &Open| open.streams.get(&session).copied() == stream;
+                if self.open.as_deref().is_some_and(is_known)
+                    && let Some(outcome) = self.with(|room, _| room.gone(&session))
+                {
+                    self.answer(outcome, None, None).await;
+                }
+                if let Some(open) = self.open.as_mut() {
+                    open.leaving.remove(&session);
                 }
             }
             Job::Tick => self.tick().await,
