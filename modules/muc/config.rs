@@ -195,6 +195,10 @@ pub struct Limits {
     pub unconfigured: Duration,
     /// Bytes of the room's vCard.
     pub vcard: usize,
+    /// Tokens that make members (XEP-0488); 0 is none.
+    pub tokens: usize,
+    /// For how long such a token counts at most.
+    pub token_life: Duration,
     /// Whether archives may be searched by words (XEP-0431).
     pub search: bool,
 }
@@ -220,6 +224,8 @@ impl Default for Limits {
             wardrobe: 256 << 10,
             unconfigured: Duration::from_secs(600),
             vcard: 65_536,
+            tokens: 100,
+            token_life: Duration::from_secs(30 * 24 * 60 * 60),
             search: true,
         }
     }

@@ -65,6 +65,20 @@ pub struct Hats {
     pub worn: BTreeMap<BareJid, BTreeSet<String>>,
 }
 
+/// A token (XEP-0488) that makes members of those who enter with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Token {
+    /// Who has asked for it.
+    pub creator: BareJid,
+    /// When it is over.
+    pub expires: SystemTime,
+    /// How many people it makes members of; `None` is all who come in time.
+    pub counter: Option<u32>,
+}
+
+/// Tokens, by their text.
+pub type Tokens = BTreeMap<String, Token>;
+
 /// A message in the room's archive.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Message {
@@ -115,6 +129,8 @@ pub enum RoomChange {
     Vcard(Option<Element>),
     /// The hats.
     Hats(Hats),
+    /// The tokens.
+    Tokens(Tokens),
     /// A message.
     Message(Message),
     /// The text of a message is taken back: what is left of it.
@@ -147,6 +163,8 @@ pub struct Image {
     pub vcard: Option<Element>,
     /// The hats.
     pub hats: Hats,
+    /// The tokens.
+    pub tokens: Tokens,
     /// All people with an affiliation, a reserved nickname or a voice of their own.
     pub people: Vec<(BareJid, Person)>,
     /// Messages of the last day that may be sent again: digest and id, the oldest first.

@@ -41,6 +41,7 @@ pub mod service;
 mod speaking;
 pub mod status;
 mod subject;
+mod tokens;
 mod versions;
 
 pub use self::entering::not_in_the_room;

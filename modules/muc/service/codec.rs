@@ -17,13 +17,14 @@ use tracing::error;
 
 use super::record;
 use crate::muc::config::Config;
-use crate::muc::image::{Hat, Hats, Image, Message, Person, RoomChange, Subject, Visit};
+use crate::muc::image::{Hat, Hats, Image, Message, Person, RoomChange, Subject, Token, Tokens, Visit};
 use crate::muc::roles::{Affiliation, Role};
 
 const CONFIG: &str = "config";
 const SUBJECT: &str = "subject";
 const VCARD: &str = "vcard";
 const HATS: &str = "hats";
+const TOKENS: &str = "tokens";
 
 fn bytes(element: &Element) -> Bytes {
     Bytes::from(element.to_xml())
@@ -47,6 +48,7 @@ pub(super) fn write(service: &BareJid, maker: Option<&BareJid>, change: RoomChan
         RoomChange::Subject(subject) => value(SUBJECT, Some(subject_element(&subject))),
         RoomChange::Vcard(vcard) => value(VCARD, vcard),
         RoomChange::Hats(hats) => value(HATS, Some(hats_element(&hats))),
+        RoomChange::Tokens(tokens) => value(TOKENS, tokens_element(&tokens)),
         RoomChange::Message(message) => RoomWrite::Message(message_record(&message)),
         // Whoever has an address like that is out after a restart.
         RoomChange::Enter(visit) if visit.jid.as_str().len() > LONGEST_VISIT => return None,
@@ -87,6 +89,17 @@ fn hats_element(hats: &Hats) -> Element {
     let worn = hats.worn.iter().flat_map(|(who, uris)| uris.iter().map(move |uri| (who, uri)));
     let worn = worn.map(|(who, uri)| Element::new("worn", "").attr("by", who.as_str()).attr("uri", uri.as_str()));
     Element::new(HATS, "").children(hats.kinds.iter().map(kind)).children(worn)
+}
+
+fn tokens_element(tokens: &Tokens) -> Option<Element> {
+    let token = |(text, token): (&String, &Token)| {
+        Element::new("token", "")
+            .attr("text", text.as_str())
+            .attr("creator", token.creator.as_str())
+            .attr("expires", datetime::format(token.expires))
+            .attr_opt("counter", token.counter.map(|counter| counter.to_string()))
+    };
+    (!tokens.is_empty()).then(|| Element::new(TOKENS, "").children(tokens.iter().map(token)))
 }
 
 fn visit_element(visit: &Visit) -> Element {
@@ -143,6 +156,7 @@ pub(super) fn image(jid: &BareJid, stored: StoredRoom) -> Result<(Image, Option<
             SUBJECT => image.subject = or_log(jid, name, subject(value)),
             VCARD => image.vcard = or_log(jid, name, read(value)),
             HATS => image.hats = or_log(jid, name, hats(value)).unwrap_or_default(),
+            TOKENS => image.tokens = or_log(jid, name, tokens(value)).unwrap_or_default(),
             _ => {}
         }
     }
@@ -203,6 +217,19 @@ fn hats(bytes: &Bytes) -> Option<Hats> {
     Some(Hats { kinds, worn })
 }
 
+fn tokens(bytes: &Bytes) -> Option<Tokens> {
+    let token = |token: &Element| {
+        let counter = match token.get("counter") {
+            Some(counter) => Some(counter.parse().ok()?),
+            None => None,
+        };
+        let creator = BareJid::new(token.get("creator")?).ok()?;
+        let expires = datetime::parse(token.get("expires")?)?;
+        Some((token.get("text")?.to_owned(), Token { creator, expires, counter }))
+    };
+    read(bytes)?.elements().map(token).collect()
+}
+
 fn visit(jid: FullJid, bytes: &Bytes) -> Option<Visit> {
     let element = read(bytes)?;
     Some(Visit {
@@ -246,6 +273,8 @@ mod tests {
                 .into(),
             worn: [(crone.clone(), BTreeSet::from(["http://x/1".to_owned()]))].into(),
         };
+        let token = |counter| Token { creator: crone.clone(), expires: seconds(99), counter };
+        let tokens = Tokens::from([("a&b".into(), token(None)), ("c".into(), token(Some(3)))]);
         let person = Person {
             affiliation: Affiliation::Member,
             nick: Some("Old 'crone'".into()),
@@ -264,6 +293,7 @@ mod tests {
             RoomChange::Config(config.clone().into()),
             RoomChange::Subject(subject.clone()),
             RoomChange::Hats(hats.clone()),
+            RoomChange::Tokens(tokens.clone()),
             RoomChange::Person(crone.clone(), Some(person.clone())),
             RoomChange::Enter(visit.clone()),
         ] {
@@ -277,6 +307,7 @@ mod tests {
         let (image, maker) = image(&room, stored).unwrap();
         assert_eq!(maker, Some(crone.clone()));
         assert_eq!((image.config, image.subject, image.hats), (config, Some(subject), hats));
+        assert_eq!(image.tokens, tokens);
         assert_eq!((image.people, image.visits), (vec![(crone, person)], vec![visit]));
     }
 

@@ -71,6 +71,10 @@ pub struct MucConf {
     pub history: Count<0, 500>,
     /// Rooms in one answer to who asks for the list.
     pub page: Count<1, 1000>,
+    /// Tokens (XEP-0488) of a room at most; 0 is none at all.
+    pub tokens: Count<0, 1000>,
+    /// For how long a token counts at most.
+    pub token_life: Period<60, { 366 * 86_400 }>,
     /// Messages, enterings and changes of presence of one person in one room: in the long run, by the second, and at once;
     /// 0 is no limit.
     pub rate: Count<0, 10_000>,
@@ -128,6 +132,8 @@ impl Default for MucConf {
             thin_from: Count::new(1000),
             history: Count::new(100),
             page: Count::new(100),
+            tokens: Count::new(100),
+            token_life: Period::days(30),
             rate: Count::new(10),
             burst: Count::new(100),
             room_rate: Count::new(500),
@@ -241,6 +247,8 @@ impl MucConf {
             occupants: self.occupants.len(),
             thin_from: self.thin_from.len(),
             history: self.history.len(),
+            tokens: self.tokens.len(),
+            token_life: self.token_life.get(),
             search: self.archive_search,
             ..Limits::default()
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rookery_core::module::{Fault, Setup};
+use rookery_core::server::random_id;
 use rookery_xmpp::jid::BareJid;
 use sha2::{Digest, Sha256};
 
@@ -53,7 +54,7 @@ impl Terms {
             idle: conf.idle.get(),
             room: conf.room(),
             archives: Arc::new(Archives::new(conf.archives(), setup)),
-            service: Arc::new(Service { limits: conf.limits(), occupant_id }),
+            service: Arc::new(Service { limits: conf.limits(), occupant_id, token: Box::new(|| random_id().ok()) }),
         })
     }
 
