@@ -9,7 +9,7 @@ use rookery_core::retention::Keep;
 use rookery_xmpp::jid::BareJid;
 use serde::Deserialize;
 
-use crate::muc::config::{AllowPm, Config, Limits, Registration, Whois};
+use crate::muc::config::{AllowPm, Config, Limits, NotifyAway, Registration, Whois};
 
 /// Who may make rooms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -45,6 +45,18 @@ pub enum RegistrationConf {
     Open,
 }
 
+/// Which members who are away are told that something is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NotifyConf {
+    /// None.
+    None,
+    /// Those who are mentioned.
+    Mentions,
+    /// All.
+    All,
+}
+
 /// `[modules.muc]`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -75,6 +87,8 @@ pub struct MucConf {
     pub tokens: Count<0, 1000>,
     /// For how long a token counts at most.
     pub token_life: Period<60, { 366 * 86_400 }>,
+    /// Which members who are not in a room are told, once, that something is said in it.
+    pub notify_away: NotifyConf,
     /// Messages, enterings and changes of presence of one person in one room: in the long run, by the second, and at once;
     /// 0 is no limit.
     pub rate: Count<0, 10_000>,
@@ -134,6 +148,7 @@ impl Default for MucConf {
             page: Count::new(100),
             tokens: Count::new(100),
             token_life: Period::days(30),
+            notify_away: NotifyConf::None,
             rate: Count::new(10),
             burst: Count::new(100),
             room_rate: Count::new(500),
@@ -247,6 +262,11 @@ impl MucConf {
             occupants: self.occupants.len(),
             thin_from: self.thin_from.len(),
             history: self.history.len(),
+            notify_away: match self.notify_away {
+                NotifyConf::None => NotifyAway::Nobody,
+                NotifyConf::Mentions => NotifyAway::Mentioned,
+                NotifyConf::All => NotifyAway::All,
+            },
             tokens: self.tokens.len(),
             token_life: self.token_life.get(),
             search: self.archive_search,
