@@ -9,6 +9,7 @@ use rookery_core::retention::Keep;
 use rookery_xmpp::jid::BareJid;
 use serde::Deserialize;
 
+use super::blocklist::{Blocklist, Hashed};
 use crate::muc::config::{AllowPm, Config, Limits, NotifyAway, Registration, Whois};
 
 /// Who may make rooms.
@@ -71,6 +72,8 @@ pub struct MucConf {
     pub admins: Vec<String>,
     /// Names that only admins may give to rooms.
     pub reserved: Vec<String>,
+    /// Addresses, domains, or `sha256:` and their hashes, of those who are kept out of all rooms.
+    pub blocklist: Vec<String>,
     /// Rooms that one person may have made.
     pub rooms_per_user: Count<1, 1_000_000>,
     /// Whether a new room waits for its maker's configuration, as the specification has it.
@@ -140,6 +143,7 @@ impl Default for MucConf {
             create: Creators::Local,
             admins: Vec::new(),
             reserved: Vec::new(),
+            blocklist: Vec::new(),
             rooms_per_user: Count::new(100),
             lock_new: true,
             occupants: Count::new(10_000),
@@ -185,6 +189,7 @@ impl MucConf {
         }
         self.admins()?;
         self.reserved()?;
+        self.blocklist()?;
         if self.default_history.get() > self.history.get() {
             return Err(fault("default_history", "this is more than \"history\"".to_owned()));
         }
@@ -223,6 +228,10 @@ impl MucConf {
             Ok(jid.localpart().unwrap_or_default().into())
         };
         self.reserved.iter().map(read).collect()
+    }
+
+    pub(super) fn blocklist(&self) -> Result<Blocklist, Fault> {
+        self.blocklist.iter().map(|text| Hashed::read(text).map_err(|why| fault("blocklist", why))).collect()
     }
 
     /// How new rooms are configured.
