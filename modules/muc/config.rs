@@ -39,6 +39,17 @@ pub enum Registration {
     Open,
 }
 
+/// Which members who are not in a room are told that something is said in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotifyAway {
+    /// None.
+    Nobody,
+    /// Those who are mentioned.
+    Mentioned,
+    /// All.
+    All,
+}
+
 /// The configuration of a room.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -199,6 +210,8 @@ pub struct Limits {
     pub tokens: usize,
     /// For how long such a token counts at most.
     pub token_life: Duration,
+    /// Which members who are away are told of messages.
+    pub notify_away: NotifyAway,
     /// Whether archives may be searched by words (XEP-0431).
     pub search: bool,
 }
@@ -226,6 +239,7 @@ impl Default for Limits {
             vcard: 65_536,
             tokens: 100,
             token_life: Duration::from_secs(30 * 24 * 60 * 60),
+            notify_away: NotifyAway::Nobody,
             search: true,
         }
     }

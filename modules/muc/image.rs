@@ -22,12 +22,16 @@ pub struct Person {
     pub reason: Option<Box<str>>,
     /// Voice that was granted or revoked while the room was moderated: §5.1 wants it to last across visits.
     pub voice: Option<Role>,
+    /// The nickname of a member's last visit, where members who are away are told when they are mentioned.
+    pub last_nick: Option<Box<str>>,
+    /// They were told since, and are not told again until they have been in the room.
+    pub told: bool,
 }
 
 impl Person {
     /// Somebody of an affiliation, and nothing else.
     pub const fn new(affiliation: Affiliation) -> Self {
-        Self { affiliation, nick: None, reason: None, voice: None }
+        Self { affiliation, nick: None, reason: None, voice: None, last_nick: None, told: false }
     }
 
     /// Whether this says nothing.

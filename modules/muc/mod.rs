@@ -13,6 +13,7 @@ mod affiliations;
 mod announce;
 mod availability;
 mod avatar;
+mod away;
 pub mod config;
 mod config_form;
 mod entering;

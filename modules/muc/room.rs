@@ -76,6 +76,8 @@ pub struct Room {
     pub(super) applications: Applications,
     pub(super) queries: Queries,
     pub(super) activity: Activity,
+    /// Members who are away are to be told still that something was said.
+    pub(super) owes_word: bool,
     /// When people last spoke, while there is slow mode (XEP-0500).
     pub(super) spoke: BTreeMap<BareJid, SystemTime>,
     /// When visitors last asked for voice.
@@ -102,6 +104,7 @@ impl Room {
             applications: Applications::default(),
             queries: Queries::default(),
             activity: Activity::default(),
+            owes_word: false,
             spoke: BTreeMap::new(),
             asked_voice: BTreeMap::new(),
         }
@@ -229,6 +232,7 @@ impl Room {
             self.unlock(&mut out);
         }
         self.queries.expire(at.now);
+        self.tell_rest(&mut out);
         self.end_if_empty(&mut out);
         out
     }

@@ -101,6 +101,9 @@ impl Room {
         if kept {
             // §7.9: an owner may bring a conversation along, with its own times.
             let stamped = rank.affiliation == Affiliation::Owner && message.has("delay", ns::DELAY);
+            if is_history(&message) && !stamped {
+                self.tell_away(&message, out);
+            }
             self.keep_message(at, message, Some(from.clone()), stamped, out);
         }
         if let Some(id) = retracted {

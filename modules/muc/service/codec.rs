@@ -72,6 +72,8 @@ fn person_element(person: &Person) -> Element {
         .attr_opt("nick", person.nick.as_deref())
         .attr_opt("reason", person.reason.as_deref())
         .attr_opt("voice", person.voice.map(Role::name))
+        .attr_opt("last-nick", person.last_nick.as_deref())
+        .attr_opt("told", person.told.then_some("true"))
 }
 
 fn subject_element(subject: &Subject) -> Element {
@@ -185,6 +187,8 @@ fn person(bytes: &Bytes) -> Option<Person> {
         nick: element.get("nick").map(Box::from),
         reason: element.get("reason").map(Box::from),
         voice: element.get("voice").and_then(Role::from_name),
+        last_nick: element.get("last-nick").map(Box::from),
+        told: element.get("told") == Some("true"),
     })
 }
 
@@ -280,6 +284,8 @@ mod tests {
             nick: Some("Old 'crone'".into()),
             reason: Some("wise".into()),
             voice: Some(Role::Visitor),
+            last_nick: Some("crone".into()),
+            told: true,
         };
         let visit = Visit {
             jid: FullJid::new("crone1@example.org/desktop").unwrap(),

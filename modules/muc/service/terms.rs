@@ -12,6 +12,7 @@ use rookery_xmpp::jid::BareJid;
 use sha2::{Digest, Sha256};
 
 use super::archive::Archives;
+use super::blocklist::Blocklist;
 use super::conf::{Creators, MucConf};
 use super::rate::Rate;
 use crate::muc::config::Config;
@@ -23,6 +24,7 @@ pub(super) struct Terms {
     pub(super) create: Creators,
     pub(super) admins: BTreeSet<BareJid>,
     pub(super) reserved: BTreeSet<Box<str>>,
+    pub(super) blocklist: Blocklist,
     pub(super) rooms_per_user: usize,
     pub(super) lock_new: bool,
     pub(super) page: usize,
@@ -46,6 +48,7 @@ impl Terms {
             create: conf.create,
             admins: conf.admins()?,
             reserved: conf.reserved()?,
+            blocklist: conf.blocklist()?,
             rooms_per_user: conf.rooms_per_user.len(),
             lock_new: conf.lock_new,
             page: conf.page.len(),

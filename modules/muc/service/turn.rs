@@ -206,6 +206,10 @@ impl Turn {
         if self.open.is_none() && !self.is_worth_loading(&arrival.stanza) {
             return;
         }
+        if self.keeps_out(&arrival.stanza) {
+            let error = StanzaError::new(Condition::Forbidden).with_by(self.hall.jid.clone());
+            return self.server.bounce(&arrival.stanza, error, None).await;
+        }
         match self.load().await {
             Ok(true) => {}
             Ok(false) => return self.without_room(arrival).await,
@@ -268,6 +272,19 @@ impl Turn {
             Kind::Iq(IqType::Result) => false,
             kind => !kind.is_error(),
         }
+    }
+
+    /// Whether a stanza is somebody's who is on the service's list, and not in the room. Who is in it is its admins' to deal
+    /// with, and may leave.
+    fn keeps_out(&self, stanza: &Stanza) -> bool {
+        let is_asked = match stanza.head.kind {
+            Kind::Presence(kind) => kind == PresenceType::Available,
+            Kind::Message(kind) => kind != MessageType::Error,
+            Kind::Iq(kind) => matches!(kind, IqType::Get | IqType::Set),
+        };
+        let Some(from) = stanza.head.from.as_ref().filter(|_| is_asked) else { return false };
+        let is_in = self.open.as_ref().is_some_and(|open| open.room.seat_of(from).is_some());
+        !is_in && self.rooms.terms().blocklist.holds(from)
     }
 
     /// Whether a stanza may come to the room now: rates, and what cannot be stored.

@@ -3,6 +3,7 @@
 //! Occupant ids are left out of what is compared, where a test does not ask for them.
 
 mod admins;
+mod away;
 mod conversations;
 mod entering;
 mod leaks;
