@@ -299,6 +299,14 @@ impl<'a> Stage<'a> {
         for _ in 0..self.bench.runs {
             let before = (delivered(), Cpu::read(server.pid()), Cpu::read(own), Instant::now());
             tokio::time::sleep(Duration::from_secs(self.options.seconds)).await;
+            // With servers that write in gusts, several of these.
+            let gust = (in_flight * self.size.rooms * self.size.occupants) as u64;
+            while delivered() - before.0 < 4 * gust {
+                if before.3.elapsed() > PATIENCE {
+                    return Err(Failure::Protocol(format!("void: {} deliveries in a run", delivered() - before.0)));
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
             let count = (delivered() - before.0) as f64;
             values.push(micros(Cpu::read(server.pid()).since(&before.1)) / count);
             ours.push(micros(Cpu::read(own).since(&before.2)) / count);

@@ -70,10 +70,10 @@ pub enum Pushed {
 /// What [`Session::drain`] did.
 #[derive(Debug, Default)]
 pub struct Drained {
-    /// Something was written into the buffer.
-    pub wrote: bool,
     /// The budget was used up and more waits.
     pub more: bool,
+    /// [`Session::flushed`] is to be called when the socket has taken it all.
+    pub unconfirmed: bool,
     /// The session wants its tail read: call [`crate::server::Server::catch_up`].
     pub hungry: bool,
     /// After these bytes the stream is to be closed so.
@@ -330,7 +330,7 @@ impl Session {
         drained.hungry = state.catching_up.is_some()
             && state.bytes < self.limits.outbox / 2
             && !state.is_full(&self.limits, state.wanted);
-        drained.wrote = buffer.len() > start;
+        drained.unconfirmed = !state.in_flight.is_empty();
         if !drained.more || state.outlives_stream() {
             drained.close = state.closing.take();
             drained.unfinished = state.outlives_stream();

@@ -78,7 +78,7 @@ impl From<io::Error> for Gone {
 pub(super) struct Attached {
     session: Arc<Session>,
     number: u64,
-    /// What was drained is not all written yet.
+    /// What was drained is not all written yet, and something is confirmed when it is.
     in_flight: bool,
 }
 
@@ -391,10 +391,10 @@ impl Driver {
         let (session, now) = (&attached.session, now());
         let mut drained = None;
         self.connection.transport.write_with(|out| drained = session.drain(attached.number, out, BUDGET, now))?;
-        let Some(Drained { wrote, more, hungry, close, unfinished }) = drained else {
+        let Some(Drained { more, unconfirmed, hungry, close, unfinished }) = drained else {
             return self.past().map(|()| false);
         };
-        attached.in_flight |= wrote;
+        attached.in_flight |= unconfirmed;
         if hungry {
             self.common.server.catch_up(session);
         }
@@ -406,7 +406,10 @@ impl Driver {
             self.transmit_stream()?;
             return Ok(false);
         }
-        Ok(wrote || more)
+        if self.connection.transport.is_flushed() && mem::take(&mut attached.in_flight) {
+            session.flushed();
+        }
+        Ok(more)
     }
 
     /// The session has ended, and perhaps says why; or it is another connection's now, and what this one has not sent,
