@@ -152,8 +152,9 @@ async fn migrate(path: &Path, on: &mut SqliteConnection) -> Result<(), OpenError
     let migrator = migrations::sqlite();
     let known = migrator.iter().map(|step| step.version).max().unwrap_or(0);
     let mut result = migrator.run_direct(None, on, false).await;
-    if let Err(MigrateError::ExecuteMigration(..)) = result {
-        // Another process may have taken the same step at the same time; if so, there is nothing left to do.
+    for _ in 0..migrator.iter().count() {
+        let Err(MigrateError::ExecuteMigration(..)) = result else { break };
+        // Another process may have taken the same step at the same time; if so, there is one less left to do.
         result = migrator.run_direct(None, on, false).await;
     }
     result.map_err(|error| match error {
