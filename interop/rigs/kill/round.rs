@@ -155,8 +155,9 @@ impl Round {
     fn message(&self, index: usize, seq: u32) -> Vec<u8> {
         let (round, to) = (self.plan.number, &self.plan.pairs[index].recipient);
         let domain = &self.plan.target.domain;
+        // Long enough to be one that nobody uses twice: what is sent again is known by it.
         format!(
-            "<message to='{to}@{domain}' type='chat' id='k{round}-{index}-{seq}'><body>Message {seq} of pair {index}, \
+            "<message to='{to}@{domain}' type='chat' id='k{round:04}-{index:04}-{seq:06}'><body>Message {seq} of pair {index}, \
              round {round}</body></message><r xmlns='{SM}'/>"
         )
         .into_bytes()
