@@ -20,6 +20,12 @@ pub(crate) const TURNS: usize = 16;
 /// Messages of this age are on disk, or will have an id above the mark when they are.
 pub(crate) const SETTLED: Duration = Duration::from_secs(60);
 
+/// So many accounts are looked at at once for what has expired.
+pub(crate) const LOOKED_AT: i64 = 100;
+
+/// And for so long in one call.
+pub(crate) const LOOKING: Duration = Duration::from_secs(2);
+
 /// What is wanted of a query, once its names are numbers.
 pub(crate) struct Look<'a> {
     /// The account's or the conversation's number.
@@ -129,7 +135,7 @@ macro_rules! archive {
         use super::rows::owner;
         use super::texts;
         use super::words::{list, search};
-        use crate::archive::{Look, MUCH, SETTLED, cut, forwards, named, nothing};
+        use crate::archive::{LOOKED_AT, LOOKING, Look, MUCH, SETTLED, cut, forwards, named, nothing};
         use crate::codec;
         use crate::health::Outcome;
         use crate::rows::STEP;
@@ -514,15 +520,24 @@ macro_rules! archive {
             after: Option<&BareJid>,
             limit: usize,
         ) -> Outcome<Vec<BareJid>> {
-            let mut found = Vec::new();
+            let (mut found, mut seen_to) = (Vec::new(), None::<BareJid>);
             for with_old in [texts::WITH_OLD, texts::ROOMS_WITH_OLD] {
-                found.extend(with_old_of(on, with_old, domain, up_to, after, limit).await?);
+                let (some, cut) = with_old_of(on, with_old, domain, up_to, after, limit).await?;
+                found.extend(some);
+                seen_to = [seen_to, cut].into_iter().flatten().min();
             }
             found.sort_unstable();
+            if let Some(seen_to) = seen_to {
+                found.retain(|jid| *jid <= seen_to);
+                if found.last() != Some(&seen_to) {
+                    found.push(seen_to);
+                }
+            }
             found.truncate(limit);
             Ok(found)
         }
 
+        /// Those that have something old; and, if the time was up before the end, the last that was looked at.
         async fn with_old_of(
             on: &mut $connection,
             with_old: &'static str,
@@ -530,18 +545,18 @@ macro_rules! archive {
             up_to: u64,
             after: Option<&BareJid>,
             limit: usize,
-        ) -> Outcome<Vec<BareJid>> {
-            // Few at a time, so that a call is short even if none has anything.
+        ) -> Outcome<(Vec<BareJid>, Option<BareJid>)> {
+            let begin = std::time::Instant::now();
             let (mut after, mut found) = (after.map_or(String::new(), ToString::to_string), Vec::new());
             loop {
                 let rows: Vec<(String, bool)> = query_as(with_old)
                     .bind(domain.as_str())
                     .bind(after.as_str())
                     .bind(codec::to_bound(up_to))
-                    .bind(STEP)
+                    .bind(LOOKED_AT)
                     .fetch_all(&mut *on)
                     .await?;
-                let last = i64::try_from(rows.len()).is_ok_and(|rows| rows < STEP);
+                let last = i64::try_from(rows.len()).is_ok_and(|rows| rows < LOOKED_AT);
                 for (jid, has_old) in rows {
                     if found.len() < limit && has_old {
                         found.push(codec::jid(&jid)?);
@@ -549,7 +564,10 @@ macro_rules! archive {
                     after = jid;
                 }
                 if last || found.len() >= limit {
-                    return Ok(found);
+                    return Ok((found, None));
+                }
+                if begin.elapsed() >= LOOKING {
+                    return Ok((found, Some(codec::jid(&after)?)));
                 }
             }
         }

@@ -76,8 +76,8 @@ impl Keeping {
                 expire_one(server, owner, up_to).await?;
             }
             match owners.last() {
-                Some(last) if owners.len() == ARCHIVES => after = Some(last.clone()),
-                _ => return Ok(()),
+                Some(last) => after = Some(last.clone()),
+                None => return Ok(()),
             }
             pause().await;
         }

@@ -123,7 +123,8 @@ pub trait ArchiveStore: Send + Sync {
     /// `true` when more are left.
     async fn expire_archive(&self, user: &BareJid, up_to: u64, limit: usize) -> StoreResult<bool>;
     /// Accounts and rooms of a domain with something in the archive not newer than `up_to`, by address, `limit` at most, with
-    /// addresses above `after`.
+    /// addresses above `after`. None: there are no more. Where much has to be looked at, a call may end early, and then names
+    /// the account that it has come to, whether that has something or not.
     async fn expired_accounts(
         &self,
         domain: &BareJid,
