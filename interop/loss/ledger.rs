@@ -133,8 +133,9 @@ pub struct Ledger {
     crashes: Vec<Duration>,
     recoveries: Vec<Duration>,
     rooms: room::Rooms,
-    /// Accounts whose messages are not at rest.
+    /// Accounts whose messages are not at rest, and when others came back.
     away: HashSet<u32>,
+    returned: HashMap<u32, Duration>,
     receptions: usize,
     acked: u64,
     found: Vec<Violation>,
@@ -178,6 +179,7 @@ impl Ledger {
             recoveries: Vec::new(),
             rooms: room::Rooms::default(),
             away: HashSet::new(),
+            returned: HashMap::new(),
             receptions: 0,
             acked: 0,
             found: Vec::new(),
@@ -233,7 +235,10 @@ impl Ledger {
 
     /// These accounts, and no others, may still send again what they have sent: their messages are judged later.
     pub fn stay_away(&mut self, accounts: impl IntoIterator<Item = u32>) {
-        self.away = accounts.into_iter().collect();
+        let now = self.start.elapsed();
+        let away: HashSet<u32> = accounts.into_iter().collect();
+        self.returned.extend(self.away.difference(&away).map(|account| (*account, now)));
+        self.away = away;
     }
 
     fn note_at(&mut self, at: Duration, party: u32, what: What) {

@@ -72,8 +72,13 @@ const TOLERANCE: Duration = Duration::from_secs(2);
 const RESUME: u64 = 15;
 /// How long those are seen who do not come back to such a session.
 const LINGER: Duration = Duration::from_secs(75);
+/// For Rookery: whoever is cut off in a room has room for what is said meanwhile, and is not put out.
+const OUTBOX: &str = "outbox = \"4 MiB\"\n";
 /// How long nothing may come before what is missing counts as lost.
 const SILENCE: Duration = Duration::from_secs(5);
+
+/// When a device goes, which one, and how: cut off, and after how long it comes back; or it leaves.
+type Parting = (Duration, usize, Option<(Cut, Option<Duration>)>);
 
 /// The device of a person in rooms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,7 +123,7 @@ struct Crowd {
 pub async fn run(options: &Rooms) -> Result<Report, Failure> {
     let (mut rng, seed) = seeded(&options.common);
     let mut report = Report::new("rooms");
-    let setup = Setup { resume: Some(RESUME), ..Setup::default() };
+    let setup = Setup { resume: Some(RESUME), limits: OUTBOX.into(), ..Setup::default() };
     let users = names("p", options.occupants);
     let world = World::with_rooms(&options.common, setup, users, options.rooms, seed).await?;
     report.say(format!(
@@ -211,6 +216,7 @@ impl Crowd {
     ) -> Result<Option<Duration>, Failure> {
         let world = Arc::clone(&self.world);
         let after = rng.between(Duration::from_millis(options.longest / 4), Duration::from_millis(options.longest));
+        world.ledger().stay_away([]);
         world.gather(self.devices.iter()).await?;
         world.mark(&format!("loop {number}"));
         let refused = self.count(|device| device.state.refused.load(Ordering::SeqCst));
@@ -282,8 +288,8 @@ impl Crowd {
         Ok(took)
     }
 
-    /// When which device is cut off, and after how long it comes back; or leaves.
-    fn cuts(&self, after: Duration, rng: &mut Rng) -> Vec<(Duration, usize, Option<(Cut, Option<Duration>)>)> {
+    /// Who goes in the midst of the traffic, in order of time.
+    fn cuts(&self, after: Duration, rng: &mut Rng) -> Vec<Parting> {
         let mut cuts = Vec::new();
         for (at, shape) in self.shapes.iter().enumerate() {
             let soon = rng.between(Duration::ZERO, Duration::from_millis(300));
@@ -342,7 +348,7 @@ impl Crowd {
             format!("{refused} were refused"),
         );
         let ousted = self.ousted() - ousted;
-        report.check(ousted == 0, format!("restart {number}: nobody is put out of a room"), ousted);
+        report.check(ousted == 0, format!("restart {number}: nobody who resumes is put out of a room"), ousted);
         let stayers: BTreeSet<&String> = (0..self.world.users.len() as u32)
             .filter(|account| !ghosts.contains(account) && self.is_resumable(*account))
             .map(|account| &self.world.users[account as usize])
@@ -359,6 +365,7 @@ impl Crowd {
     /// All are ghosts: who comes late enough is alone.
     async fn empty(&self, options: &Rooms, report: &mut Report) -> Result<(), Failure> {
         let world = &self.world;
+        world.ledger().stay_away([]);
         world.gather(self.devices.iter()).await?;
         world.mark("nobody comes back");
         world.kill(None);
@@ -372,7 +379,6 @@ impl Crowd {
         let text = wrong(&[late], &alone).unwrap_or_default();
         report.check(text.is_empty(), format!("who enters {} s after a kill is alone", options.empty), text);
         world.gather(self.devices.iter()).await?;
-        world.ledger().stay_away([]);
         let devices: Vec<&Device> = self.devices.iter().collect();
         self.settle(&devices).await?;
         report.judge(world);
@@ -400,10 +406,10 @@ impl Crowd {
             .say(format!("{unknown} times the newest message that a client knew was not on disk when the server died"));
     }
 
-    /// How often those were put out of a room who can resume.
+    /// How often those were put out of a room whose sessions go on.
     fn ousted(&self) -> u64 {
         let count = |device: &Device| device.state.ousted.load(Ordering::SeqCst);
-        self.count(|device| if device.spec.managed { count(device) } else { 0 })
+        self.count(|device| if device.spec.resumes { count(device) } else { 0 })
     }
 
     fn count(&self, what: impl Fn(&Device) -> u64) -> u64 {

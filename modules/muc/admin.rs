@@ -11,6 +11,7 @@ use rookery_xmpp::ns;
 use rookery_xmpp::rsm::{Request, Start};
 use rookery_xmpp::stanza::Stanza;
 
+use super::affiliations::size_of;
 use super::image::{Person, RoomChange};
 use super::nicks::NickKey;
 use super::occupants::Seat;
@@ -251,7 +252,18 @@ impl Room {
             return Err(Condition::Conflict.into());
         }
         let grows = known > self.people.len() && known > self.service.limits.affiliations;
-        if grows { Err(Condition::ResourceConstraint.into()) } else { Ok(()) }
+        if grows { Err(Condition::ResourceConstraint.into()) } else { self.check_size(changes) }
+    }
+
+    /// Whether what is known of people is not too long.
+    pub(super) fn check_size(&self, changes: &[PersonChange]) -> Result<(), StanzaError> {
+        let (before, mut size) = (self.people.size(), self.people.size());
+        for PersonChange { who, person, .. } in changes {
+            size += size_of(who, person);
+            size -= self.people.person(who.as_str()).map_or(0, |old| size_of(who, old));
+        }
+        let is_too_long = size > before && size > self.service.limits.lists;
+        if is_too_long { Err(Condition::ResourceConstraint.into()) } else { Ok(()) }
     }
 
     /// Refuses who does not have a privilege.

@@ -3,7 +3,7 @@
 //!
 //! All of them are in memory, since each stanza from outside asks for one; stored they are rows of their own.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use rookery_xmpp::jid::{BareJid, Jid};
 
@@ -14,12 +14,23 @@ use super::roles::Affiliation;
 /// So many changes are known by version.
 const VERSIONS: usize = 1000;
 
+/// The bytes of what is known of somebody, about.
+pub(super) fn size_of(who: &BareJid, person: &Person) -> usize {
+    let texts = [&person.nick, &person.reason].into_iter().flatten().map(|text| text.len());
+    who.as_str().len() + texts.sum::<usize>()
+}
+
 /// The lists.
 #[derive(Debug, Default)]
 pub(super) struct Affiliations {
     people: BTreeMap<BareJid, Person>,
     nicks: BTreeMap<NickKey, BareJid>,
     owners: usize,
+    size: usize,
+    /// Members who were not told, while they were away, that something is said.
+    untold: BTreeSet<BareJid>,
+    /// Those of them who have or had a nickname, by its first word.
+    called: HashMap<String, BTreeSet<BareJid>>,
     /// The version before the first change that is known.
     base: u64,
     /// Changes, as the version that each has made.
@@ -43,6 +54,11 @@ impl Affiliations {
     /// How many owners there are.
     pub(super) fn owners(&self) -> usize {
         self.owners
+    }
+
+    /// The bytes of all that is known, about.
+    pub(super) fn size(&self) -> usize {
+        self.size
     }
 
     /// What is known of a bare JID itself.
@@ -78,19 +94,56 @@ impl Affiliations {
     /// Changes what is known of somebody; what says nothing is forgotten.
     pub(super) fn put(&mut self, who: BareJid, person: Person) {
         if let Some(old) = self.people.remove(&who) {
+            self.size -= size_of(&who, &old);
             self.owners -= usize::from(old.affiliation == Affiliation::Owner);
+            for first in first_words(&old) {
+                if let Some(called) = self.called.get_mut(&first) {
+                    called.remove(&who);
+                    if called.is_empty() {
+                        self.called.remove(&first);
+                    }
+                }
+            }
             if let Some(key) = old.nick.and_then(|nick| NickKey::new(&nick).ok()) {
                 self.nicks.remove(&key);
             }
         }
+        self.index(&who, &person);
         if person.is_nobody() {
             return;
         }
         self.owners += usize::from(person.affiliation == Affiliation::Owner);
+        self.size += size_of(&who, &person);
         if let Some(key) = person.nick.as_deref().and_then(|nick| NickKey::new(nick).ok()) {
             self.nicks.insert(key, who.clone());
         }
         self.people.insert(who, person);
+    }
+
+    fn index(&mut self, who: &BareJid, person: &Person) {
+        if person.affiliation < Affiliation::Member || person.told {
+            self.untold.remove(who);
+            return;
+        }
+        self.untold.insert(who.clone());
+        for first in first_words(person) {
+            self.called.entry(first).or_default().insert(who.clone());
+        }
+    }
+
+    /// Members who do not know yet that something was said while they were away, if they are.
+    pub(super) fn untold(&self) -> impl Iterator<Item = &BareJid> {
+        self.untold.iter()
+    }
+
+    pub(super) fn is_untold(&self, who: &BareJid) -> bool {
+        self.untold.contains(who)
+    }
+
+    /// Those of them with a nickname that begins with this word, with all of their nicknames.
+    pub(super) fn called(&self, first: &str) -> impl Iterator<Item = (&BareJid, &str)> {
+        let who = self.called.get(first).into_iter().flatten();
+        who.flat_map(|who| self.person(who.as_str()).into_iter().flat_map(nicks).map(move |nick| (who, nick)))
     }
 
     /// The version that the lists have.
@@ -117,4 +170,18 @@ impl Affiliations {
         who.dedup();
         Some(who)
     }
+}
+
+/// The nicknames by which somebody is known.
+fn nicks(person: &Person) -> impl Iterator<Item = &str> {
+    person.nick.as_deref().into_iter().chain(person.last_nick.as_deref())
+}
+
+fn first_words(person: &Person) -> impl Iterator<Item = String> {
+    nicks(person).filter_map(|nick| words(nick).next())
+}
+
+/// The words of a text, in small letters.
+pub(super) fn words(text: &str) -> impl Iterator<Item = String> {
+    text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_lowercase)
 }

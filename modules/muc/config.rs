@@ -39,6 +39,17 @@ pub enum Registration {
     Open,
 }
 
+/// Which members who are not in a room are told that something is said in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotifyAway {
+    /// None.
+    Nobody,
+    /// Those who are mentioned.
+    Mentioned,
+    /// All.
+    All,
+}
+
 /// The configuration of a room.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -185,12 +196,22 @@ pub struct Limits {
     pub invitations: usize,
     /// Queries of one session to other occupants that wait for an answer.
     pub queries: usize,
+    /// Bytes of the addresses, nicknames and reasons on these lists, which are in memory as long as the room is.
+    pub lists: usize,
     /// Kinds of hats of a room.
     pub hats: usize,
+    /// Bytes of all hats and of who wears which: each change of one stores them all.
+    pub wardrobe: usize,
     /// For how long a room waits for its first configuration, before the default is taken as accepted (§10.1.1).
     pub unconfigured: Duration,
     /// Bytes of the room's vCard.
     pub vcard: usize,
+    /// Tokens that make members (XEP-0488); 0 is none.
+    pub tokens: usize,
+    /// For how long such a token counts at most.
+    pub token_life: Duration,
+    /// Which members who are away are told of messages.
+    pub notify_away: NotifyAway,
     /// Whether archives may be searched by words (XEP-0431).
     pub search: bool,
 }
@@ -209,11 +230,16 @@ impl Default for Limits {
             items: 500,
             page: 1000,
             affiliations: 100_000,
+            lists: 16 << 20,
             invitations: 20,
             queries: 20,
             hats: 50,
+            wardrobe: 256 << 10,
             unconfigured: Duration::from_secs(600),
             vcard: 65_536,
+            tokens: 100,
+            token_life: Duration::from_secs(30 * 24 * 60 * 60),
+            notify_away: NotifyAway::Nobody,
             search: true,
         }
     }

@@ -20,13 +20,23 @@ use super::room::Room;
 use super::status::Status;
 
 /// Who asks to enter.
-struct Knock<'a> {
-    at: At,
-    from: &'a FullJid,
-    nick: &'a str,
-    stanza: &'a Stanza,
+pub(super) struct Knock<'a> {
+    pub(super) at: At,
+    pub(super) from: &'a FullJid,
+    pub(super) nick: &'a str,
+    pub(super) stanza: &'a Stanza,
     /// `<x xmlns='…/muc'/>`.
-    join: &'a Element,
+    pub(super) join: &'a Element,
+}
+
+/// Where somebody who enters comes to be.
+pub(super) struct Place {
+    jid: FullJid,
+    key: NickKey,
+    /// The occupant that they are already, by another session.
+    seat: Option<Seat>,
+    /// The nickname is another one than they asked for.
+    modified: bool,
 }
 
 /// How somebody may read a room's archive.
@@ -52,6 +62,11 @@ impl Room {
             return Err(StanzaError::new(Condition::PolicyViolation).with_text("This presence is too large."));
         }
         let knock = stanza.find("x", ns::MUC).map(|join| Knock { at, from: &from, nick, stanza, join });
+        if let Some(knock) = &knock
+            && let Some(token) = self.token_of(knock)
+        {
+            return self.enter_by_token(knock, &token, out);
+        }
         match (self.seat_of(&from), knock) {
             (None, Some(knock)) => self.enter(&knock, out),
             (Some(seat), None) => self.update(seat, &from, nick, stanza, out),
@@ -67,16 +82,7 @@ impl Room {
         let Knock { at, from, nick, stanza, join } = *knock;
         self.check_nick(nick)?;
         let affiliation = self.check_entry(from, join)?;
-        let locked = self.locked_nick(from).filter(|locked| **locked != *nick);
-        let modified = locked.is_some();
-        let jid = self.occupant_jid(locked.as_deref().unwrap_or(nick))?;
-        let key = NickKey::new(jid.resource())?;
-        if self.is_taken(&key, from) {
-            return Err(Condition::Conflict.into());
-        }
-        let seat = self.occupants.of_nick(&key);
-        self.check_room(from, affiliation, seat.is_none())?;
-
+        let Place { jid, key, seat, modified } = self.place(knock, affiliation)?;
         let role = match seat.and_then(|seat| self.occupants.get(seat)) {
             Some(occupant) => occupant.role,
             None => self.entry_role(from, affiliation),
@@ -105,6 +111,22 @@ impl Room {
         }
         self.send_applications(at, from, out);
         Ok(())
+    }
+
+    /// §7.2.8, §7.2.9: whether there is a nickname and room for whoever may enter.
+    pub(super) fn place(&self, knock: &Knock<'_>, affiliation: Affiliation) -> Result<Place, StanzaError> {
+        let Knock { from, nick, .. } = *knock;
+        self.check_nick(nick)?;
+        let locked = self.locked_nick(from).filter(|locked| **locked != *nick);
+        let modified = locked.is_some();
+        let jid = self.occupant_jid(locked.as_deref().unwrap_or(nick))?;
+        let key = NickKey::new(jid.resource())?;
+        if self.is_taken(&key, from) {
+            return Err(Condition::Conflict.into());
+        }
+        let seat = self.occupants.of_nick(&key);
+        self.check_room(from, affiliation, seat.is_none())?;
+        Ok(Place { jid, key, seat, modified })
     }
 
     /// §7.2.1: who is in the room and asks to enter has lost track, and gets all that who enters gets.
@@ -198,7 +220,7 @@ impl Room {
             return Err(Condition::Forbidden.into());
         }
         if self.config.members_only && !rank.may(Privilege::EnterMembersOnly, &self.config) {
-            return Err(Condition::RegistrationRequired.into());
+            return Err(self.no_member(join));
         }
         let given = || join.find("password", ns::MUC).map(Element::content);
         match &self.config.password {

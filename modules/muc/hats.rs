@@ -2,6 +2,8 @@
 //!
 //! Each command is done with its form in one step, or shows its form first.
 
+use std::collections::BTreeSet;
+
 use rookery_xmpp::dataform::{Field, FieldType, Form, FormType};
 use rookery_xmpp::element::Element;
 use rookery_xmpp::error::{Condition, StanzaError};
@@ -36,6 +38,18 @@ const COMMANDS: &[(&str, &str)] = &[
     ("urn:xmpp:hats:commands:unassign", "Take a hat"),
     ("urn:xmpp:hats:commands:list-assigned", "List who wears which hats"),
 ];
+
+/// How much there is to store of hats, about.
+fn size_of(hats: &Hats) -> usize {
+    let kind = |(uri, hat): (&String, &Hat)| {
+        let rest = [&hat.lang, &hat.hue].into_iter().flatten().map(|text| text.len()).sum::<usize>();
+        uri.len() + hat.title.len() + rest
+    };
+    let worn = |(who, uris): (&BareJid, &BTreeSet<String>)| -> usize {
+        uris.iter().map(|uri| who.as_str().len() + uri.len()).sum()
+    };
+    hats.kinds.iter().map(kind).sum::<usize>() + hats.worn.iter().map(worn).sum::<usize>()
+}
 
 fn unknown() -> StanzaError {
     Condition::ItemNotFound.into()
@@ -171,7 +185,8 @@ impl Room {
             }
         };
         hats.worn.retain(|_, worn| !worn.is_empty());
-        if hats.worn.len() > self.service.limits.affiliations {
+        let size = size_of(&hats);
+        if size > self.service.limits.wardrobe && size > size_of(&self.hats) {
             return Err(Condition::ResourceConstraint.into());
         }
         Ok((hats, affected))

@@ -22,12 +22,16 @@ pub struct Person {
     pub reason: Option<Box<str>>,
     /// Voice that was granted or revoked while the room was moderated: §5.1 wants it to last across visits.
     pub voice: Option<Role>,
+    /// The nickname of a member's last visit, where members who are away are told when they are mentioned.
+    pub last_nick: Option<Box<str>>,
+    /// They were told since, and are not told again until they have been in the room.
+    pub told: bool,
 }
 
 impl Person {
     /// Somebody of an affiliation, and nothing else.
     pub const fn new(affiliation: Affiliation) -> Self {
-        Self { affiliation, nick: None, reason: None, voice: None }
+        Self { affiliation, nick: None, reason: None, voice: None, last_nick: None, told: false }
     }
 
     /// Whether this says nothing.
@@ -64,6 +68,20 @@ pub struct Hats {
     /// URIs, by bare JID.
     pub worn: BTreeMap<BareJid, BTreeSet<String>>,
 }
+
+/// A token (XEP-0488) that makes members of those who enter with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Token {
+    /// Who has asked for it.
+    pub creator: BareJid,
+    /// When it is over.
+    pub expires: SystemTime,
+    /// How many people it makes members of; `None` is all who come in time.
+    pub counter: Option<u32>,
+}
+
+/// Tokens, by their text.
+pub type Tokens = BTreeMap<String, Token>;
 
 /// A message in the room's archive.
 #[derive(Debug, Clone, PartialEq)]
@@ -115,6 +133,8 @@ pub enum RoomChange {
     Vcard(Option<Element>),
     /// The hats.
     Hats(Hats),
+    /// The tokens.
+    Tokens(Tokens),
     /// A message.
     Message(Message),
     /// The text of a message is taken back: what is left of it.
@@ -147,6 +167,8 @@ pub struct Image {
     pub vcard: Option<Element>,
     /// The hats.
     pub hats: Hats,
+    /// The tokens.
+    pub tokens: Tokens,
     /// All people with an affiliation, a reserved nickname or a voice of their own.
     pub people: Vec<(BareJid, Person)>,
     /// Messages of the last day that may be sent again: digest and id, the oldest first.

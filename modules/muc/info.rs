@@ -62,7 +62,8 @@ impl Room {
         let name = name.or(self.jid.localpart()).map(str::to_owned);
         let archive = [ns::MAM, ns::MAM_EXTENDED].into_iter().filter(|_| self.config.archive);
         let search = Some(ns::FULLTEXT).filter(|_| self.config.archive && self.service.limits.search);
-        let features = FEATURES.iter().copied().chain(archive).chain(search).chain(self.kinds());
+        let tokens = Some(ns::MUC_TOKENS).filter(|_| self.takes_tokens());
+        let features = FEATURES.iter().copied().chain(archive).chain(search).chain(tokens).chain(self.kinds());
         let features: Vec<Element> =
             features.map(|feature| Element::new("feature", ns::DISCO_INFO).attr("var", feature)).collect();
         Ok(answer.child(identity(name.as_deref())).children(features).child(self.room_info(now, from).to_element()))

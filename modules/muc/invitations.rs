@@ -98,6 +98,7 @@ impl Room {
             return Err(Condition::ResourceConstraint.into());
         }
         let members: Vec<PersonChange> = members.into_values().collect();
+        self.check_size(&members)?;
         let changes: Vec<RoomChange> = members.iter().map(PersonChange::to_store).collect();
         let (id, from) = (stanza.head.id.clone(), from.clone());
         self.commit(at, stanza, changes, out, move |room, at, out| {

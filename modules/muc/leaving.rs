@@ -120,6 +120,7 @@ impl Room {
     /// Takes an occupant out and tells its sessions. The others are to be told by [`Room::announce_departure`].
     pub(super) fn expel(&mut self, seat: Seat, notice: &Notice<'_>, out: &mut Outcome) -> Option<Occupant> {
         self.farewell(self.occupants.get(seat)?, Role::None, notice, &[], out);
+        self.note_departure(seat, out);
         let occupant = self.occupants.leave(seat)?;
         for session in occupant.sessions() {
             self.forget_session(session, out);

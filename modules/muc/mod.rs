@@ -13,6 +13,7 @@ mod affiliations;
 mod announce;
 mod availability;
 mod avatar;
+mod away;
 pub mod config;
 mod config_form;
 mod entering;
@@ -41,6 +42,7 @@ pub mod service;
 mod speaking;
 pub mod status;
 mod subject;
+mod tokens;
 mod versions;
 
 pub use self::entering::not_in_the_room;

@@ -31,7 +31,7 @@ pub enum Privilege {
     ChangeSubject,
     /// Invite somebody to an open room.
     InviteOpen,
-    /// Invite somebody to a members-only room, who becomes a member by it.
+    /// Invite somebody to a members-only room, who becomes a member by it; or give a token away that makes members.
     InviteMembersOnly,
     /// See the real JIDs of occupants.
     SeeJids,
@@ -53,6 +53,8 @@ pub enum Privilege {
     ApproveMembers,
     /// Make, give and take hats (XEP-0317).
     ManageHats,
+    /// See and revoke the tokens of others (XEP-0488).
+    ManageTokens,
     /// Change the configuration, the avatar, and end the room.
     Configure,
 }
@@ -98,6 +100,7 @@ pub const PRIVILEGES: &[Row] = &[
     (P::ApproveVoice,      [N,  N,   N,    Y],    [N,   N,   N,     Y,    Y]),
     (P::ApproveMembers,    [N,  N,   N,    N],    [N,   N,   N,     Y,    Y]),
     (P::ManageHats,        [N,  N,   N,    N],    [N,   N,   N,     Y,    Y]),
+    (P::ManageTokens,      [N,  N,   N,    Y],    [N,   N,   N,     Y,    Y]),
     (P::Configure,         [N,  N,   N,    N],    [N,   N,   N,     N,    Y]),
 ];
 

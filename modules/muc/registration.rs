@@ -1,10 +1,11 @@
 //! XEP-0045 §7.10: registering with a room, which makes a member and reserves a nickname; and taking that back.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
 
 use rookery_xmpp::dataform::{Field, Form, FormType};
 use rookery_xmpp::element::Element;
-use rookery_xmpp::error::{Condition, StanzaError};
+use rookery_xmpp::error::{Condition, ErrorKind, StanzaError};
 use rookery_xmpp::jid::{BareJid, Jid};
 use rookery_xmpp::ns;
 use rookery_xmpp::stanza::Stanza;
@@ -21,11 +22,15 @@ use super::room::Room;
 /// So many requests wait for an admin at any time.
 const WAITING: usize = 50;
 
+/// So long somebody waits before the admins are asked for them again.
+const PAUSE: Duration = Duration::from_secs(600);
+
 /// A request for membership.
 #[derive(Debug, Clone)]
 pub(super) struct Application {
     pub(super) who: BareJid,
     pub(super) nick: Box<str>,
+    pub(super) since: SystemTime,
 }
 
 /// Requests that wait for an admin. They do not outlast the process: whoever waits may ask again.
@@ -94,7 +99,7 @@ impl Room {
         let nick = self.reservable(nick, &who)?;
         let affiliation = self.people.of(from);
         if affiliation == Affiliation::None && self.config.registration == Registration::Approval {
-            return self.apply_for(at, Application { who, nick }, stanza, out);
+            return self.apply_for(at, Application { who, nick, since: at.now }, stanza, out);
         }
         let people = vec![self.membership(&who, &nick)?];
         self.change_registration(at, from, people, stanza, out)
@@ -121,6 +126,17 @@ impl Room {
     ) -> Result<(), StanzaError> {
         let key = NickKey::new(&application.nick)?;
         let waiting = &mut self.applications.0;
+        let own = waiting.iter().find(|(_, other)| other.who == application.who);
+        if let Some((own, other)) = own
+            && at.now.duration_since(other.since).is_ok_and(|since| since < PAUSE)
+        {
+            // The admins are asked already.
+            if *own != key {
+                return Err(StanzaError::new(Condition::PolicyViolation).with_kind(ErrorKind::Wait));
+            }
+            out.result(stanza, None);
+            return Ok(());
+        }
         if waiting.get(&key).is_some_and(|other| other.who != application.who) {
             return Err(Condition::Conflict.into());
         }

@@ -18,7 +18,7 @@ use super::activity::Activity;
 use super::affiliations::Affiliations;
 use super::config::{Config, Limits};
 use super::history::History;
-use super::image::{Hats, Image, Person, RoomChange, Subject};
+use super::image::{Hats, Image, Person, RoomChange, Subject, Tokens};
 use super::invitations::Invitations;
 use super::nicks::NickKey;
 use super::occupants::{Occupant, Occupants, Seat};
@@ -31,12 +31,17 @@ use super::roles::{Affiliation, Role};
 /// The occupant id (XEP-0421) of a person, by room and bare JID.
 pub type OccupantIds = Box<dyn Fn(&BareJid, &BareJid) -> String + Send + Sync>;
 
+/// Makes what nobody can guess; `None` when the system has no random numbers.
+pub type Unguessable = Box<dyn Fn() -> Option<String> + Send + Sync>;
+
 /// What rooms have of their service.
 pub struct Service {
     /// The bounds.
     pub limits: Limits,
     /// Makes occupant ids: stable, and such as nobody else can make.
     pub occupant_id: OccupantIds,
+    /// Makes tokens (XEP-0488).
+    pub token: Unguessable,
 }
 
 /// How far a room is.
@@ -66,10 +71,13 @@ pub struct Room {
     pub(super) subject: Option<Subject>,
     pub(super) vcard: Option<Element>,
     pub(super) hats: Hats,
+    pub(super) tokens: Tokens,
     pub(super) invitations: Invitations,
     pub(super) applications: Applications,
     pub(super) queries: Queries,
     pub(super) activity: Activity,
+    /// Members who are away are to be told still that something was said.
+    pub(super) owes_word: bool,
     /// When people last spoke, while there is slow mode (XEP-0500).
     pub(super) spoke: BTreeMap<BareJid, SystemTime>,
     /// When visitors last asked for voice.
@@ -91,10 +99,12 @@ impl Room {
             subject: None,
             vcard: None,
             hats: Hats::default(),
+            tokens: Tokens::default(),
             invitations: Invitations::default(),
             applications: Applications::default(),
             queries: Queries::default(),
             activity: Activity::default(),
+            owes_word: false,
             spoke: BTreeMap::new(),
             asked_voice: BTreeMap::new(),
         }
@@ -136,6 +146,7 @@ impl Room {
         room.created = image.created.unwrap_or(at.now);
         room.people = Affiliations::new(image.people, at.id);
         (room.subject, room.vcard, room.hats) = (image.subject, image.vcard, image.hats);
+        room.tokens = image.tokens;
         room.history.fill(image.history, image.known, at.now);
         for visit in image.visits {
             room.put_back(visit);
@@ -221,12 +232,13 @@ impl Room {
             self.unlock(&mut out);
         }
         self.queries.expire(at.now);
+        self.tell_rest(&mut out);
         self.end_if_empty(&mut out);
         out
     }
 
     /// An error, which names the room where it is not an IQ's (the XEP's examples do it so).
-    fn refuse(&self, stanza: &Stanza, error: StanzaError, out: &mut Outcome) {
+    pub(super) fn refuse(&self, stanza: &Stanza, error: StanzaError, out: &mut Outcome) {
         let error = match stanza.head.kind {
             Kind::Iq(_) => error,
             _ => error.with_by(self.jid.clone()),
@@ -324,6 +336,7 @@ impl Room {
             (ns::REGISTER, "query", false) => self.registration(from, stanza, out),
             (ns::REGISTER, "query", true) => self.register(at, from, stanza, payload, out),
             (ns::MODERATE, "moderate", true) => self.moderate(at, from, stanza, payload, out),
+            (ns::MUC_TOKENS, _, set) => self.token_request(at, from, set, stanza, payload, out),
             (ns::VCARD, "vCard", false) => {
                 let vcard = self.vcard.clone().unwrap_or_else(|| Element::new("vCard", ns::VCARD));
                 out.result(stanza, Some(vcard));
@@ -405,9 +418,11 @@ impl Room {
 
     fn basis(&self) -> impl Iterator<Item = RoomChange> {
         let people = self.people.iter().map(|(who, person)| RoomChange::Person(who.clone(), Some(person.clone())));
+        let tokens = (!self.tokens.is_empty()).then(|| RoomChange::Tokens(self.tokens.clone()));
         [RoomChange::Create { created: self.created }, RoomChange::Config(self.config.clone())]
             .into_iter()
             .chain(people)
+            .chain(tokens)
     }
 
     /// What was to be changed, as it is: for a database that may have stored a change though the room did without it. What
@@ -432,6 +447,7 @@ impl Room {
                 }
                 RoomChange::Vcard(_) => out.store.push(RoomChange::Vcard(self.vcard.clone())),
                 RoomChange::Hats(_) => out.store.push(RoomChange::Hats(self.hats.clone())),
+                RoomChange::Tokens(_) => out.store.push(RoomChange::Tokens(self.tokens.clone())),
                 // Nothing waits for these.
                 RoomChange::Subject(_)
                 | RoomChange::Message(_)

@@ -10,7 +10,7 @@ use rookery_xmpp::element::Element;
 use rookery_xmpp::error::{Condition, ErrorKind, StanzaError};
 use rookery_xmpp::jid::{FullJid, Jid};
 use rookery_xmpp::ns;
-use rookery_xmpp::stanza::Stanza;
+use rookery_xmpp::stanza::{Kind, MessageType, Stanza};
 
 use super::image::{Message, RoomChange, Subject};
 use super::outcome::{At, Outcome};
@@ -40,6 +40,15 @@ fn is_kept(message: &Stanza) -> bool {
         || message.has_such(|ns, _| LASTING.contains(&ns))
 }
 
+/// What it takes to say it.
+fn needed(message: &Stanza) -> Privilege {
+    match message.head.kind {
+        Kind::Message(MessageType::Groupchat) if subject::is_change(message) => Privilege::ChangeSubject,
+        Kind::Message(MessageType::Groupchat) => Privilege::Speak,
+        _ => Privilege::Whisper,
+    }
+}
+
 /// Whether who enters later is to have it.
 fn is_history(message: &Stanza) -> bool {
     let says = message.has("body", ns::CLIENT) || message.has_such(|ns, _| TEXTS.contains(&ns));
@@ -54,8 +63,7 @@ impl Room {
         let occupant_id = payload::occupant_id(self.id_of(occupant));
         let from = from.full().ok_or(Condition::NotAcceptable)?;
         let is_subject = subject::is_change(stanza);
-        let needed = if is_subject { Privilege::ChangeSubject } else { Privilege::Speak };
-        if !rank.may(needed, &self.config) {
+        if !rank.may(needed(stanza), &self.config) {
             return Err(Condition::Forbidden.into());
         }
         if is_subject && stanza.size() > self.service.limits.text {
@@ -94,12 +102,20 @@ impl Room {
         if kept {
             // §7.9: an owner may bring a conversation along, with its own times.
             let stamped = rank.affiliation == Affiliation::Owner && message.has("delay", ns::DELAY);
+            if is_history(&message) && !stamped {
+                self.tell_away(&message, out);
+            }
             self.keep_message(at, message, Some(from.clone()), stamped, out);
         }
         if let Some(id) = retracted {
             self.retract(at, id, &from, stanza, out);
         }
         Ok(())
+    }
+
+    /// Whether somebody is in the room and may say this to others.
+    pub fn hears(&self, from: &Jid, message: &Stanza) -> bool {
+        self.occupant_of(from).is_some_and(|occupant| self.rank_of(occupant).may(needed(message), &self.config))
     }
 
     /// Whether a message to all would be stored.

@@ -4,6 +4,7 @@
 //! The guards of each recipient's account hold as for any other stanza (blocking above all). The order in which one calls is
 //! the order in which sessions get it. What has to go another way (other domains, sessions at rest) is left to the caller.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use rookery_xmpp::jid::{FullJid, Jid};
@@ -19,6 +20,10 @@ use crate::session::{Outgoing, Pushed, Session};
 /// copied.
 const MESSAGE: &[Stage] = &[Stage::Guard, Stage::Stamp];
 const PRESENCE: &[Stage] = &[Stage::Guard, Stage::Stamp, Stage::Archive, Stage::Copy, Stage::Deliver];
+
+/// By which stream each recipient is known, where that is known. Who has come under the same address since then is somebody
+/// else: a client that has lost its session is in no room before it enters.
+pub type Streams = HashMap<FullJid, u64>;
 
 /// The sessions behind a list of addresses, found once for many stanzas.
 pub struct Audience {
@@ -40,8 +45,21 @@ enum Found {
 pub struct Missed {
     /// Their stanza is to be routed.
     pub elsewhere: Vec<FullJid>,
-    /// Nobody is there any more, or is too slow to be sent everything.
+    /// These are too slow to be sent everything.
     pub lost: Vec<FullJid>,
+    /// These are there no more, and whoever has told of it is heard in its turn.
+    pub gone: Vec<FullJid>,
+}
+
+/// How much a session bears a stanza for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Weight {
+    /// As much as it has room for: whoever sends to it learns when it has none.
+    Light,
+    /// It ends rather than go without it.
+    Needed,
+    /// It has asked for it.
+    Asked,
 }
 
 /// A stanza for many; written, if that is worth it.
@@ -56,6 +74,7 @@ enum Handed {
     Done,
     Elsewhere,
     Lost,
+    Gone,
 }
 
 impl Audience {
@@ -72,15 +91,16 @@ impl Audience {
 
 impl Server {
     /// Finds the sessions of a list.
-    pub fn audience(&self, list: &Arc<[FullJid]>) -> Audience {
+    pub fn audience(&self, list: &Arc<[FullJid]>, streams: &Streams) -> Audience {
         let hosts = self.hosts.load_full();
-        let found = list.iter().map(|jid| self.find(&hosts, jid)).collect();
+        let found = list.iter().map(|jid| self.find(&hosts, jid, streams)).collect();
         Audience { list: list.clone(), hosts, found }
     }
 
-    fn find(&self, hosts: &Hosts, jid: &FullJid) -> Found {
+    fn find(&self, hosts: &Hosts, jid: &FullJid, streams: &Streams) -> Found {
         let Some(host) = hosts.hosts.get(jid.domainpart()) else { return Found::Elsewhere };
         match self.accounts.loaded(jid.bare_str()).map(|account| account.session(jid.resource())) {
+            Some(Some(session)) if streams.get(jid).is_some_and(|stream| *stream != session.stream.id) => Found::Nobody,
             Some(Some(session)) => Found::Session(session, host.clone()),
             _ if self.resting.has(jid.bare_str()) => Found::Elsewhere,
             _ => Found::Nobody,
@@ -88,9 +108,15 @@ impl Server {
     }
 
     /// Sends a stanza to all of an audience but some.
-    pub fn fan_out(self: &Arc<Self>, mut stanza: Stanza, audience: &mut Audience, but: &[FullJid]) -> Missed {
+    pub fn fan_out(
+        self: &Arc<Self>,
+        mut stanza: Stanza,
+        audience: &mut Audience,
+        streams: &Streams,
+        but: &[FullJid],
+    ) -> Missed {
         if !Arc::ptr_eq(&audience.hosts, &self.hosts.load()) {
-            *audience = self.audience(&audience.list);
+            *audience = self.audience(&audience.list, streams);
         }
         stanza.encode();
         let shared = Shared { stanza: Arc::new(stanza.clone()), written: Some(Arc::new(stanza.written())) };
@@ -99,48 +125,53 @@ impl Server {
             if but.contains(jid) {
                 continue;
             }
-            let mut handed = self.hand(&shared, &mut stanza, found, false);
-            if let (Handed::Lost, Found::Session(session, _)) = (&handed, &*found)
-                && session.is_closed()
-            {
-                // Somebody else may have come under the same address.
-                *found = self.find(&audience.hosts, jid);
-                handed = self.hand(&shared, &mut stanza, found, false);
+            let mut handed = self.hand(&shared, &mut stanza, found, Weight::Light);
+            if let (Handed::Gone, Found::Session(..)) = (&handed, &*found) {
+                // It may be there under the same address anew.
+                *found = self.find(&audience.hosts, jid, streams);
+                handed = self.hand(&shared, &mut stanza, found, Weight::Light);
             }
             match handed {
                 Handed::Done => {}
                 Handed::Elsewhere => missed.elsewhere.push(jid.clone()),
                 Handed::Lost => missed.lost.push(jid.clone()),
+                Handed::Gone => missed.gone.push(jid.clone()),
             }
         }
         missed
     }
 
-    /// The same for one. `asked`: the recipient has asked for it, and gets it however much waits already: its connection is not
-    /// read meanwhile.
-    pub fn send_to(self: &Arc<Self>, mut stanza: Stanza, to: &FullJid, asked: bool) -> Missed {
-        let found = self.find(&self.hosts.load(), to);
+    /// The same for one, who does not go on without a presence of its own. `asked`: the recipient has asked for it, and gets it
+    /// however much waits already: its connection is not read meanwhile.
+    pub fn send_to(self: &Arc<Self>, mut stanza: Stanza, to: &FullJid, streams: &Streams, asked: bool) -> Missed {
+        let found = self.find(&self.hosts.load(), to, streams);
         stanza.encode();
         let shared = Shared { stanza: Arc::new(stanza.clone()), written: None };
-        match self.hand(&shared, &mut stanza, &found, asked) {
+        let weight = match shared.stanza.head.kind {
+            _ if asked => Weight::Asked,
+            Kind::Presence(_) => Weight::Needed,
+            _ => Weight::Light,
+        };
+        match self.hand(&shared, &mut stanza, &found, weight) {
             Handed::Done => Missed::default(),
             Handed::Elsewhere => Missed { elsewhere: vec![to.clone()], ..Missed::default() },
             Handed::Lost => Missed { lost: vec![to.clone()], ..Missed::default() },
+            Handed::Gone => Missed { gone: vec![to.clone()], ..Missed::default() },
         }
     }
 
     /// `scratch` is a copy of the stanza for the guards to look at.
-    fn hand(self: &Arc<Self>, shared: &Shared, scratch: &mut Stanza, found: &Found, asked: bool) -> Handed {
+    fn hand(self: &Arc<Self>, shared: &Shared, scratch: &mut Stanza, found: &Found, weight: Weight) -> Handed {
         let (session, host) = match found {
             Found::Session(session, host) => (session, host),
             Found::Elsewhere => return Handed::Elsewhere,
-            Found::Nobody => return Handed::Lost,
+            Found::Nobody => return Handed::Gone,
         };
         let to = Jid::from(&session.jid);
         let kind = shared.stanza.head.kind;
-        let (stages, is_presence) = match kind {
-            Kind::Presence(_) => (PRESENCE, true),
-            _ => (MESSAGE, false),
+        let stages = match kind {
+            Kind::Presence(_) => PRESENCE,
+            _ => MESSAGE,
         };
         for stage in stages {
             for hook in host.table.interceptors(kind, Way::Incoming, *stage) {
@@ -160,9 +191,15 @@ impl Server {
             Shared { stanza: Arc::new(changed), written: None }
         };
         let out = Outgoing { stanza, to: Some(to), kept: None };
-        // That somebody has left may not go missing; who lacks a message is taken out, and told.
-        let pushed = if asked { session.push_asked(out) } else { session.push_shared(out, written, is_presence) };
-        if pushed == Pushed::Taken { Handed::Done } else { Handed::Lost }
+        let pushed = match weight {
+            Weight::Asked => session.push_asked(out),
+            Weight::Needed | Weight::Light => session.push_shared(out, written, weight == Weight::Needed),
+        };
+        match pushed {
+            Pushed::Taken => Handed::Done,
+            _ if session.is_closed() => Handed::Gone,
+            _ => Handed::Lost,
+        }
     }
 
     /// The session of this address, brought back if it is one of the last run.

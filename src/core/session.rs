@@ -113,6 +113,7 @@ pub struct Session {
     limits: SessionLimits,
     reading: AtomicBool,
     collects_mail: AtomicBool,
+    from_last_run: AtomicBool,
     wake: Notify,
     settled: Notify,
     roomy: Notify,
@@ -140,6 +141,7 @@ impl Session {
             limits,
             reading: AtomicBool::new(false),
             collects_mail: AtomicBool::new(false),
+            from_last_run: AtomicBool::new(false),
             wake: Notify::new(),
             settled: Notify::new(),
             roomy: Notify::new(),
@@ -288,6 +290,11 @@ impl Session {
     /// Whether it goes on after its connection is lost, or the server has been started again.
     pub fn is_resumable(&self) -> bool {
         self.state.lock().resumable().is_some()
+    }
+
+    /// Whether it began before the server was started.
+    pub fn is_from_last_run(&self) -> bool {
+        self.from_last_run.load(Ordering::Acquire)
     }
 
     /// A request of the client's begins that takes its time; it ends when the turn is dropped. `None` when it has as many

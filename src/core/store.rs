@@ -18,7 +18,9 @@ use rookery_xmpp::sasl::Credentials;
 pub use self::archive::{
     ArchiveEnds, ArchivePage, ArchivePlace, ArchiveQuery, ArchiveStore, ArchivedMessage, Conversation, Page,
 };
-pub use self::rooms::{KEPT_HISTORY, RoomRecord, RoomStore, RoomWrite, SEARCHED_HISTORY, StoredRoom, StoredRoomHead};
+pub use self::rooms::{
+    KEPT_HISTORY, LONGEST_VISIT, RoomRecord, RoomStore, RoomWrite, SEARCHED_HISTORY, StoredRoom, StoredRoomHead,
+};
 pub use self::sessions::{SavedSession, SessionStore};
 pub use self::tail::{Archived, Record, Seen, TailChange, TailEntry, TailSize, TailStore};
 use crate::roster::RosterItem;

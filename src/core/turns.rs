@@ -10,6 +10,11 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+/// The time as timers have it: where their clock stands still, so does this.
+pub fn now() -> std::time::Instant {
+    Instant::now().into_std()
+}
+
 /// A word that somebody waits for: who has it to say, and what the other waits with. `None`: it will not be said.
 pub fn word<T: Send>() -> (impl FnOnce(T) + Send, impl Future<Output = Option<T>> + Send) {
     let (tell, told) = tokio::sync::oneshot::channel();

@@ -316,6 +316,10 @@ pub const CHANNEL_SEARCH: &str = "urn:xmpp:channel-search:0:search";
 pub const RAI: &str = "urn:xmpp:rai:0";
 /// XEP-0463: MUC Affiliations Versioning.
 pub const MUC_AFFILIATIONS: &str = "urn:xmpp:muc:affiliations:1";
+/// XEP-0372: References.
+pub const REFERENCE: &str = "urn:xmpp:reference:0";
+/// XEP-0488: MUC Token Invite.
+pub const MUC_TOKENS: &str = "urn:xmpp:muc-token-invite:0";
 
 // --- Publish-subscribe -------------------------------------------------------------------------------------------
 

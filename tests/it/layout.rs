@@ -169,6 +169,7 @@ const TITLES: &[(u16, &str)] = &[
     (463, "MUC Affiliations Versioning"),
     (478, "Stream Limits Advertisement"),
     (486, "MUC Avatars"),
+    (488, "MUC Token Invite"),
     (500, "MUC Slow Mode"),
     (502, "MUC Activity Indicator"),
 ];

@@ -70,6 +70,55 @@ async fn a_message_counts_as_handled_when_it_is_on_disk() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_session_hears_nothing_before_it_enters_though_the_one_before_it_was_in() {
+    let world = World::new(TWO).await;
+    let romeo = garden(&world, "romeo@localhost", "orchard").await;
+    let juliet = world.login("juliet@localhost", "balcony").await;
+    juliet.enter("juliet").await;
+    a_while().await;
+    // The room waits for the database, and the message and the leave wait for the room, in this order.
+    world.store.pause_commits();
+    let field = "<field var='muc#roomconfig_roomname'><value>Roses</value></field>";
+    let form = format!("<x xmlns='jabber:x:data' type='submit'>{field}</x>");
+    let query = format!("<query xmlns='http://jabber.org/protocol/muc#owner'>{form}</query>");
+    romeo.send(&format!("<iq type='set' id='name' to='{ROOM}'>{query}</iq>")).await;
+    romeo.say("one").await;
+    let next = world.login("juliet@localhost", "balcony").await;
+    a_while().await;
+    world.store.resume_commits();
+    a_while().await;
+    assert_eq!(bodies(&romeo.read()), ["one"]);
+    assert_eq!(next.read(), "", "neither the message nor that the other has left");
+    assert_eq!(bodies(&next.enter("juliet").await), ["one"], "the history has it");
+    romeo.say("two").await;
+    assert_eq!(bodies(&next.read()), ["two"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_somebody_says_before_going_is_heard() {
+    let world = World::new(TWO).await;
+    let romeo = garden(&world, "romeo@localhost", "orchard").await;
+    let juliet = world.login("juliet@localhost", "balcony").await;
+    juliet.enter("juliet").await;
+    a_while().await;
+    romeo.read();
+    // The room is busy, and learns that she is not there any more before it comes to what she has said.
+    world.store.pause_commits();
+    romeo.configure(ROOM, &[("roomname", "Roses")]).await;
+    romeo.say("Stay").await;
+    juliet.say("Good night").await;
+    juliet.leave().await;
+    a_while().await;
+    world.store.resume_commits();
+    a_while().await;
+    let heard = romeo.read();
+    assert_eq!(bodies(&heard), ["Stay", "Good night"]);
+    assert!(heard.contains("type='unavailable'"), "{heard}");
+    romeo.say("Gone").await;
+    assert_eq!(bodies(&romeo.read()), ["Gone"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_room_comes_back_with_all_that_is_its() {
     let world = World::new(&["romeo@localhost", "juliet@localhost", "tybalt@localhost"]).await;
     let romeo = persistent_garden(&world).await;

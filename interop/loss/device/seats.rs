@@ -25,6 +25,8 @@ pub(super) struct Seat {
     number: u32,
     nick: String,
     inside: bool,
+    /// It was told that the service ends.
+    ends: bool,
     /// All up to this message was heard or read.
     known: Option<String>,
     /// The newest that was read: this one is in the archive for certain.
@@ -55,6 +57,7 @@ pub(super) fn seats(world: &World, spec: &Spec) -> Vec<Seat> {
         number,
         nick: spec.nick.clone(),
         inside: false,
+        ends: false,
         known: None,
         archived: None,
         ahead: None,
@@ -69,6 +72,7 @@ impl Drive {
         self.state.reading.store(0, Ordering::SeqCst);
         for seat in &mut self.seats {
             seat.inside = false;
+            seat.ends = false;
             seat.reads = false;
             seat.ahead = None;
         }
@@ -105,7 +109,7 @@ impl Drive {
     /// for nothing, as what comes after it may be missing.
     pub(super) fn is_early(&self, seat: usize) -> bool {
         let early = !self.seats[seat].inside;
-        if early {
+        if early && !self.seats[seat].ends {
             self.state.early.fetch_add(1, Ordering::SeqCst);
         }
         early
@@ -123,6 +127,8 @@ impl Drive {
                 self.state.views.lock().expect("no panic while locked")[at].insert(nick);
                 if own && !self.seats[at].inside {
                     self.seats[at].inside = true;
+                    let text = format!("is in {}", self.seats[at].room);
+                    self.world.ledger().note(self.party, What::Mark(text.into()));
                     self.world.ledger().entered(self.seats[at].number, self.party, self.session);
                     self.read_on(at);
                     if self.seats.iter().all(|seat| seat.inside) {
@@ -141,7 +147,11 @@ impl Drive {
                     self.state.ousted.fetch_add(1, Ordering::SeqCst);
                     self.state.online.store(false, Ordering::SeqCst);
                     self.seats[at].inside = false;
-                    self.enter();
+                    // With the service, all ends.
+                    self.seats[at].ends = has_status(presence, 332);
+                    if !self.seats[at].ends {
+                        self.enter();
+                    }
                 } else if !own {
                     self.state.left.lock().expect("no panic while locked").insert(nick);
                 }

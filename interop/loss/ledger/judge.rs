@@ -116,7 +116,7 @@ impl Ledger {
             }
         }
         self.judge_copies(key, message, &mut say);
-        self.judge_fate(message, conversation.care, &mut say);
+        self.judge_fate(message, conversation.from, &mut say);
     }
 
     /// What was received before the server died, of a message that it had not acknowledged by then, may have died with it:
@@ -166,7 +166,7 @@ impl Ledger {
         }
     }
 
-    fn judge_fate(&self, message: &Message, care: Care, say: &mut impl FnMut(Rule, String)) {
+    fn judge_fate(&self, message: &Message, from: u32, say: &mut impl FnMut(Rule, String)) {
         let Some(&sent) = message.sent.first() else { return };
         let fate = match (message.acked, message.told) {
             (Some(acked), Some(told)) => acked.min(told),
@@ -176,10 +176,8 @@ impl Ledger {
             },
         };
         let recovered = self.recoveries.iter().rev().find(|at| **at <= fate).copied().unwrap_or(Duration::ZERO);
-        // Those who stay away from a room for a while send again when they are back.
-        let again =
-            message.sent.iter().rev().find(|at| **at <= fate && care == Care::Room).copied().unwrap_or_default();
-        let took = fate.saturating_sub(sent.max(recovered).max(again));
+        let returned = self.returned.get(&from).copied().unwrap_or_default();
+        let took = fate.saturating_sub(sent.max(recovered).max(returned));
         if took > FATE {
             say(Rule::I5, format!("got its fate after {took:.1?}"));
         }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use rookery_core::fan_out::Missed;
+use rookery_core::fan_out::{Missed, Streams};
 use rookery_core::server::Server;
 use rookery_core::session::Receipt;
 use rookery_core::store::RoomWrite;
@@ -117,13 +117,13 @@ impl Turn {
     // ---- on the way out -------------------------------------------------------------------------------------------
 
     async fn deliver(&mut self, send: Vec<Delivery>, asker: Option<&Jid>, receipt: &Option<Arc<Receipt>>) {
-        let mut lost = Vec::new();
+        let (mut lost, mut gone) = (Vec::new(), Vec::new());
         for Delivery { stanza, to } in send {
             let missed = match to {
                 Recipients::One(to) => match to.full().filter(|_| is_shared_out(&stanza)) {
                     Some(to) => {
                         let asked = asker.is_some_and(|asker| *asker == *to);
-                        (self.server.send_to(stanza.clone(), &to, asked), stanza)
+                        (self.send_to(stanza.clone(), &to, asked), stanza)
                     }
                     None => {
                         self.server.route_for(stanza.to(to), receipt.clone()).await;
@@ -132,11 +132,19 @@ impl Turn {
                 },
                 Recipients::Many { all, but } => (self.fan_out(stanza.clone(), &all, &but), stanza),
             };
-            let (Missed { elsewhere, lost: gone }, stanza) = missed;
-            lost.extend(gone);
-            for to in elsewhere {
+            let (missed, stanza) = missed;
+            lost.extend(missed.lost);
+            gone.extend(missed.gone);
+            for to in missed.elsewhere {
                 self.server.route(stanza.clone().to(to)).await;
             }
+        }
+        for session in gone {
+            let Some(open) = self.open.as_mut().filter(|open| !open.leaving.contains(&session)) else { continue };
+            let stream = open.streams.get(&session).copied();
+            open.leaving.insert(session.clone());
+            // What it said before it went is to be heard.
+            self.hall.state.lock().waiting.push_back(Job::Gone(session, stream));
         }
         if !lost.is_empty() {
             let mut state = self.hall.state.lock();
@@ -147,18 +155,26 @@ impl Turn {
         }
     }
 
+    fn send_to(&self, stanza: Stanza, to: &FullJid, asked: bool) -> Missed {
+        match self.open.as_ref() {
+            Some(open) => self.server.send_to(stanza, to, &open.streams, asked),
+            None => self.server.send_to(stanza, to, &Streams::new(), asked),
+        }
+    }
+
     fn fan_out(&mut self, stanza: Stanza, all: &Arc<[FullJid]>, but: &[FullJid]) -> Missed {
         let server: &Arc<Server> = &self.server;
         let Some(open) = self.open.as_mut() else {
-            return server.fan_out(stanza, &mut server.audience(all), but);
+            let nobody = Streams::new();
+            return server.fan_out(stanza, &mut server.audience(all, &nobody), &nobody, but);
         };
         let known = open.audiences.iter().position(|audience| audience.is_of(all));
         let place = known.unwrap_or_else(|| {
-            open.audiences.push(server.audience(all));
+            open.audiences.push(server.audience(all, &open.streams));
             open.audiences.len() - 1
         });
         match open.audiences.get_mut(place) {
-            Some(audience) => server.fan_out(stanza, audience, but),
+            Some(audience) => server.fan_out(stanza, audience, &open.streams, but),
             None => Missed::default(),
         }
     }

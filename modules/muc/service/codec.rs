@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use rookery_core::archiving;
 use rookery_core::control::rooms::ListedRoom;
-use rookery_core::store::{ArchivedMessage, RoomRecord, RoomWrite, StoreError, StoredRoom, StoredRoomHead};
+use rookery_core::store::{
+    ArchivedMessage, LONGEST_VISIT, RoomRecord, RoomWrite, StoreError, StoredRoom, StoredRoomHead,
+};
 use rookery_xmpp::datetime;
 use rookery_xmpp::element::Element;
 use rookery_xmpp::jid::{BareJid, FullJid};
@@ -15,13 +17,14 @@ use tracing::error;
 
 use super::record;
 use crate::muc::config::Config;
-use crate::muc::image::{Hat, Hats, Image, Message, Person, RoomChange, Subject, Visit};
+use crate::muc::image::{Hat, Hats, Image, Message, Person, RoomChange, Subject, Token, Tokens, Visit};
 use crate::muc::roles::{Affiliation, Role};
 
 const CONFIG: &str = "config";
 const SUBJECT: &str = "subject";
 const VCARD: &str = "vcard";
 const HATS: &str = "hats";
+const TOKENS: &str = "tokens";
 
 fn bytes(element: &Element) -> Bytes {
     Bytes::from(element.to_xml())
@@ -45,7 +48,10 @@ pub(super) fn write(service: &BareJid, maker: Option<&BareJid>, change: RoomChan
         RoomChange::Subject(subject) => value(SUBJECT, Some(subject_element(&subject))),
         RoomChange::Vcard(vcard) => value(VCARD, vcard),
         RoomChange::Hats(hats) => value(HATS, Some(hats_element(&hats))),
+        RoomChange::Tokens(tokens) => value(TOKENS, tokens_element(&tokens)),
         RoomChange::Message(message) => RoomWrite::Message(message_record(&message)),
+        // Whoever has an address like that is out after a restart.
+        RoomChange::Enter(visit) if visit.jid.as_str().len() > LONGEST_VISIT => return None,
         RoomChange::Enter(visit) => {
             let element = visit_element(&visit);
             RoomWrite::Visit { jid: visit.jid, value: Some(bytes(&element)) }
@@ -66,6 +72,8 @@ fn person_element(person: &Person) -> Element {
         .attr_opt("nick", person.nick.as_deref())
         .attr_opt("reason", person.reason.as_deref())
         .attr_opt("voice", person.voice.map(Role::name))
+        .attr_opt("last-nick", person.last_nick.as_deref())
+        .attr_opt("told", person.told.then_some("true"))
 }
 
 fn subject_element(subject: &Subject) -> Element {
@@ -83,6 +91,17 @@ fn hats_element(hats: &Hats) -> Element {
     let worn = hats.worn.iter().flat_map(|(who, uris)| uris.iter().map(move |uri| (who, uri)));
     let worn = worn.map(|(who, uri)| Element::new("worn", "").attr("by", who.as_str()).attr("uri", uri.as_str()));
     Element::new(HATS, "").children(hats.kinds.iter().map(kind)).children(worn)
+}
+
+fn tokens_element(tokens: &Tokens) -> Option<Element> {
+    let token = |(text, token): (&String, &Token)| {
+        Element::new("token", "")
+            .attr("text", text.as_str())
+            .attr("creator", token.creator.as_str())
+            .attr("expires", datetime::format(token.expires))
+            .attr_opt("counter", token.counter.map(|counter| counter.to_string()))
+    };
+    (!tokens.is_empty()).then(|| Element::new(TOKENS, "").children(tokens.iter().map(token)))
 }
 
 fn visit_element(visit: &Visit) -> Element {
@@ -139,6 +158,7 @@ pub(super) fn image(jid: &BareJid, stored: StoredRoom) -> Result<(Image, Option<
             SUBJECT => image.subject = or_log(jid, name, subject(value)),
             VCARD => image.vcard = or_log(jid, name, read(value)),
             HATS => image.hats = or_log(jid, name, hats(value)).unwrap_or_default(),
+            TOKENS => image.tokens = or_log(jid, name, tokens(value)).unwrap_or_default(),
             _ => {}
         }
     }
@@ -167,6 +187,8 @@ fn person(bytes: &Bytes) -> Option<Person> {
         nick: element.get("nick").map(Box::from),
         reason: element.get("reason").map(Box::from),
         voice: element.get("voice").and_then(Role::from_name),
+        last_nick: element.get("last-nick").map(Box::from),
+        told: element.get("told") == Some("true"),
     })
 }
 
@@ -197,6 +219,19 @@ fn hats(bytes: &Bytes) -> Option<Hats> {
         }
     }
     Some(Hats { kinds, worn })
+}
+
+fn tokens(bytes: &Bytes) -> Option<Tokens> {
+    let token = |token: &Element| {
+        let counter = match token.get("counter") {
+            Some(counter) => Some(counter.parse().ok()?),
+            None => None,
+        };
+        let creator = BareJid::new(token.get("creator")?).ok()?;
+        let expires = datetime::parse(token.get("expires")?)?;
+        Some((token.get("text")?.to_owned(), Token { creator, expires, counter }))
+    };
+    read(bytes)?.elements().map(token).collect()
 }
 
 fn visit(jid: FullJid, bytes: &Bytes) -> Option<Visit> {
@@ -242,11 +277,15 @@ mod tests {
                 .into(),
             worn: [(crone.clone(), BTreeSet::from(["http://x/1".to_owned()]))].into(),
         };
+        let token = |counter| Token { creator: crone.clone(), expires: seconds(99), counter };
+        let tokens = Tokens::from([("a&b".into(), token(None)), ("c".into(), token(Some(3)))]);
         let person = Person {
             affiliation: Affiliation::Member,
             nick: Some("Old 'crone'".into()),
             reason: Some("wise".into()),
             voice: Some(Role::Visitor),
+            last_nick: Some("crone".into()),
+            told: true,
         };
         let visit = Visit {
             jid: FullJid::new("crone1@example.org/desktop").unwrap(),
@@ -260,6 +299,7 @@ mod tests {
             RoomChange::Config(config.clone().into()),
             RoomChange::Subject(subject.clone()),
             RoomChange::Hats(hats.clone()),
+            RoomChange::Tokens(tokens.clone()),
             RoomChange::Person(crone.clone(), Some(person.clone())),
             RoomChange::Enter(visit.clone()),
         ] {
@@ -273,7 +313,21 @@ mod tests {
         let (image, maker) = image(&room, stored).unwrap();
         assert_eq!(maker, Some(crone.clone()));
         assert_eq!((image.config, image.subject, image.hats), (config, Some(subject), hats));
+        assert_eq!(image.tokens, tokens);
         assert_eq!((image.people, image.visits), (vec![(crone, person)], vec![visit]));
+    }
+
+    #[test]
+    fn an_address_that_no_index_takes_is_not_stored() {
+        let room = BareJid::new("coven@rooms.example").unwrap();
+        let enter = |resource: usize| {
+            let domain = vec!["x".repeat(63); 15].join(".");
+            let jid = FullJid::new(&format!("{}@{domain}/{}", "a".repeat(1023), "b".repeat(resource))).unwrap();
+            let presence = "<presence/>".parse().unwrap();
+            write(&room, None, RoomChange::Enter(Visit { jid, nick: "x".into(), role: Role::Visitor, presence }))
+        };
+        assert!(enter(100).is_some());
+        assert!(enter(1023).is_none());
     }
 
     #[test]

@@ -9,7 +9,8 @@ use rookery_core::retention::Keep;
 use rookery_xmpp::jid::BareJid;
 use serde::Deserialize;
 
-use crate::muc::config::{AllowPm, Config, Limits, Registration, Whois};
+use super::blocklist::{Blocklist, Hashed};
+use crate::muc::config::{AllowPm, Config, Limits, NotifyAway, Registration, Whois};
 
 /// Who may make rooms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -45,6 +46,18 @@ pub enum RegistrationConf {
     Open,
 }
 
+/// Which members who are away are told that something is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NotifyConf {
+    /// None.
+    None,
+    /// Those who are mentioned.
+    Mentions,
+    /// All.
+    All,
+}
+
 /// `[modules.muc]`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -59,6 +72,8 @@ pub struct MucConf {
     pub admins: Vec<String>,
     /// Names that only admins may give to rooms.
     pub reserved: Vec<String>,
+    /// Addresses, domains, or `sha256:` and their hashes, of those who are kept out of all rooms.
+    pub blocklist: Vec<String>,
     /// Rooms that one person may have made.
     pub rooms_per_user: Count<1, 1_000_000>,
     /// Whether a new room waits for its maker's configuration, as the specification has it.
@@ -71,8 +86,14 @@ pub struct MucConf {
     pub history: Count<0, 500>,
     /// Rooms in one answer to who asks for the list.
     pub page: Count<1, 1000>,
-    /// Messages and changes of presence of one person in one room: in the long run, by the second, and at once; 0 is no
-    /// limit.
+    /// Tokens (XEP-0488) of a room at most; 0 is none at all.
+    pub tokens: Count<0, 1000>,
+    /// For how long a token counts at most.
+    pub token_life: Period<60, { 366 * 86_400 }>,
+    /// Which members who are not in a room are told, once, that something is said in it.
+    pub notify_away: NotifyConf,
+    /// Messages, enterings and changes of presence of one person in one room: in the long run, by the second, and at once;
+    /// 0 is no limit.
     pub rate: Count<0, 10_000>,
     /// At once.
     pub burst: Count<1, 100_000>,
@@ -122,12 +143,16 @@ impl Default for MucConf {
             create: Creators::Local,
             admins: Vec::new(),
             reserved: Vec::new(),
+            blocklist: Vec::new(),
             rooms_per_user: Count::new(100),
             lock_new: true,
             occupants: Count::new(10_000),
             thin_from: Count::new(1000),
             history: Count::new(100),
             page: Count::new(100),
+            tokens: Count::new(100),
+            token_life: Period::days(30),
+            notify_away: NotifyConf::None,
             rate: Count::new(10),
             burst: Count::new(100),
             room_rate: Count::new(500),
@@ -164,6 +189,7 @@ impl MucConf {
         }
         self.admins()?;
         self.reserved()?;
+        self.blocklist()?;
         if self.default_history.get() > self.history.get() {
             return Err(fault("default_history", "this is more than \"history\"".to_owned()));
         }
@@ -204,6 +230,10 @@ impl MucConf {
         self.reserved.iter().map(read).collect()
     }
 
+    pub(super) fn blocklist(&self) -> Result<Blocklist, Fault> {
+        self.blocklist.iter().map(|text| Hashed::read(text).map_err(|why| fault("blocklist", why))).collect()
+    }
+
     /// How new rooms are configured.
     pub(super) fn room(&self) -> Config {
         Config {
@@ -241,6 +271,13 @@ impl MucConf {
             occupants: self.occupants.len(),
             thin_from: self.thin_from.len(),
             history: self.history.len(),
+            notify_away: match self.notify_away {
+                NotifyConf::None => NotifyAway::Nobody,
+                NotifyConf::Mentions => NotifyAway::Mentioned,
+                NotifyConf::All => NotifyAway::All,
+            },
+            tokens: self.tokens.len(),
+            token_life: self.token_life.get(),
             search: self.archive_search,
             ..Limits::default()
         }

@@ -27,20 +27,31 @@ struct Made {
     counts: HashMap<BareJid, usize>,
 }
 
+impl Made {
+    fn add(&mut self, room: BareJid, maker: BareJid) {
+        if self.by_room.insert(room, maker.clone()).is_none() {
+            *self.counts.entry(maker).or_default() += 1;
+        }
+    }
+}
+
 impl Makers {
     pub(super) fn of(&self, room: &BareJid) -> Option<BareJid> {
         self.0.lock().by_room.get(room).cloned()
     }
 
-    pub(super) fn count(&self, maker: &str) -> usize {
-        self.0.lock().counts.get(maker).copied().unwrap_or_default()
+    /// A room is made, if its maker has made fewer than so many.
+    fn add_within(&self, room: BareJid, maker: BareJid, most: usize) -> bool {
+        let made = &mut *self.0.lock();
+        let fits = made.counts.get(&maker).is_none_or(|count| *count < most);
+        if fits {
+            made.add(room, maker);
+        }
+        fits
     }
 
     pub(super) fn add(&self, room: BareJid, maker: BareJid) {
-        let made = &mut *self.0.lock();
-        if made.by_room.insert(room, maker.clone()).is_none() {
-            *made.counts.entry(maker).or_default() += 1;
-        }
+        self.0.lock().add(room, maker);
     }
 
     pub(super) fn remove(&self, room: &BareJid) {
@@ -56,10 +67,11 @@ impl Makers {
 }
 
 impl Rooms {
-    /// Whether somebody may make this room.
+    /// Whether somebody may make this room; from then on it counts among theirs.
     fn judge_creation(&self, server: &Arc<Server>, from: &Jid, room: &BareJid) -> Result<(), StanzaError> {
         let terms = self.terms();
         if terms.is_admin(from.bare_str()) {
+            self.makers.add(room.clone(), from.bare());
             return Ok(());
         }
         let refused = |text: &'static str| Err(StanzaError::new(Condition::NotAllowed).with_text(text));
@@ -74,7 +86,7 @@ impl Rooms {
         if room.localpart().is_some_and(|name| terms.reserved.contains(name)) {
             return refused("A room of this name is for others to make.");
         }
-        if self.makers.count(from.bare_str()) >= terms.rooms_per_user {
+        if !self.makers.add_within(room.clone(), from.bare(), terms.rooms_per_user) {
             return refused("You have made as many rooms as are allowed.");
         }
         Ok(())
@@ -120,7 +132,6 @@ impl Turn {
             return Err(Condition::JidMalformed.into());
         }
         let (rooms, jid) = (self.rooms.clone(), self.hall.jid.clone());
-        rooms.judge_creation(&self.server, from, &jid)?;
         if let Some(error) = self.server.refuses_to_store() {
             return Err(error);
         }
@@ -128,15 +139,20 @@ impl Turn {
         if self.server.store.account_exists(&jid).await? {
             return Err(Condition::NotAllowed.into());
         }
+        // The database may have taken its time: nothing comes between this and the room.
+        rooms.judge_creation(&self.server, from, &jid)?;
         let terms = rooms.terms();
         let (at, service, config, locked) = (self.at(), terms.service.clone(), terms.room.clone(), terms.lock_new);
         let make = || Room::create(jid.clone(), service, config, locked, at, join);
-        let made = self.server.panics.catch(make);
-        let (room, outcome) = made.map_err(|_| StanzaError::new(Condition::InternalServerError))?;
-        if !room.is_gone() {
-            rooms.makers.add(jid, from.bare());
+        match self.server.panics.catch(make) {
+            Ok((room, outcome)) => {
+                self.open = Some(Box::new(Open::new(room)));
+                Ok(outcome)
+            }
+            Err(_) => {
+                rooms.forget(&jid);
+                Err(Condition::InternalServerError.into())
+            }
         }
-        self.open = Some(Box::new(Open::new(room)));
-        Ok(outcome)
     }
 }

@@ -5,10 +5,10 @@
 //! When the server ends, those are told (§11.2) whose sessions do not go on.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use rookery_core::server::Server;
 use rookery_core::session::Session;
+use rookery_core::turns;
 use rookery_xmpp::jid::{BareJid, FullJid};
 
 use super::rooms::{Job, Rooms};
@@ -19,12 +19,17 @@ use crate::muc::outcome::{Outcome, Recipients};
 const PRESENCE: &str = "presence";
 
 impl Turn {
-    /// Takes those out of the room who are there no more.
-    pub(super) async fn sweep(&mut self) {
+    /// Takes those out of the room who are there no more. After a restart no session that is new was there, though it may
+    /// be about to enter.
+    pub(super) async fn sweep(&mut self, is_after_restart: bool) {
         let (sessions, mut is_sure) = (self.sessions(), true);
         for session in sessions.iter() {
-            match is_ghost(&self.server, &self.hall.jid, session).await {
-                Some(false) => {}
+            match is_ghost(&self.server, &self.hall.jid, session, is_after_restart).await {
+                Some(false) => {
+                    let here = self.server.accounts.loaded(session.bare_str());
+                    let here = here.and_then(|account| account.session(session.resource()));
+                    self.know_stream(session, here.map(|session| session.stream.id));
+                }
                 Some(true) => {
                     if let Some(mut outcome) = self.with(|room, _| room.gone(session)) {
                         // Whoever has its address now was not in the room, and may be about to enter.
@@ -37,16 +42,17 @@ impl Turn {
             }
         }
         if let Some(open) = self.open.as_mut() {
-            open.swept = is_sure.then(Instant::now);
+            open.swept = is_sure.then(turns::now);
         }
     }
 }
 
 /// Whether a session in a room is none of ours any more; `None` while the database does not say.
-async fn is_ghost(server: &Arc<Server>, room: &BareJid, jid: &FullJid) -> Option<bool> {
+async fn is_ghost(server: &Arc<Server>, room: &BareJid, jid: &FullJid, is_after_restart: bool) -> Option<bool> {
     let Some(host) = server.host(jid.domainpart()) else { return Some(false) };
     let is_remembered = host.table.modules.iter().any(|(name, _)| *name == PRESENCE);
     match server.find_session(jid).await {
+        Ok(Some(session)) if is_after_restart && !session.is_from_last_run() => Some(true),
         Ok(Some(session)) => Some(is_remembered && !is_in(server, room, &session)),
         Ok(None) => Some(true),
         Err(_) => None,

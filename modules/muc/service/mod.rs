@@ -4,10 +4,11 @@
 //! `rooms` has the rooms and lets each be busy with one thing at a time (`turn`); `answer` does what a room says;
 //! `creation` judges who may make one; `codec` and `record` are between the room and the database; `desk` answers what is
 //! asked of the service itself, from the `directory`; `archive` what is asked of a room's archive; `ghosts` are those who are in
-//! a room and nowhere else; `commands` are an admin's, and `stopped` does them without a server.
+//! a room and nowhere else; the `blocklist` names those who are kept out; `commands` are an admin's, and `stopped` does them without a server.
 
 mod answer;
 mod archive;
+mod blocklist;
 mod codec;
 mod commands;
 mod conf;
@@ -71,6 +72,7 @@ impl Module for Muc {
         Xep(431, "0.2.0"),
         Xep(463, "0.2.0"),
         Xep(486, "0.1.0"),
+        Xep(488, "0.1.0"),
         Xep(500, "0.1.1"),
         Xep(502, "0.1.0"),
     ];

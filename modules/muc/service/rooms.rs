@@ -45,7 +45,7 @@ pub(super) struct Rooms {
     pub(super) answers: Answers,
     /// Rooms that were let go before all of them was on disk.
     pub(super) unsettled: Mutex<HashSet<BareJid>>,
-    /// Rooms that somebody was in when the server ended, and that were not looked into since.
+    /// Rooms that somebody was in when the server ended, or when they were lost, and that were not looked into since.
     pub(super) haunted: Mutex<BTreeSet<BareJid>>,
 }
 
@@ -76,6 +76,8 @@ pub(super) enum Job {
     Stanza(Arrival),
     /// A session does not take what it is sent.
     Lost(FullJid),
+    /// A session is not there any more, which was in the room by this stream.
+    Gone(FullJid, Option<u64>),
     /// Time has passed.
     Tick,
     /// Those who are there no more are to be found.
@@ -246,6 +248,12 @@ impl Rooms {
         }
     }
 
+    /// A room is lost from memory though there may be people in it.
+    pub(super) fn look_again(&self, room: &BareJid) {
+        self.unsettled.lock().insert(room.clone());
+        self.haunted.lock().insert(room.clone());
+    }
+
     /// The rooms in memory.
     pub(super) fn loaded(&self) -> Vec<BareJid> {
         self.halls.lock().keys().cloned().collect()
@@ -264,7 +272,7 @@ impl Rooms {
             for room in rooms.loaded() {
                 rooms.give(&server, &room, Job::Tick).await;
             }
-            // Those that could not be read when the server started.
+            // Those that could not be read when the server started, and those that were lost.
             let haunted: Vec<BareJid> = rooms.haunted.lock().iter().cloned().collect();
             for room in haunted {
                 rooms.give(&server, &room, Job::Sweep).await;

@@ -50,8 +50,13 @@ impl StoppedRooms {
             let fault = |fault: rookery_core::module::Fault| {
                 conf.fault(host.domain.as_str(), Muc::NAME, fault.option, &fault.why)
             };
-            // Nothing is said to anybody that would carry an occupant id.
-            let service = Arc::new(Service { limits: options.limits(), occupant_id: Box::new(|_, _| String::new()) });
+            // Nothing is said to anybody that would carry an occupant id, and nobody gets a token.
+            let service = Service {
+                limits: options.limits(),
+                occupant_id: Box::new(|_, _| String::new()),
+                token: Box::new(|| None),
+            };
+            let service = Arc::new(service);
             for domain in options.domains(&host.domain).map_err(fault)? {
                 services.push(StoppedService { domain, default: options.room(), service: service.clone() });
             }

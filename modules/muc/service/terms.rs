@@ -7,10 +7,12 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rookery_core::module::{Fault, Setup};
+use rookery_core::server::random_id;
 use rookery_xmpp::jid::BareJid;
 use sha2::{Digest, Sha256};
 
 use super::archive::Archives;
+use super::blocklist::Blocklist;
 use super::conf::{Creators, MucConf};
 use super::rate::Rate;
 use crate::muc::config::Config;
@@ -22,6 +24,7 @@ pub(super) struct Terms {
     pub(super) create: Creators,
     pub(super) admins: BTreeSet<BareJid>,
     pub(super) reserved: BTreeSet<Box<str>>,
+    pub(super) blocklist: Blocklist,
     pub(super) rooms_per_user: usize,
     pub(super) lock_new: bool,
     pub(super) page: usize,
@@ -45,6 +48,7 @@ impl Terms {
             create: conf.create,
             admins: conf.admins()?,
             reserved: conf.reserved()?,
+            blocklist: conf.blocklist()?,
             rooms_per_user: conf.rooms_per_user.len(),
             lock_new: conf.lock_new,
             page: conf.page.len(),
@@ -53,7 +57,7 @@ impl Terms {
             idle: conf.idle.get(),
             room: conf.room(),
             archives: Arc::new(Archives::new(conf.archives(), setup)),
-            service: Arc::new(Service { limits: conf.limits(), occupant_id }),
+            service: Arc::new(Service { limits: conf.limits(), occupant_id, token: Box::new(|| random_id().ok()) }),
         })
     }
 

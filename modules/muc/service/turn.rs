@@ -4,17 +4,18 @@
 //! off (a bug, a task that is dropped) leaves no room half done: it is read from the database again, with those who are
 //! in it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use rookery_core::fan_out::Audience;
+use rookery_core::fan_out::{Audience, Streams};
 use rookery_core::ids;
 use rookery_core::module::Arrival;
 use rookery_core::server::Server;
 use rookery_core::store::StoreError;
+use rookery_core::turns;
 use rookery_xmpp::error::{Condition, ErrorKind, StanzaError};
 use rookery_xmpp::jid::FullJid;
-use rookery_xmpp::ns;
 use rookery_xmpp::stanza::{IqType, Kind, MessageType, PresenceType, Stanza};
 use tracing::{error, warn};
 
@@ -37,6 +38,10 @@ pub(super) struct Open {
     pub(super) room: Room,
     /// The sessions in the room, as long as nobody comes or goes.
     pub(super) audiences: Vec<Audience>,
+    /// By which stream the sessions of ours are in the room.
+    pub(super) streams: Streams,
+    /// Those who are there no more, until it is their turn to leave.
+    pub(super) leaving: HashSet<FullJid>,
     pub(super) rates: Rates,
     /// When somebody last did something.
     pub(super) used: Instant,
@@ -46,8 +51,16 @@ pub(super) struct Open {
 
 impl Open {
     pub(super) fn new(room: Room) -> Self {
-        let now = Instant::now();
-        Self { room, audiences: Vec::new(), rates: Rates::default(), used: now, swept: Some(now) }
+        let now = turns::now();
+        Self {
+            room,
+            audiences: Vec::new(),
+            streams: Streams::new(),
+            leaving: HashSet::new(),
+            rates: Rates::default(),
+            used: now,
+            swept: Some(now),
+        }
     }
 }
 
@@ -81,7 +94,7 @@ impl Drop for Turn {
             return;
         }
         if self.in_job {
-            self.rooms.unsettled.lock().insert(self.hall.jid.clone());
+            self.rooms.look_again(&self.hall.jid);
         }
         let open = self.open.take().filter(|_| !self.in_job);
         let mut state = self.hall.state.lock();
@@ -108,7 +121,7 @@ impl Turn {
     /// What is to be done next; `None` when nothing is, and the room is free again.
     fn next(&mut self) -> Option<Job> {
         if self.open.as_ref().is_some_and(|open| open.room.is_gone()) {
-            self.abandon();
+            self.let_go();
             self.rooms.forget(&self.hall.jid);
         }
         let mut state = self.hall.state.lock();
@@ -134,10 +147,22 @@ impl Turn {
                     self.answer(outcome, None, None).await;
                 }
             }
+            Job::Gone(session, stream) => {
+                // Whoever has come in by another stream since then stays.
+                let is_known = |open: &Open| open.streams.get(&session).copied() == stream;
+                if self.open.as_deref().is_some_and(is_known)
+                    && let Some(outcome) = self.with(|room, _| room.gone(&session))
+                {
+                    self.answer(outcome, None, None).await;
+                }
+                if let Some(open) = self.open.as_mut() {
+                    open.leaving.remove(&session);
+                }
+            }
             Job::Tick => self.tick().await,
             Job::Sweep => {
                 if self.load().await.is_ok_and(|there| there) {
-                    self.sweep().await;
+                    self.sweep(false).await;
                 }
             }
             Job::Ask(ask) => self.ask(ask).await,
@@ -159,10 +184,18 @@ impl Turn {
         }
     }
 
-    /// Lets the room go though not all of it may be on disk.
+    /// Lets the room go, whether all of it is on disk or not.
+    fn let_go(&mut self) {
+        self.open = None;
+        if !self.server.has_stored_all() {
+            self.rooms.unsettled.lock().insert(self.hall.jid.clone());
+        }
+    }
+
+    /// The same with a room that may have people in it: it is soon read again.
     pub(super) fn abandon(&mut self) {
         self.open = None;
-        self.rooms.unsettled.lock().insert(self.hall.jid.clone());
+        self.rooms.look_again(&self.hall.jid);
     }
 
     pub(super) fn at(&self) -> At {
@@ -172,6 +205,10 @@ impl Turn {
     async fn stanza(&mut self, arrival: Arrival) {
         if self.open.is_none() && !self.is_worth_loading(&arrival.stanza) {
             return;
+        }
+        if self.keeps_out(&arrival.stanza) {
+            let error = StanzaError::new(Condition::Forbidden).with_by(self.hall.jid.clone());
+            return self.server.bounce(&arrival.stanza, error, None).await;
         }
         match self.load().await {
             Ok(true) => {}
@@ -184,6 +221,7 @@ impl Turn {
         if self.is_for_archive(&arrival.stanza) {
             return self.ask_archive(arrival).await;
         }
+        self.note_stream(&arrival);
         let at = At { digest: self.digest(&arrival), stream: arrival.stream(), ..self.at() };
         let Arrival { stanza, receipt } = arrival;
         let asker = stanza.head.from.clone();
@@ -202,6 +240,25 @@ impl Turn {
         }
     }
 
+    /// A session that sends its presence is the one under its address that is in the room, or comes in.
+    fn note_stream(&mut self, arrival: &Arrival) {
+        let head = &arrival.stanza.head;
+        let from = head.from.as_ref().and_then(|from| from.full());
+        if let Some(from) = from.filter(|_| head.kind == Kind::Presence(PresenceType::Available)) {
+            let session = || self.server.accounts.loaded(from.bare_str())?.session(from.resource());
+            let stream = arrival.stream().or_else(|| session().map(|session| session.stream.id));
+            self.know_stream(&from, stream);
+        }
+    }
+
+    /// The stream by which a session is in the room.
+    pub(super) fn know_stream(&mut self, session: &FullJid, stream: Option<u64>) {
+        let (Some(open), Some(stream)) = (self.open.as_mut(), stream) else { return };
+        if open.streams.insert(session.clone(), stream) != Some(stream) {
+            open.audiences.clear();
+        }
+    }
+
     /// Only messages to all are taken once.
     fn digest(&self, arrival: &Arrival) -> Option<u64> {
         let is_for_all = arrival.stanza.head.kind == Kind::Message(MessageType::Groupchat);
@@ -217,20 +274,36 @@ impl Turn {
         }
     }
 
+    /// Whether a stanza is somebody's who is on the service's list, and not in the room. Who is in it is its admins' to deal
+    /// with, and may leave.
+    fn keeps_out(&self, stanza: &Stanza) -> bool {
+        let is_asked = match stanza.head.kind {
+            Kind::Presence(kind) => kind == PresenceType::Available,
+            Kind::Message(kind) => kind != MessageType::Error,
+            Kind::Iq(kind) => matches!(kind, IqType::Get | IqType::Set),
+        };
+        let Some(from) = stanza.head.from.as_ref().filter(|_| is_asked) else { return false };
+        let is_in = self.open.as_ref().is_some_and(|open| open.room.seat_of(from).is_some());
+        !is_in && self.rooms.terms().blocklist.holds(from)
+    }
+
     /// Whether a stanza may come to the room now: rates, and what cannot be stored.
     fn judge(&mut self, stanza: &Stanza) -> Result<(), StanzaError> {
         let Some(open) = self.open.as_mut() else { return Ok(()) };
-        let now = Instant::now();
+        let now = turns::now();
         open.used = now;
         let terms = self.rooms.terms();
-        let (is_message, is_update) = match stanza.head.kind {
-            Kind::Message(kind) => (kind != MessageType::Error, false),
-            Kind::Presence(PresenceType::Available) => (false, !stanza.has("x", ns::MUC)),
+        let (is_message, is_counted) = match stanza.head.kind {
+            Kind::Message(kind) => (true, kind != MessageType::Error),
+            // Who comes, and comes, is shown to all as often.
+            Kind::Presence(PresenceType::Available) => (false, true),
             _ => (false, false),
         };
-        if let Some(from) = stanza.head.from.as_ref().filter(|_| is_message || is_update) {
+        if let Some(from) = stanza.head.from.as_ref().filter(|_| is_counted) {
+            // Nobody can use up what a room may say who says nothing in it.
+            let is_said = is_message && open.room.hears(from, stanza);
             let fits = open.rates.person(terms.person_rate, from.bare(), now)
-                && (!is_message || open.rates.room(terms.room_rate, now));
+                && (!is_said || open.rates.room(terms.room_rate, now));
             if !fits {
                 let error = StanzaError::new(Condition::PolicyViolation).with_kind(ErrorKind::Wait);
                 return Err(error.with_text("More is said here than is allowed; please try again later."));
@@ -249,15 +322,20 @@ impl Turn {
     async fn tick(&mut self) {
         let Some(outcome) = self.with(|room, at| room.tick(at)) else { return };
         self.answer(outcome, None, None).await;
-        let (now, terms) = (Instant::now(), self.rooms.terms());
+        let (now, terms) = (turns::now(), self.rooms.terms());
         let Some(open) = self.open.as_mut() else { return };
         open.room.set_service(terms.service.clone());
+        let here = open.room.sessions();
+        if open.streams.len() > here.len() {
+            let here: HashSet<&FullJid> = here.iter().collect();
+            open.streams.retain(|session, _| here.contains(session));
+        }
         let quiet = now.saturating_duration_since(open.used);
         let is_empty = open.room.occupants() == 0 && !open.room.is_locked();
-        if is_empty && quiet >= terms.idle && self.server.has_stored_all() {
-            self.open = None;
+        if is_empty && quiet >= terms.idle {
+            self.let_go();
         } else if open.swept.is_none_or(|swept| now.saturating_duration_since(swept) >= SWEEP) {
-            self.sweep().await;
+            self.sweep(false).await;
         }
     }
 
@@ -290,13 +368,15 @@ impl Turn {
         }
         let Some(room) = self.read().await? else {
             self.rooms.haunted.lock().remove(&self.hall.jid);
+            // One that was lost before it was stored counts for nobody.
+            self.rooms.forget(&self.hall.jid);
             return Ok(false);
         };
         self.open = Some(Box::new(Open::new(room)));
         let is_haunted = self.rooms.haunted.lock().remove(&self.hall.jid);
         if is_haunted || self.open.as_ref().is_some_and(|open| open.room.occupants() > 0) {
             // Before anything else happens in it, whoever is not there any more leaves.
-            self.sweep().await;
+            self.sweep(is_haunted).await;
         }
         Ok(self.open.is_some())
     }

@@ -373,3 +373,27 @@ fn requests_and_lists_are_bounded() {
     stage.from(CRONE, &admin("set", "1", &item("c")));
     assert_eq!(stage.affiliation("c@x"), Affiliation::Member);
 }
+
+#[test]
+fn b16_lists_are_bounded_in_bytes() {
+    let limits = Limits { lists: 1000, ..Limits::default() };
+    let mut stage = Stage::with_limits(Config { persistent: true, members_only: true, ..Config::default() }, limits);
+    let long = "x".repeat(600);
+    let item = |name: &str, reason: &str| {
+        format!("<item affiliation='member' jid='{name}@x'><reason>{reason}</reason></item>")
+    };
+    stage.from(CRONE, &admin("set", "1", &item("a", &long)));
+    stage.refused(CRONE, &admin("set", "1", &item("b", &long)), "wait resource-constraint");
+    let invite = format!(
+        "<message to='{ROOM}'><x xmlns='http://jabber.org/protocol/muc#user'><invite to='{}@x'/></x></message>",
+        "b".repeat(600)
+    );
+    stage.refused(CRONE, &invite, "wait resource-constraint");
+    stage.from(CRONE, &admin("set", "1", &item("b", "short")));
+    assert_eq!(stage.affiliation("b@x"), Affiliation::Member);
+    // What makes them shorter is always possible.
+    stage.from(CRONE, &admin("set", "1", &item("a", "")));
+    stage.from(CRONE, &admin("set", "1", &item("b", &long)));
+    stage.from(CRONE, &admin("set", "1", "<item affiliation='none' jid='b@x'/>"));
+    assert_eq!(stage.affiliation("b@x"), Affiliation::None);
+}

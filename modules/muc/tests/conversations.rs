@@ -401,6 +401,19 @@ fn registration_may_be_closed() {
     Stage::of(config, Limits::default(), &banned, &[]).refused(HAG, &register("x"), "cancel not-allowed");
 }
 
+/// Whoever asks for membership, from outside of the room too, does not call its admins again and again.
+#[test]
+fn b16_admins_are_asked_for_somebody_now_and_then() {
+    let mut stage = Stage::witches(Config { registration: Registration::Approval, ..Config::default() });
+    let told = |got: &[Got]| got.iter().filter(|got| got.to != HECATE).count();
+    assert_eq!(told(&stage.from(HECATE, &register("hecate"))), 2);
+    let again = stage.from(HECATE, &register("hecate"));
+    assert_eq!((told(&again), again.len()), (0, 1));
+    stage.refused(HECATE, &register("another"), "wait policy-violation");
+    stage.pass(600);
+    assert_eq!(told(&stage.from(HECATE, &register("another"))), 2);
+}
+
 /// §9.9.
 #[test]
 fn approving_registration_requests() {

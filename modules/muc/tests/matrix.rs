@@ -188,7 +188,7 @@ fn c4_privileges_grow_with_rank() {
         }
     }
     println!("{count} cells of ranks and privileges");
-    assert_eq!(count, 2 * 21 * 20);
+    assert_eq!(count, 2 * 22 * 20);
 }
 
 #[test]

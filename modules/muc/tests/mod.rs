@@ -3,6 +3,7 @@
 //! Occupant ids are left out of what is compared, where a test does not ask for them.
 
 mod admins;
+mod away;
 mod conversations;
 mod entering;
 mod leaks;
@@ -12,6 +13,7 @@ mod occupants;
 mod owners;
 mod properties;
 mod service;
+mod tokens;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -48,7 +50,9 @@ fn service(limits: Limits) -> Arc<Service> {
         let sum = |text: &str| text.bytes().fold(7_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
         format!("{:x}", sum(room.as_str()) ^ sum(who.as_str()).rotate_left(17))
     };
-    Arc::new(Service { limits, occupant_id: Box::new(occupant_id) })
+    let last = std::sync::atomic::AtomicU64::new(0);
+    let token = move || Some(format!("token-{}", 1 + last.fetch_add(1, std::sync::atomic::Ordering::Relaxed)));
+    Arc::new(Service { limits, occupant_id: Box::new(occupant_id), token: Box::new(token) })
 }
 
 /// A room, a clock, and a database that remembers what it was given.

@@ -307,6 +307,25 @@ fn hats(node: &str, fields: &[(&str, &str)]) -> String {
     )
 }
 
+/// Each change of a hat stores all of them: what an admin may make of them is little.
+#[test]
+fn b16_hats_are_bounded_in_bytes() {
+    let mut stage = Stage::with_limits(Config::default(), Limits { wardrobe: 5000, ..Limits::default() });
+    stage.enter(CRONE, "firstwitch");
+    let uri = |number: usize| format!("{number}{}", "x".repeat(400));
+    for number in 0..10 {
+        let create = hats("create", &[("hats#title", "Cook"), ("hats#uri", &uri(number))]);
+        assert!(stage.from(CRONE, &create)[0].stanza.to_xml().contains("completed"));
+    }
+    let assign = |who: &str| hats("assign", &[("hats#jid", who), ("hats#uri", &uri(1))]);
+    stage.from(CRONE, &assign("a@x"));
+    stage.from(CRONE, &assign("b@x"));
+    stage.refused(CRONE, &assign("c@x"), "wait resource-constraint");
+    let destroy = hats("destroy", &[("hats#uri", &uri(2))]);
+    assert!(stage.from(CRONE, &destroy)[0].stanza.to_xml().contains("completed"));
+    assert!(stage.from(CRONE, &assign("c@x"))[0].stanza.to_xml().contains("completed"));
+}
+
 /// XEP-0317.
 #[test]
 fn hats_are_made_and_worn() {

@@ -99,6 +99,7 @@ impl Session {
     /// The session that this was, without a connection.
     pub(crate) fn rise(jid: FullJid, account: Arc<Account>, limits: SessionLimits, rest: Rest) -> Arc<Self> {
         let session = Self::new(jid, account, rest.stream, limits);
+        session.from_last_run.store(true, Ordering::Release);
         if rest.collects_mail {
             session.collect_mail();
         }

@@ -19,6 +19,9 @@ pub const KEPT_HISTORY: usize = 500;
 /// So many of the newest messages in the archive of a room are looked through for history.
 pub const SEARCHED_HISTORY: usize = 4096;
 
+/// So many bytes the address of a session in a room may have: what an index of every database takes.
+pub const LONGEST_VISIT: usize = 2500;
+
 /// A change of a room, committed with the messages of people. One of a room that is not there is passed over in silence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RoomWrite {
@@ -44,7 +47,8 @@ pub enum RoomWrite {
         /// What is known.
         value: Option<Bytes>,
     },
-    /// A session is in the room, or has left it.
+    /// A session is in the room, or has left it. Its address is no longer than [`LONGEST_VISIT`]: a change that the database
+    /// does not take would keep all that is behind it from the disk.
     Visit {
         /// Whose.
         jid: FullJid,

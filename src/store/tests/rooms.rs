@@ -4,8 +4,10 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use rookery_core::store::{
-    ArchiveQuery, ArchivedMessage, KEPT_HISTORY, Page, RoomRecord, RoomWrite, Seen, Store, StoredRoom, TailChange,
+    ArchiveQuery, ArchivedMessage, KEPT_HISTORY, LONGEST_VISIT, Page, RoomRecord, RoomWrite, Seen, Store, StoredRoom,
+    TailChange,
 };
 use rookery_xmpp::jid::{FullJid, Jid};
 
@@ -30,6 +32,7 @@ macro_rules! rooms_suite {
             the_messages_of_a_destroyed_room_go_bit_by_bit,
             what_is_old_of_rooms_expires,
             a_busy_room_fits_in_a_batch,
+            the_longest_addresses_fit,
         );
         crate::tests::suite::suite!(@ $open, random_rooms: random_rooms_are_as_in_memory,);
     };
@@ -165,7 +168,7 @@ pub(crate) async fn a_room_is_made_of_what_was_put(store: &Arc<dyn Store>) {
         ],
         visits: vec![
             (full("alice@x.example/a 'phone'"), "<presence/>".into()),
-            (full("zoe@x.example/b"), bytes::Bytes::new()),
+            (full("zoe@x.example/b"), Bytes::new()),
         ],
     };
     assert_eq!(store.room(&jid(CAVE)).await.unwrap(), Some(wanted.clone()));
@@ -391,7 +394,7 @@ pub(crate) async fn a_message_that_is_taken_back_keeps_its_place(store: &Arc<dyn
     changes.extend((1..).zip(bodies).map(|(id, body)| say(CAVE, said(id, "witch", body))));
     store.commit(&changes).await.unwrap();
     let words = || ArchiveQuery { words: Some("needle".to_owned()), ..all() };
-    let tombstone = || bytes::Bytes::from_static(b"<message xmlns='jabber:client'><retracted/></message>");
+    let tombstone = || Bytes::from_static(b"<message xmlns='jabber:client'><retracted/></message>");
     // One that is not findable by its words yet, and two that are.
     assert!(store.retract(&jid(CAVE), 2, tombstone()).await.unwrap());
     index_all(store).await;
@@ -605,4 +608,44 @@ pub(crate) async fn a_busy_room_fits_in_a_batch(store: &Arc<dyn Store>) {
     let leave = room.visits.iter().map(|(jid, _)| visit(CAVE, jid.as_str(), None));
     store.commit(&leave.collect::<Vec<_>>()).await.unwrap();
     assert!(store.room(&jid(CAVE)).await.unwrap().unwrap().visits.is_empty());
+}
+
+/// What the database does not take would keep all that is behind it from the disk.
+pub(crate) async fn the_longest_addresses_fit(store: &Arc<dyn Store>) {
+    // Nothing that could be compressed.
+    let mut seed = 1_u64;
+    let mut long = |length: usize| -> String {
+        let next = |_| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            char::from(b"abcdefghijklmnopqrstuvwxyz0123456789"[(seed >> 33) as usize % 36])
+        };
+        (0..length).map(next).collect()
+    };
+    let domain = (0..15).map(|_| long(63)).collect::<Vec<_>>().join(".");
+    let room = format!("{}@{}", long(1023), SERVICE);
+    let person = jid(&format!("{}@{domain}", long(1023)));
+    let who = FullJid::new(&format!("{person}/{}", long(LONGEST_VISIT - person.as_str().len() - 1))).unwrap();
+    let value = Bytes::from_static(b"<x/>");
+    let record = RoomRecord {
+        id: 1,
+        stamp: at(1),
+        stanza: Bytes::from_static(b"<message/>"),
+        nick: Some(long(1023).into()),
+        message_id: Some(long(8000).into()),
+        history: true,
+        archived: true,
+        body: Some(long(8000).into()),
+        digest: Some(1),
+    };
+    let changes = [
+        create(&room, 1),
+        change(&room, RoomWrite::Person { jid: person, value: Some(value.clone()) }),
+        change(&room, RoomWrite::Visit { jid: who.clone(), value: Some(value.clone()) }),
+        change(&room, RoomWrite::Message(record)),
+    ];
+    for change in changes {
+        store.commit(std::slice::from_ref(&change)).await.unwrap_or_else(|error| panic!("{error}: {change:?}"));
+    }
+    let stored = store.room(&jid(&room)).await.unwrap().unwrap();
+    assert_eq!((stored.people.len(), stored.visits), (1, vec![(who, value)]));
 }
