@@ -57,7 +57,7 @@ impl Room {
     /// What the room says of an occupant, behind its own words.
     fn add_room_words(&self, stanza: &mut Stanza, occupant: &Occupant, x: Element) {
         stanza.append(x);
-        stanza.append(payload::occupant_id(&self.occupant_id(&occupant.who)));
+        stanza.append(payload::occupant_id(self.id_of(occupant)));
         if let Some(hats) = self.hats_of(&occupant.who) {
             stanza.append(hats);
         }

@@ -1,6 +1,7 @@
 //! XEP-0045 §7.2.13 and §7.2.14: the discussion history that who enters gets, as much of it as they ask for; and which
 //! messages were sent again.
 
+use std::cell::OnceCell;
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, SystemTime};
 
@@ -40,8 +41,22 @@ struct Known {
 #[derive(Debug)]
 struct Entry {
     message: Message,
-    /// As it is sent to who enters.
-    delayed: Stanza,
+    /// It says itself when it was written.
+    stamped: bool,
+    /// As it is sent to who enters; made for the first of them.
+    delayed: OnceCell<Stanza>,
+}
+
+impl Entry {
+    fn delayed(&self, room: &BareJid) -> &Stanza {
+        self.delayed.get_or_init(|| {
+            let mut delayed = self.message.stanza.clone();
+            if !self.stamped {
+                delayed.append(payload::delay(room, self.message.stamp));
+            }
+            delayed
+        })
+    }
 }
 
 impl History {
@@ -50,12 +65,12 @@ impl History {
     }
 
     /// What was stored, the oldest first.
-    pub(super) fn fill(&mut self, room: &BareJid, messages: Vec<Message>, known: Vec<(u64, u64)>, now: SystemTime) {
+    pub(super) fn fill(&mut self, messages: Vec<Message>, known: Vec<(u64, u64)>, now: SystemTime) {
         for (digest, id) in known {
             self.learn(digest, Known { id, stream: None }, now);
         }
         for message in messages {
-            self.push(room, message, None, false);
+            self.push(message, None, false);
         }
     }
 
@@ -76,16 +91,12 @@ impl History {
     }
 
     /// Another message. `stamped`: it says itself when it was written, and its sender may say so (§7.9).
-    pub(super) fn push(&mut self, room: &BareJid, message: Message, stream: Option<u64>, stamped: bool) {
+    pub(super) fn push(&mut self, message: Message, stream: Option<u64>, stamped: bool) {
         if let Some(digest) = message.digest {
             self.learn(digest, Known { id: message.id, stream }, message.stamp);
         }
         if message.history {
-            let mut delayed = message.stanza.clone();
-            if !stamped {
-                delayed.append(payload::delay(room, message.stamp));
-            }
-            self.entries.push_back(Entry { message, delayed });
+            self.entries.push_back(Entry { message, stamped, delayed: OnceCell::new() });
             self.cut();
         }
     }
@@ -151,14 +162,14 @@ impl Room {
             }
             // "the character count is the characters of the complete XML stanzas"
             let mut written = Vec::new();
-            entry.delayed.write(&mut written, Some(to));
+            entry.delayed(&self.jid).write(&mut written, Some(to));
             let count = str::from_utf8(&written).map_or(usize::MAX, |text| text.chars().count());
             chars.checked_sub(count).map(|left| chars = left).is_some()
         };
         let entries = self.history.entries.iter().rev().take(wanted.stanzas);
         let newest_first: Vec<&Entry> = entries.take_while(|entry| fits(entry)).collect();
         for entry in newest_first.into_iter().rev() {
-            out.send(entry.delayed.clone(), to);
+            out.send(entry.delayed(&self.jid).clone(), to);
         }
     }
 }

@@ -31,6 +31,8 @@ pub(super) struct Occupant {
     pub(super) shown: bool,
     sessions: Vec<Session>,
     pub(super) views: Views,
+    /// XEP-0421, made when it is needed: it is in all that the occupant says.
+    pub(super) id: OnceCell<Box<str>>,
 }
 
 /// An occupant as others see it, made when it is needed.
@@ -149,8 +151,15 @@ impl Occupants {
         self.last += 1;
         let seat = Seat(self.last);
         let who = session.bare();
-        let occupant =
-            Occupant { jid, who: who.clone(), role, shown: false, sessions: Vec::new(), views: Views::default() };
+        let occupant = Occupant {
+            jid,
+            who: who.clone(),
+            role,
+            shown: false,
+            sessions: Vec::new(),
+            views: Views::default(),
+            id: OnceCell::new(),
+        };
         self.seats.insert(seat, occupant);
         self.by_nick.insert(key, seat);
         self.by_person.entry(who).or_default().push(seat);

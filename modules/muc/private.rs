@@ -54,7 +54,7 @@ impl Room {
         message.head.from = Some(sender.jid.clone().into());
         message.head.to = None;
         message.append(payload::user());
-        message.append(payload::occupant_id(&self.occupant_id(&sender.who)));
+        message.append(payload::occupant_id(self.id_of(sender)));
         for session in recipient.sessions() {
             out.send(message.clone(), session);
         }

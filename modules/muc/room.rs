@@ -147,7 +147,7 @@ impl Room {
         room.people = Affiliations::new(image.people, at.id);
         (room.subject, room.vcard, room.hats) = (image.subject, image.vcard, image.hats);
         room.tokens = image.tokens;
-        room.history.fill(&room.jid, image.history, image.known, at.now);
+        room.history.fill(image.history, image.known, at.now);
         for visit in image.visits {
             room.put_back(visit);
         }
@@ -381,6 +381,11 @@ impl Room {
 
     pub(super) fn occupant_id(&self, who: &BareJid) -> String {
         (self.service.occupant_id)(&self.jid, who)
+    }
+
+    /// The same of somebody in the room.
+    pub(super) fn id_of<'a>(&self, occupant: &'a Occupant) -> &'a str {
+        occupant.id.get_or_init(|| self.occupant_id(&occupant.who).into())
     }
 
     /// The occupant JID of a nickname.

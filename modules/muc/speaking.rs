@@ -59,7 +59,8 @@ impl Room {
     /// A message of type "groupchat" to the room.
     pub(super) fn speak(&mut self, at: At, from: &Jid, stanza: &Stanza, out: &mut Outcome) -> Result<(), StanzaError> {
         let occupant = self.occupant_of(from).ok_or(Condition::NotAcceptable)?;
-        let (rank, nick, who) = (self.rank_of(occupant), occupant.jid.clone(), occupant.who.clone());
+        let (rank, nick) = (self.rank_of(occupant), occupant.jid.clone());
+        let occupant_id = payload::occupant_id(self.id_of(occupant));
         let from = from.full().ok_or(Condition::NotAcceptable)?;
         let is_subject = subject::is_change(stanza);
         if !rank.may(needed(stanza), &self.config) {
@@ -74,7 +75,7 @@ impl Room {
         payload::strip(&mut message, &self.jid);
         message.head.from = Some(nick.into());
         message.head.to = None;
-        message.append(payload::occupant_id(&self.occupant_id(&who)));
+        message.append(occupant_id);
         let kept = is_kept(&message);
         let digest = at.digest.filter(|_| kept);
         if let Some(known) = digest.and_then(|digest| self.history.known(digest, at.stream, at.now)) {
@@ -150,7 +151,7 @@ impl Room {
             sender,
             stanza,
         };
-        self.history.push(&self.jid, message.clone(), at.stream, stamped);
+        self.history.push(message.clone(), at.stream, stamped);
         if message.archive || message.history {
             self.keep(RoomChange::Message(message), out);
         }

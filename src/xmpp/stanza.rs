@@ -145,7 +145,10 @@ impl Stanza {
     /// Removes child elements of these (namespace, name), however they were written; says how many. Costs nearly
     /// nothing if there are none, and the sender's other bytes stay bytes.
     pub fn strip(&mut self, names: &[(&str, &str)]) -> usize {
-        self.body.retain_names(|ns, name| !names.contains(&(ns, name)))
+        match self.body.position_of(names) {
+            Some(_) => self.body.retain_names(|ns, name| !names.contains(&(ns, name))),
+            None => 0,
+        }
     }
 
     /// Keeps the child elements for whose (namespace, name) `keep` says so; says how many were removed.
@@ -170,7 +173,7 @@ impl Stanza {
 
     /// Whether there is a child element of that name; parses nothing.
     pub fn has(&self, name: &str, ns: &str) -> bool {
-        self.body.position(|n, m| m == name && n == ns).is_some()
+        self.body.position_of(&[(ns, name)]).is_some()
     }
 
     /// Whether there is a child element in that namespace; parses nothing.
@@ -185,13 +188,13 @@ impl Stanza {
 
     /// The first child element of that name; parses if there is one.
     pub fn find(&self, name: &str, ns: &str) -> Option<&Element> {
-        let at = self.body.position(|n, m| m == name && n == ns)?;
+        let at = self.body.position_of(&[(ns, name)])?;
         self.children().get(at)
     }
 
     /// The bytes of the first child of this name, as they are written; for telling whether two are the same.
     pub fn child_bytes(&self, name: &str, ns: &str) -> Option<Cow<'_, [u8]>> {
-        self.body.child_bytes(self.body.position(|own_ns, own| own_ns == ns && own == name)?)
+        self.body.child_bytes(self.body.position_of(&[(ns, name)])?)
     }
 
     /// The same of all children whose (namespace, name) `wanted` accepts.
