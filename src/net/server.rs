@@ -202,6 +202,9 @@ impl Server {
         let tls = tls.into();
         let mut ports = Vec::new();
         for conf in listeners {
+            if conf.kind != ListenerKind::C2s {
+                return Err(ListenError::unserved(conf.address, conf.kind));
+            }
             let listener = listen::bind(conf.address)?;
             let address = listener.local_addr().unwrap_or(conf.address);
             ports.push((Arc::new(Port { conf: conf.clone(), address }), listener));
