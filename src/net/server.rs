@@ -171,6 +171,11 @@ impl Connection {
 pub struct Ending(watch::Receiver<bool>);
 
 impl Ending {
+    /// The view of an end that this sender tells of.
+    pub(crate) fn of(ending: &watch::Sender<bool>) -> Self {
+        Self(ending.subscribe())
+    }
+
     /// Whether the server has begun to end.
     pub fn has_begun(&self) -> bool {
         *self.0.borrow()
