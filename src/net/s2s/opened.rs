@@ -17,9 +17,10 @@ use rookery_xmpp::sasl::Mechanism;
 use rookery_xmpp::stream::TlsInfo;
 use tracing::{info, warn};
 
-use super::driver::{Driver, Gone, Wire, now};
+use super::driver::{Driver, Wire, now};
 use super::failure;
 use super::flow::too_high;
+use super::gone::{Gone, quoted};
 use super::identity::{Role, Verdict};
 use super::remotes::Question;
 use super::rest::Rest;
@@ -214,7 +215,7 @@ impl Driver {
             }
             Says::Error(error) => {
                 let definite = error.kind != ErrorKind::Wait && error.condition != Condition::RemoteServerTimeout;
-                failed(definite, Condition::RemoteServerTimeout, format!("{remote} refuses our dialback: {error}"))
+                failed(definite, Condition::RemoteServerTimeout, format!("{remote} refuses our dialback: {}", quoted(&error.to_string())))
             }
             Says::Invalid | Says::Key(_) => failed(
                 true,
