@@ -119,8 +119,12 @@ impl Disco {
         if call.payload.get("node").is_some() {
             return Err(no_such_node());
         }
-        let items =
-            call.host.components().map(|domain| Element::new("item", ns::DISCO_ITEMS).attr("jid", domain.as_str()));
+        let external = call.server.external_components(&call.host.domain);
+        let items = call
+            .host
+            .components()
+            .chain(&external)
+            .map(|domain| Element::new("item", ns::DISCO_ITEMS).attr("jid", domain.as_str()));
         Ok(Some(Element::new("query", ns::DISCO_ITEMS).children(items)))
     }
 
