@@ -305,7 +305,7 @@ async fn components_are_in_the_list_of_items_and_have_their_domain_alone() {
         let read = juliet.read();
         items.push(["irc.localhost", "far.away"].map(|domain| read.contains(&format!("jid='{domain}'"))));
     }
-    assert_eq!(items, [[true, true], [false, true]]);
+    assert_eq!(items, [[true, true], [false, false]], "what is below no host belongs to the first");
     let conf = "[host.localhost]\n[component.\"conference.localhost\"]\nsecret = \"s\"\n";
     let error = world.server.reload(Conf::parse(conf, "test.toml").unwrap(), rookery_modules::ALL).unwrap_err();
     assert!(error.why.contains("\"conference.localhost\" is served already"), "{}", error.why);

@@ -117,17 +117,6 @@ impl Server {
         Some(self.links.get(self, Pair { local: domain.clone(), remote: domain }, true))
     }
 
-    /// The domains of the external components that a host lists (XEP-0030): those below it, and those below no host.
-    pub fn external_components(&self, host: &BareJid) -> Vec<BareJid> {
-        let conf = self.conf();
-        let is_below = |domain: &str, host: &str| domain.strip_suffix(host).is_some_and(|rest| rest.ends_with('.'));
-        let is_listed = |domain: &&BareJid| {
-            is_below(domain.as_str(), host.as_str())
-                || !conf.hosts().iter().any(|other| is_below(domain.as_str(), other.domain.as_str()))
-        };
-        conf.components().iter().map(|component| &component.domain).filter(is_listed).cloned().collect()
-    }
-
     /// The link of two domains: for a stream that both may use, so that what will come finds it.
     pub fn link(self: &Arc<Self>, pair: Pair) -> Arc<Link> {
         self.links.get(self, pair, false)
