@@ -223,6 +223,8 @@ impl Link {
         room: &Room,
     ) -> Result<(), (Box<Stanza>, StanzaError)> {
         let size = posted::size(&stanza);
+        // What is not stored is handled when it is in the queue.
+        let receipt = receipt.filter(|_| durable);
         let mut state = self.state.lock();
         if durable && (server.writer.is_full() || (server.writer.is_failing() && !state.queue.is_carried())) {
             return Err((Box::new(stanza), Writer::refusal()));

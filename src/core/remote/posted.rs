@@ -77,8 +77,6 @@ impl Posted {
         receipt: Option<Arc<Receipt>>,
     ) -> Arc<Self> {
         let phase = if durable { Phase::Queued } else { Phase::InMemory };
-        // What is not stored is handled when it is in the queue.
-        let receipt = receipt.filter(|_| durable);
         Self::make(id, link, stanza, SystemTime::now(), Fate { phase, receipt, tried: false })
     }
 
