@@ -1,13 +1,11 @@
 //! The authorities that we believe: those of the system, and those that the admin adds (`s2s.authorities`).
 //!
-//! Read at start and when the conf is read anew (SIGHUP).
+//! Read at start and when the conf is read anew (SIGHUP), so that a renewed set of the system counts from then on.
 
 use std::collections::HashSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, TrustAnchor};
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -138,30 +136,5 @@ impl Roots {
 impl fmt::Debug for Roots {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Roots").field("len", &self.len()).finish_non_exhaustive()
-    }
-}
-
-/// The authorities of now.
-#[derive(Debug)]
-pub struct Authorities(ArcSwap<Roots>);
-
-impl Authorities {
-    /// Begins with these.
-    pub fn new(roots: Roots) -> Self {
-        Self(ArcSwap::from_pointee(roots))
-    }
-
-    /// Those that count now.
-    pub fn current(&self) -> Arc<Roots> {
-        self.0.load_full()
-    }
-
-    /// Reads all anew. After an error those of before stay.
-    ///
-    /// # Errors
-    /// As [`Roots::load`].
-    pub fn reload(&self, authorities: Option<&Path>) -> Result<(), RootsError> {
-        self.0.store(Arc::new(Roots::load(authorities)?));
-        Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
+    Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, date_time_ymd,
 };
 use rustls::pki_types::CertificateDer;
 
@@ -126,4 +126,26 @@ impl Authority {
         roots.add(&self.der).expect("a root");
         roots
     }
+}
+
+pub(crate) fn as_pem(certificates: &[&CertificateDer<'_>]) -> String {
+    use base64::Engine as _;
+    let one = |der: &&CertificateDer<'_>| {
+        let text = base64::engine::general_purpose::STANDARD.encode(der);
+        let lines: Vec<_> = text.as_bytes().chunks(64).map(|line| String::from_utf8_lossy(line).into_owned()).collect();
+        format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
+    };
+    certificates.iter().map(one).collect()
+}
+
+/// A certificate as it was before there were extensions; its signature is none.
+pub(crate) fn version_1(name: &str) -> CertificateDer<'static> {
+    let key = KeyPair::generate().expect("a key");
+    let algorithm = der(0x30, &der(6, &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2]));
+    let name = der(0x30, &der(0x31, &der(0x30, &[der(6, &[0x55, 4, 3]), der(0x0c, name.as_bytes())].concat())));
+    let dates = der(0x30, &[der(0x17, b"260101000000Z"), der(0x17, b"270101000000Z")].concat());
+    let (serial, key) = (der(2, &[1]), key.subject_public_key_info());
+    let inner = [&serial, &algorithm, &name, &dates, &name, &key].map(Vec::as_slice).concat();
+    let signature = der(3, &[0, 0x30, 6, 2, 1, 1, 2, 1, 1]);
+    der(0x30, &[der(0x30, &inner), algorithm, signature].concat()).into()
 }

@@ -1,14 +1,13 @@
 //! Paths to an authority, and why there is none.
 
 use std::path::Path;
-use std::process::Command;
 use std::time::Instant;
 
 use rcgen::{BasicConstraints, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, NameConstraints, date_time_ymd};
 use rustls::pki_types::pem::PemObject;
 
 use super::super::*;
-use super::authority::{Authority, San, dns, with_issuer_at};
+use super::authority::{Authority, San, as_pem, dns, with_issuer_at};
 use super::{faults, judged, nothing, now};
 use crate::certificate::tests::{Scratch, openssl};
 
@@ -197,24 +196,11 @@ fn weak_keys_and_old_signatures_are_called_so() {
 
 #[test]
 fn version_1_of_x509_is_too_old() {
-    let dir = Scratch::new("v1");
-    let (crt, key, request) = (dir.path("v1.crt"), dir.path("v1.key"), dir.path("v1.csr"));
-    let script = "openssl req -new -nodes -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -subj /CN=v1.example \
-                  -keyout \"$1\" -out \"$2\" && openssl x509 -req -in \"$2\" -signkey \"$1\" -days 3650 -out \"$0\"";
-    let paths = [&crt, &key, &request];
-    let done = Command::new("sh").args(["-c", script]).args(paths).output().expect("openssl runs");
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    let der = pem(&crt);
-    let (_, parsed) = X509Certificate::from_der(&der).expect("a certificate");
-    // Newer versions of OpenSSL add extensions by themselves.
-    if parsed.version() == X509Version::V1 {
-        assert!(matches!(unfit(&der), Some(Fault::Unreadable(_))));
-        let trust = Authority::new("Test Root").roots();
-        let verdict = judge(&[der], "v1.example", &Trust::new(&trust, Role::Receiving), SystemTime::now());
-        assert!(verdict.to_string().contains("version 3"), "{verdict}");
-    } else {
-        assert_eq!(unfit(&der), None);
-    }
+    let der = super::authority::version_1("v1.example");
+    assert_eq!(unfit(&der), Some(Fault::Unreadable("it is not of version 3 of X.509".to_owned())));
+    let roots = Authority::new("Test Root").roots();
+    let verdict = judge(&[der], "v1.example", &Trust::new(&roots, Role::Receiving), now());
+    assert!(verdict.to_string().contains("version 3"), "{verdict}");
 }
 
 #[test]
@@ -233,35 +219,21 @@ fn a_chain_that_leads_in_circles_is_soon_given_up() {
 }
 
 #[test]
-fn roots_are_read_from_files_and_again() {
-    use crate::s2s::roots::Authorities;
+fn roots_are_read_from_a_file_beside_the_systems() {
     let dir = Scratch::new("roots");
     let (good, bad) = (dir.path("good.pem"), dir.path("bad.pem"));
     let (root, other) = (Authority::new("Test Root"), Authority::new("Other Root"));
-    std::fs::write(&good, as_pem(&[&root.der])).expect("written");
+    std::fs::write(&good, as_pem(&[&root.der, &other.der, &root.der])).expect("written");
     std::fs::write(&bad, "nothing of that kind").expect("written");
-    assert_eq!(Roots::only(&good).expect("roots").len(), 1);
-    let words = Roots::only(&bad).expect_err("no roots").to_string();
-    assert!(words.contains("bad.pem") && words.contains("BEGIN CERTIFICATE"), "{words}");
-    assert!(Roots::only(&dir.path("missing.pem")).is_err());
-
-    let authorities = Authorities::new(Roots::load(Some(&good)).expect("roots"));
-    let leaf = [other.issue(&[dns("chat.example")], nothing)];
-    assert!(!judged(&leaf, "chat.example", &authorities.current()).is_valid());
-    std::fs::write(&good, as_pem(&[&root.der, &other.der])).expect("written");
-    authorities.reload(Some(&good)).expect("roots");
-    assert!(judged(&leaf, "chat.example", &authorities.current()).is_valid());
-    // What cannot be read leaves all as it was.
-    authorities.reload(Some(&bad)).expect_err("no roots");
-    assert!(judged(&leaf, "chat.example", &authorities.current()).is_valid());
-}
-
-fn as_pem(certificates: &[&CertificateDer<'_>]) -> String {
-    use base64::Engine as _;
-    let one = |der: &&CertificateDer<'_>| {
-        let text = base64::engine::general_purpose::STANDARD.encode(der);
-        let lines: Vec<_> = text.as_bytes().chunks(64).map(|line| String::from_utf8_lossy(line).into_owned()).collect();
-        format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
-    };
-    certificates.iter().map(one).collect()
+    assert_eq!(Roots::only(&good).expect("roots").len(), 2, "each once");
+    for wrong in [&bad, &dir.path("missing.pem")] {
+        let words = Roots::load(Some(wrong)).expect_err("no roots").to_string();
+        assert!(words.contains(&wrong.display().to_string()), "{words}");
+    }
+    let roots = Roots::load(Some(&good)).expect("roots");
+    assert!(roots.len() >= 2);
+    for authority in [root, other] {
+        let leaf = authority.issue(&[dns("chat.example")], nothing);
+        assert!(judged(&[leaf], "chat.example", &roots).is_valid());
+    }
 }
