@@ -41,6 +41,7 @@ mod rooms_secrets;
 mod roster;
 mod rules;
 mod s2s;
+mod s2s_hostile;
 mod security;
 mod served;
 mod subscription;
