@@ -8,6 +8,7 @@ mod address;
 pub mod c2s;
 pub mod certificate;
 pub mod certs;
+pub mod dns;
 pub mod limits;
 pub mod listen;
 pub mod rate;
