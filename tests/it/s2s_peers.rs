@@ -9,11 +9,12 @@ use std::time::{Duration, SystemTime};
 use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use socket2::{Domain, Socket, Type};
 
 /// A script waits no longer for what does not come.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-pub(crate) const DAY: Duration = Duration::from_secs(86_400);
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// What a server of these tests does, one after the other.
 #[derive(Clone)]
@@ -81,6 +82,20 @@ pub(crate) fn serve(address: impl Into<IpAddr>, port: u16, script: Vec<Step>) ->
 /// A port of the loopback net that nobody listens on: it was free a moment ago.
 pub(crate) fn closed(address: impl Into<IpAddr>) -> SocketAddr {
     TcpListener::bind((address.into(), 0)).unwrap().local_addr().unwrap()
+}
+
+/// A port that takes no more connections, with those that fill it: what else comes to it is dropped.
+pub(crate) fn crowded(address: impl Into<IpAddr>) -> (SocketAddr, (Socket, Vec<TcpStream>)) {
+    let address = SocketAddr::from((address.into(), 0));
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
+    socket.bind(&address.into()).unwrap();
+    socket.listen(0).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    let mut crowd = Vec::new();
+    while let Ok(one) = TcpStream::connect_timeout(&address, Duration::from_millis(300)) {
+        crowd.push(one);
+    }
+    (address, (socket, crowd))
 }
 
 fn follow(tcp: TcpStream, script: Vec<Step>) -> io::Result<()> {
@@ -151,7 +166,7 @@ pub(crate) fn features(inside: &str) -> Step {
     Step::Says(format!("<stream:features>{inside}</stream:features>"))
 }
 
-pub(crate) const STARTTLS: &str = "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'><required/></starttls>";
+const STARTTLS: &str = "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'><required/></starttls>";
 pub(crate) const EXTERNAL: &str =
     "<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>EXTERNAL</mechanism></mechanisms>";
 pub(crate) const DIALBACK: &str = "<dialback xmlns='urn:xmpp:features:dialback'><errors/></dialback>";

@@ -148,7 +148,7 @@ fn lookup(error: &LookupError, remote: &str) -> Words {
         LookupError::Bogus(text) => Words {
             code: "dns-bogus",
             whose: Whose::Theirs,
-            text: format!("what DNS says of {remote} is not to be believed (DNSSEC): {text}"),
+            text: format!("what DNS says of {remote} is not to be believed: {text}"),
             remedy: format!(
                 "The admins of {remote} sign their zone anew: the signatures are wrong or too old. If every signed domain \
                  fails, it is this machine's clock, or a resolver on the way that changes answers."
@@ -169,11 +169,11 @@ fn lookup(error: &LookupError, remote: &str) -> Words {
 /// What was due, as part of a sentence.
 const fn due(stage: Stage) -> &'static str {
     match stage {
-        Stage::Header => "its stream header",
-        Stage::Features => "its stream features",
-        Stage::Proceed => "its answer to STARTTLS",
-        Stage::SecretHeader => "its stream header inside TLS",
-        Stage::SecretFeatures => "its stream features inside TLS",
+        Stage::Header => "its stream header is due",
+        Stage::Features => "its stream features are due",
+        Stage::Proceed => "its answer to STARTTLS is due",
+        Stage::SecretHeader => "its stream header inside TLS is due",
+        Stage::SecretFeatures => "its stream features inside TLS are due",
     }
 }
 
@@ -217,7 +217,7 @@ fn stopped(place: &str, at: &At, stop: &Stop, remote: &str) -> Words {
         ),
         Stop::Silent(stage) | Stop::Stalled(stage) => theirs(
             "stalled",
-            format!("{place} falls silent where {} is due", due(*stage)),
+            format!("{place} falls silent where {}", due(*stage)),
             format!(
                 "The admins of {remote} look into the log of their server. If that has sent an answer, large packets are \
                  lost on the way: see tls-stalled."
@@ -225,12 +225,12 @@ fn stopped(place: &str, at: &At, stop: &Stop, remote: &str) -> Words {
         ),
         Stop::Ended(stage) => theirs(
             "hung-up",
-            format!("{place} hangs up where {} is due", due(*stage)),
+            format!("{place} hangs up where {}", due(*stage)),
             format!("The admins of {remote} look into the log of their server, which may block this machine's address."),
         ),
         Stop::Broken(stage, why) => network(
             "broken",
-            format!("the connection to {place} breaks where {} is due: {why}", due(*stage)),
+            format!("the connection to {place} breaks where {}: {why}", due(*stage)),
             format!("Try again. If it stays so, the admins of {remote} look into the log of their server."),
         ),
         Stop::NotXmpp(Speech::Http) | Stop::TlsNotSpoken(Speech::Http) => theirs(
@@ -253,7 +253,7 @@ fn stopped(place: &str, at: &At, stop: &Stop, remote: &str) -> Words {
         ),
         Stop::Excessive(stage) => theirs(
             "excessive",
-            format!("{place} sends more than any server needs where {} is due", due(*stage)),
+            format!("{place} sends more than any server needs where {}", due(*stage)),
             format!("The admins of {remote} look at what answers there."),
         ),
         Stop::StreamError(error) => stream_error(place, error, remote),
