@@ -8,6 +8,8 @@ use rookery_rigs::dns;
 use crate::commands::Folder;
 use crate::s2s_peers::{Authority, DIALBACK, EXTERNAL, Shown, Step, closed, direct, serve, starttls};
 
+const PAGE: &str = include_str!("../../docs/troubleshooting-federation.md");
+
 const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
 /// A domain `home.test` that looks at others, and the world around it.
@@ -55,6 +57,12 @@ impl Scene {
         self.dns.set(zones).unwrap();
     }
 
+    /// DNSSEC counts, by the keys of these zones.
+    pub(crate) fn believes_signatures(&self) {
+        self.write("anchor.zone", &self.dns.trust_anchor());
+        self.conf("dnssec = true\ntrust_anchor = \"anchor.zone\"\n");
+    }
+
     fn write(&self, name: &str, text: &str) {
         std::fs::write(self.folder.0.join(name), text).unwrap();
     }
@@ -98,6 +106,7 @@ impl Scene {
         said.is("verdict", &format!("no message gets to partner.test: {text}"));
         said.is("whose", whose);
         said.is("details", &format!("docs/troubleshooting-federation.md, {code}"));
+        assert!(PAGE.contains(&format!("\n### {code}\n")), "the page has no {code}");
         assert_eq!(said.code, 1, "{}", said.text);
         said
     }
@@ -340,8 +349,7 @@ async fn the_nameserver_is_silent() {
 async fn signed(wrong: &str) -> Scene {
     let zone = format!("$ORIGIN partner.test.\n$SIGN\n{wrong}\n_xmpp-server._tcp SRV 0 5 5269 xmpp\nxmpp A 127.0.0.1\n");
     let scene = Scene::new(&zone).await;
-    scene.write("anchor.zone", &scene.dns.trust_anchor());
-    scene.conf("dnssec = true\ntrust_anchor = \"anchor.zone\"\n");
+    scene.believes_signatures();
     scene
 }
 

@@ -209,4 +209,42 @@ async fn our_own_domain_as_others_see_it() {
     let said = scene.check("home.test");
     said.is("details", "docs/troubleshooting-federation.md, port-closed");
     said.is("whose", OURS);
+
+    // The conf has ports for clients alone.
+    scene.conf("[[listen]]\naddress = \"127.0.0.1:0\"\n");
+    let text = "the conf has no port for other servers: none of its [[listen]] sections says kind = \"s2s\"";
+    scene.check("home.test").is("verdict", &format!("other servers do not reach home.test: {text}"));
+}
+
+// --- DANE --------------------------------------------------------------------------------------------------------
+
+/// A zone that is signed and says which key the server has.
+async fn with_tlsa(digest: impl FnOnce(&Shown) -> String) -> (Scene, String) {
+    let scene = Scene::new("").await;
+    let shown = self_signed("partner.test");
+    let address = serve(LOOPBACK, 0, starttls("partner.test", &shown.config(), EXTERNAL));
+    let tlsa = format!("_{}._tcp.xmpp TLSA 3 1 1 {}\n", address.port(), digest(&shown));
+    scene.zones(&zone("_xmpp-server", address).replacen('\n', "\n$SIGN\n", 1).replace("xmpp A", &format!("{tlsa}xmpp A")));
+    scene.believes_signatures();
+    (scene, place(address))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn as_dns_names_it() {
+    let digest = |shown: &Shown| {
+        let key = shown.key.subject_public_key_info();
+        aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &key).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    };
+    let (scene, place) = with_tlsa(digest).await;
+    let said = scene.check("partner.test");
+    said.works(&format!("messages get to partner.test: {place}, TLS 1.3; we prove who we are by our certificate (EXTERNAL)"));
+    said.step("ok", "dns", "xmpp.partner.test: 127.0.0.1, signed (DNSSEC)");
+    assert!(said.text().contains("the certificate is the one that DNS names (DANE)"), "{}", said.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn not_as_dns_names_it() {
+    let (scene, place) = with_tlsa(|_| "ab".repeat(32)).await;
+    let words = "is none of those that DNS names (DANE): no TLSA record of the server's host fits it";
+    scene.fails("certificate-dane", THEIRS, &format!("the certificate at {place} {words}"));
 }

@@ -51,6 +51,9 @@ fn lines(server: &RemoteStatus) -> Vec<String> {
     if let Some(failure) = &server.failure {
         lines.push(failed("last failure", failure));
     }
+    if let Some(seconds) = server.next {
+        lines.push(format!("next attempt in {seconds} s"));
+    }
     lines
 }
 
@@ -83,6 +86,81 @@ fn link_lines(link: &LinkStatus, lines: &mut Vec<String>) {
 }
 
 fn failed(what: &str, failure: &FailureStatus) -> String {
-    let again = if failure.definite { "not tried again by itself" } else { "tried again" };
-    format!("{what} at {}: {} ({}; {again})", failure.at, one_line(&failure.text), failure.condition)
+    let again = if failure.definite { ", not tried again by itself" } else { "" };
+    format!("{what} at {}: {} ({}{again})", failure.at, one_line(&failure.text), failure.condition)
+}
+
+#[cfg(test)]
+mod tests {
+    use rookery_core::remote::PairStatus;
+
+    use super::*;
+
+    fn server() -> RemoteStatus {
+        let failure = |at: &str, text: &str| FailureStatus {
+            text: text.to_owned(),
+            condition: "remote-server-timeout".to_owned(),
+            definite: false,
+            at: at.to_owned(),
+        };
+        let stream = |id, direction: &str| StreamStatus {
+            id,
+            direction: direction.to_owned(),
+            address: "192.0.2.7:5269".to_owned(),
+            since: "2026-11-21T18:00:00Z".to_owned(),
+            silent: 3,
+            tls: Some("TLSv1_3".to_owned()),
+            certificate: Some("is valid".to_owned()),
+            pairs: vec![PairStatus {
+                from: "example.org".to_owned(),
+                to: "partner.example".to_owned(),
+                by: "certificate".to_owned(),
+            }],
+            bidi: true,
+            acks: true,
+            resumable: false,
+        };
+        let link = LinkStatus {
+            local: "example.org".to_owned(),
+            carried: false,
+            stanzas: 1,
+            bytes: 200,
+            oldest: Some(12),
+            failure: Some(failure("2026-11-21T18:00:05Z", "refused\u{1b}")),
+        };
+        RemoteStatus {
+            streams: vec![stream(7, "in")],
+            links: vec![link],
+            failure: Some(failure("2026-11-21T18:00:01Z", "earlier")),
+            next: Some(40),
+            ..RemoteStatus::new("partner.example")
+        }
+    }
+
+    #[test]
+    fn a_server_on_one_line() {
+        let line_of = line(&server());
+        assert_eq!(
+            line_of,
+            "partner.example  0 out, 1 in  1 stanza waits (200 bytes, the oldest for 12 s)  failed: refused "
+        );
+        assert_eq!(line(&RemoteStatus::new("a.example")), "a.example  0 out, 0 in");
+    }
+
+    #[test]
+    fn all_of_a_server() {
+        let expected = [
+            "partner.example",
+            "stream 7, in, 192.0.2.7:5269, since 2026-11-21T18:00:00Z, silent for 3 s",
+            "  TLSv1_3",
+            "  their certificate is valid",
+            "  example.org to partner.example, by certificate",
+            "  both ways, acknowledged",
+            "from example.org: 1 stanza waits (200 bytes, the oldest for 12 s); no stream carries it",
+            "  last failure at 2026-11-21T18:00:05Z: refused  (remote-server-timeout)",
+            "last failure at 2026-11-21T18:00:01Z: earlier (remote-server-timeout)",
+            "next attempt in 40 s",
+        ];
+        assert_eq!(lines(&server()), expected);
+    }
 }

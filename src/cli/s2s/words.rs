@@ -58,6 +58,14 @@ pub(super) fn words(problem: &Problem, local: &str, remote: &str) -> Words {
             text: "this server talks to no other one: [s2s] in its conf says enabled = false".to_owned(),
             remedy: "Say enabled = true in [s2s], or take the line out, and restart the server.".to_owned(),
         },
+        Problem::NoPort => Words {
+            code: "no-port",
+            whose: Whose::Ours,
+            text: "the conf has no port for other servers: none of its [[listen]] sections says kind = \"s2s\"".to_owned(),
+            remedy: "Add a [[listen]] section with kind = \"s2s\", address = \"[::]:5269\" and tls = \"starttls\", and restart \
+                     the server."
+                .to_owned(),
+        },
         Problem::Denied(denial) => denied(*denial, remote),
         Problem::Lookup(error) => lookup(error, remote),
         Problem::OnlyIpv6 => Words {
@@ -396,3 +404,6 @@ fn tls_alert(place: &str, alert: &str, remote: &str) -> Words {
 pub(super) fn one_line(text: &str) -> String {
     text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
 }
+
+#[cfg(test)]
+mod tests;

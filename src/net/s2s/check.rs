@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rookery_core::config::{Certificates as Demand, Conf};
+use rookery_core::config::{Certificates as Demand, Conf, ListenerKind};
 use rookery_xmpp::jid::BareJid;
 use rustls::pki_types::CertificateDer;
 use rustls::sign::CertifiedKey;
@@ -60,6 +60,7 @@ pub async fn check(conf: &Conf, local: &BareJid, remote: &BareJid) -> Result<Rep
         remote: remote.to_string(),
         now,
         enabled: conf.s2s().enabled,
+        has_port: conf.listeners().iter().any(|listener| listener.kind == ListenerKind::S2s),
         denial: denial(conf, remote.as_str()),
         certificates: demand,
         has_pins: !pins.is_empty(),

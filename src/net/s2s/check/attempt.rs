@@ -246,3 +246,32 @@ fn broken(error: &io::Error, stage: Stage) -> Stop {
         None => Stop::Broken(stage, error.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_version_1_has_features() {
+        for version in ["1.0", "1.5", "2.0", "10.0"] {
+            assert!(is_current(Some(version)), "{version}");
+        }
+        for version in [None, Some(""), Some("1"), Some("0.9"), Some("x.0")] {
+            assert!(!is_current(version), "{version:?}");
+        }
+    }
+
+    #[test]
+    fn errors_of_the_system_say_what_is_wrong() {
+        use io::ErrorKind;
+        for (kind, stop) in [
+            (ErrorKind::ConnectionRefused, Stop::Refused),
+            (ErrorKind::TimedOut, Stop::NoAnswer),
+            (ErrorKind::NetworkUnreachable, Stop::NoRoute),
+            (ErrorKind::HostUnreachable, Stop::NoRoute),
+        ] {
+            assert_eq!(not_connected(&kind.into()), stop);
+        }
+        assert!(matches!(not_connected(&io::Error::other("no more files")), Stop::NotConnected(why) if why == "no more files"));
+    }
+}

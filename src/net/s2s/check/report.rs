@@ -22,6 +22,8 @@ pub struct Report {
     pub now: SystemTime,
     /// Whether the conf has federation on.
     pub enabled: bool,
+    /// Whether the conf has a port for other servers.
+    pub has_port: bool,
     /// Why the conf keeps us from the domain, if it does. Then nobody was asked anything.
     pub denial: Option<Denial>,
     /// What the domain has to show, by the conf.
@@ -259,4 +261,29 @@ pub enum Stop {
     TlsAlert(String),
     /// Another reason.
     TlsFailed(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn languages_are_told_by_their_first_bytes() {
+        for (first, speech) in [
+            (&b""[..], None),
+            (b"  \r\n", None),
+            (b"HTTP/1.0 400", Some(Speech::Http)),
+            (b"\n<!DOCTYPE html>", Some(Speech::Http)),
+            (b"<HTML>", Some(Speech::Http)),
+            (b"<?xml version='1.0'?>", Some(Speech::Xml)),
+            (b"<", Some(Speech::Xml)),
+            (b"\x15\x03\x01", Some(Speech::Tls)),
+            (b"\x16", Some(Speech::Tls)),
+            (b"\x16\x01", Some(Speech::Other)),
+            (b"SSH-2.0", Some(Speech::Other)),
+            (b"\xff", Some(Speech::Other)),
+        ] {
+            assert_eq!(Speech::of(first), speech, "{first:?}");
+        }
+    }
 }

@@ -57,6 +57,8 @@ pub struct At {
 pub enum Problem {
     /// The conf has federation off.
     Off,
+    /// The conf has no port for other servers: they cannot call us, not even to ask whether it was us who called (dialback).
+    NoPort,
     /// The conf's lists, or the domain's own section, keep the server from talking to the domain.
     Denied(Denial),
     /// DNS names no server.
@@ -146,6 +148,7 @@ impl Report {
             Some(Problem::Certificate { .. }) if matches!(ours, Some(Problem::Clock { .. })) => verdict.problem = ours,
             _ => verdict.others.extend(ours),
         }
+        verdict.others.extend((!self.has_port).then_some(Problem::NoPort));
         verdict
     }
 
@@ -156,6 +159,9 @@ impl Report {
         }
         if let Some(denial) = self.denial {
             return Some(Problem::Denied(denial));
+        }
+        if self.is_own() && !self.has_port {
+            return Some(Problem::NoPort);
         }
         match &self.lookup {
             Lookup::Failed(error) => Some(Problem::Lookup(error.clone())),

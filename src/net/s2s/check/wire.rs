@@ -317,3 +317,21 @@ impl ResolvesClientCert for Ours {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn alerts_are_called_as_in_the_rfc() {
+        for (alert, name) in [
+            (AlertDescription::HandshakeFailure, "handshake_failure"),
+            (AlertDescription::UnknownCA, "unknown_ca"),
+            (AlertDescription::UnrecognisedName, "unrecognized_name"),
+            (AlertDescription::CertificateRequired, "certificate_required"),
+            (AlertDescription::ProtocolVersion, "protocol_version"),
+        ] {
+            assert_eq!(alert_name(alert), name);
+        }
+    }
+}
