@@ -7,10 +7,11 @@
 //!
 //! `identity` says whether a certificate proves a domain, `roots` whom we believe that. The rules of the stream are
 //! `rookery_xmpp::stream`'s, those of dialback's packets and keys `rookery_xmpp::dialback`'s; what waits, and who may say
-//! what, is core's (`core/remote`).
+//! what, is core's (`core/remote`). `check` looks at another domain for an admin.
 
 mod accepted;
 mod call;
+pub mod check;
 mod driver;
 mod flow;
 mod gone;

@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rookery_core::config::{Conf, RemoteConf};
+
 use super::target::TlsMode;
 
 /// The numbers and names. `Default` is what an empty conf means.
@@ -34,6 +36,36 @@ impl Default for DnsConf {
             private_addresses: false,
             overrides: HashMap::new(),
             timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+impl DnsConf {
+    /// What the conf says.
+    pub fn of_conf(conf: &Conf) -> Self {
+        let s2s = conf.s2s();
+        let named = |remote: &RemoteConf| Override {
+            addresses: remote
+                .addresses
+                .iter()
+                .map(|address| Where { host: Host::Address(address.ip()), port: address.port() })
+                .collect(),
+            tls: match remote.tls {
+                rookery_core::config::TlsMode::Direct => TlsMode::Direct,
+                rookery_core::config::TlsMode::Starttls | rookery_core::config::TlsMode::Plain => TlsMode::Starttls,
+            },
+        };
+        Self {
+            nameservers: s2s.nameservers.clone(),
+            dnssec: s2s.dnssec,
+            trust_anchor: s2s.trust_anchor.clone(),
+            private_addresses: s2s.private_addresses,
+            overrides: conf
+                .remotes()
+                .filter(|(_, remote)| !remote.addresses.is_empty())
+                .map(|(domain, remote)| (domain.to_owned(), named(remote)))
+                .collect(),
+            ..Self::default()
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use hickory_proto::rr::{RData, RecordType};
+use hickory_proto::rr::RData;
 use tokio::task::JoinSet;
 
 use super::cache::Cache;
@@ -185,8 +185,7 @@ impl State {
             return Ok(found(Source::Literal, vec![candidate]));
         }
         let (direct, starttls) = (format!("_xmpps-server._tcp.{domain}"), format!("_xmpp-server._tcp.{domain}"));
-        let (direct, starttls) =
-            tokio::join!(self.questions.ask(&direct, RecordType::SRV), self.questions.ask(&starttls, RecordType::SRV));
+        let (direct, starttls) = tokio::join!(self.questions.ask_srv(&direct), self.questions.ask_srv(&starttls));
         let mut services = Services { ttl: *ttl, ..Services::default() };
         services.add(TlsMode::Direct, direct);
         services.add(TlsMode::Starttls, starttls);
