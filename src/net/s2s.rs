@@ -31,7 +31,6 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use rookery_core::config::{Conf, TlsMode};
 use rookery_core::remote::{Failure, Federation, Link, RemoteStatus};
 use rookery_core::server::Server;
 use rookery_xmpp::dialback::Keys;
@@ -45,8 +44,7 @@ use self::rest::Resting;
 use self::roots::{Roots, RootsError};
 use self::settings::Settings;
 use crate::certs::Certificates;
-use crate::dns::conf::Host;
-use crate::dns::{self, DnsConf, Override, ResolveError, Resolver, Where};
+use crate::dns::{DnsConf, ResolveError, Resolver};
 use crate::outgoing::OutgoingTls;
 use crate::rate::{self, Buckets};
 use crate::server::{Connection, Ending, Service};
@@ -114,7 +112,7 @@ impl S2s {
     pub fn new(server: Arc<Server>, certificates: Arc<Certificates>) -> Result<Arc<Self>, FederateError> {
         let conf = server.conf();
         let roots = Arc::new(Roots::load(conf.s2s().authorities.as_deref())?);
-        let resolver = Resolver::new(&dns_conf(&conf))?;
+        let resolver = Resolver::new(&DnsConf::of_conf(&conf))?;
         let tls = OutgoingTls::new(certificates)?;
         let secret = [server.secret(), b" dialback"].concat();
         let common = Arc::new_cyclic(|me| Common {
@@ -143,7 +141,7 @@ impl S2s {
         let common = &self.common;
         let conf = common.server.conf();
         let roots = Arc::new(Roots::load(conf.s2s().authorities.as_deref())?);
-        common.resolver.reload(&dns_conf(&conf))?;
+        common.resolver.reload(&DnsConf::of_conf(&conf))?;
         common.settings.store(Arc::new(Settings::new(&common.server, roots)));
         for remote in common.remotes.list() {
             if let Ok(domain) = BareJid::new(&remote.domain)
@@ -247,22 +245,4 @@ impl Common {
 
 fn failure(definite: bool, condition: Condition, text: &str) -> Failure {
     Failure { definite, condition, text: text.to_owned() }
-}
-
-/// The conf's words on DNS and addresses.
-fn dns_conf(conf: &Conf) -> DnsConf {
-    let s2s = conf.s2s();
-    let overrides = conf.remotes().filter(|(_, remote)| !remote.addresses.is_empty()).map(|(domain, remote)| {
-        let addresses = remote.addresses.iter();
-        let addresses = addresses.map(|to| Where { host: Host::Address(to.ip()), port: to.port() }).collect();
-        let tls = if remote.tls == TlsMode::Direct { dns::TlsMode::Direct } else { dns::TlsMode::Starttls };
-        (domain.to_owned(), Override { addresses, tls })
-    });
-    DnsConf {
-        nameservers: s2s.nameservers.clone(),
-        dnssec: s2s.dnssec,
-        private_addresses: s2s.private_addresses,
-        overrides: overrides.collect(),
-        ..DnsConf::default()
-    }
 }

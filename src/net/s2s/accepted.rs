@@ -115,7 +115,7 @@ impl Driver {
 
     /// What the peer's certificate proves of a domain. Where the conf wants none, what it has shown counts all the same.
     fn judge(&self, remote: &BareJid) -> Verdict {
-        self.settings.judge(self.wire.look().peer_chain(), remote, Role::Initiating)
+        self.settings.judge(self.wire.look().peer_chain(), remote, Role::Initiating, None)
     }
 
     pub(super) async fn start_tls(&mut self) -> Result<(), Gone> {

@@ -226,7 +226,9 @@ async fn open(
     let mut driver = Driver::new(common.clone(), Wire::Opened(Box::new(transport)), stream, address);
     driver.local = Some(pair.local.clone());
     driver.remote = Some(pair.remote.clone());
-    driver.opened = Some(Box::new(Opened::new(pair.clone(), goal.copy(), rest.take(), no_external)));
+    let mut opened = Opened::new(pair.clone(), goal.copy(), rest.take(), no_external);
+    opened.target = Some(target.clone());
+    driver.opened = Some(Box::new(opened));
     let negotiated = async {
         if is_direct {
             driver.secured()?;
