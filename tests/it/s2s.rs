@@ -70,10 +70,14 @@ async fn converse(a: &Served, b: &Served) {
     let mut romeo = a.login("romeo@a.example", "r").await;
     let mut juliet = b.login("juliet@b.example", "j").await;
     for n in 0..20 {
-        romeo.say(&format!("<message type='chat' id='m{n}' to='juliet@b.example'><body>there {n}</body></message>")).await;
+        romeo
+            .say(&format!("<message type='chat' id='m{n}' to='juliet@b.example'><body>there {n}</body></message>"))
+            .await;
         let heard = juliet.hear(&format!("<body>there {n}</body>")).await;
         assert!(heard.contains("from='romeo@a.example/r'"), "{heard}");
-        juliet.say(&format!("<message type='chat' id='m{n}' to='romeo@a.example/r'><body>back {n}</body></message>")).await;
+        juliet
+            .say(&format!("<message type='chat' id='m{n}' to='romeo@a.example/r'><body>back {n}</body></message>"))
+            .await;
         romeo.hear(&format!("<body>back {n}</body>")).await;
     }
     romeo.say("<iq type='get' id='q' to='b.example'><query xmlns='jabber:iq:version'/></iq>").await;

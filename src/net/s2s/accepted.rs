@@ -19,8 +19,8 @@ use rookery_xmpp::stream::{self, Opened, Phase, Stream, TlsInfo};
 use tracing::{debug, info, warn};
 
 use super::driver::{Driver, Wire, now};
-use super::gone::Gone;
 use super::flow::is_among;
+use super::gone::Gone;
 use super::identity::{Role, Verdict};
 use super::remotes::Order;
 use super::{Common, verify};
@@ -83,7 +83,9 @@ impl Driver {
         let mut plain = false;
         if let Some(from) = &from {
             if server.is_ours(from.as_str()) {
-                return Err(StreamError::new(StreamCondition::InvalidFrom).with_text("This is a domain of this server."));
+                return Err(
+                    StreamError::new(StreamCondition::InvalidFrom).with_text("This is a domain of this server.")
+                );
             }
             server.may_federate(from.as_str())?;
             plain = self.settings.certificates(from) == Certificates::Plain;
@@ -103,7 +105,9 @@ impl Driver {
         }
         if secured || plain {
             let authenticated = opened.phase == Phase::AfterAuth;
-            host.features.push(Element::new("dialback", ns::DIALBACK_FEATURE).child(Element::new("errors", ns::DIALBACK_FEATURE)));
+            host.features.push(
+                Element::new("dialback", ns::DIALBACK_FEATURE).child(Element::new("errors", ns::DIALBACK_FEATURE)),
+            );
             if !authenticated && secured {
                 host.features.push(Element::new("bidi", ns::BIDI_FEATURE));
             }
@@ -176,9 +180,8 @@ impl Driver {
 
     /// What can be said to a request at once.
     fn decide(&self, pair: &Pair) -> Decision {
-        let refuse = |condition, text: &'static str| {
-            Decision::Says(Says::Error(StanzaError::new(condition).with_text(text)))
-        };
+        let refuse =
+            |condition, text: &'static str| Decision::Says(Says::Error(StanzaError::new(condition).with_text(text)));
         let server = &self.common.server;
         if !server.is_ours(pair.local.as_str()) {
             return refuse(Condition::ItemNotFound, "This domain is not served here.");
@@ -238,7 +241,9 @@ impl Driver {
                 self.remote.get_or_insert_with(|| pair.remote.clone());
                 self.local.get_or_insert_with(|| pair.local.clone());
                 if !self.has_room(&pair.remote) {
-                    Says::Error(StanzaError::new(Condition::ResourceConstraint).with_text("Too many streams of this domain."))
+                    Says::Error(
+                        StanzaError::new(Condition::ResourceConstraint).with_text("Too many streams of this domain."),
+                    )
                 } else {
                     // The answer goes before whatever the pair's stanzas are.
                     self.stream.send(&request.answer(Says::Valid).to_element());

@@ -213,12 +213,8 @@ async fn open(
     if is_direct {
         transport.secure(patience).await.map_err(lost)?;
     }
-    let peer = Peer {
-        to: pair.remote.clone(),
-        from: Some(pair.local.clone().into()),
-        login: None,
-        binding: Binding::Any,
-    };
+    let peer =
+        Peer { to: pair.remote.clone(), from: Some(pair.local.clone().into()), login: None, binding: Binding::Any };
     let mut stream = Stream::initiating(settings.calling(&pair.remote), Arc::new(peer), now());
     if is_direct {
         stream.handle_tls(now(), TlsInfo::default());

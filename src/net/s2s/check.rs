@@ -93,6 +93,7 @@ pub async fn check(conf: &Conf, local: &BareJid, remote: &BareJid) -> Result<Rep
     for attempt in &mut report.attempts {
         let Some(secured) = &attempt.secured else { continue };
         let trust = Trust::new(&roots, Role::Receiving).pinned(&pins);
+        let trust = found.targets.get(attempt.target).map_or(trust, |target| trust.found_at(target));
         attempt.judgement = Some(judge(&secured.chain, remote.as_str(), &trust, now));
         if local == remote {
             let same = |key: &Arc<CertifiedKey>| key.cert.first() == secured.chain.first();

@@ -221,11 +221,7 @@ impl Driver {
             self.wire.transport().cut();
         }
         let rest = self.rest(&gone);
-        let ended = Ended {
-            rest,
-            lived: self.begun.elapsed(),
-            reason: gone.to_string(),
-        };
+        let ended = Ended { rest, lived: self.begun.elapsed(), reason: gone.to_string() };
         let may_close = matches!(gone, Gone::Closed(_) | Gone::Failed(_));
         if may_close {
             let mut ending = self.ending.clone();
@@ -269,7 +265,8 @@ impl Driver {
                 self.handle.facts.lock().heard = now;
                 let address = self.meter.take(&self.common.buckets, &self.settings.rates, count, now);
                 let domains = self.hears.first().map(|pair| &pair.remote);
-                let domain = domains.and_then(|remote| self.common.rates.take_of(remote, self.settings.rate, count, now));
+                let domain =
+                    domains.and_then(|remote| self.common.rates.take_of(remote, self.settings.rate, count, now));
                 // Once it is known who it is, the domain counts and not the address: many may share one.
                 self.paused = if self.hears.is_empty() { address } else { domain };
                 Ok(events)
@@ -334,9 +331,11 @@ impl Driver {
                 Err(Gone::Closed(ending))
             }
             // Of streams of clients and components.
-            Event::LookUp { .. } | Event::PreAuthIq(_) | Event::Bind { .. } | Event::Bound(_) | Event::Handshake { .. } => {
-                Ok(())
-            }
+            Event::LookUp { .. }
+            | Event::PreAuthIq(_)
+            | Event::Bind { .. }
+            | Event::Bound(_)
+            | Event::Handshake { .. } => Ok(()),
         }
     }
 

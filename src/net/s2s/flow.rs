@@ -126,7 +126,9 @@ impl Driver {
                         self.proven_useful();
                     }
                 }
-                None => self.end(StreamError::new(StreamCondition::PolicyViolation).with_text("<a/> needs a count in 'h'.")),
+                None => {
+                    self.end(StreamError::new(StreamCondition::PolicyViolation).with_text("<a/> needs a count in 'h'."))
+                }
             },
             (ns::SM, _) => self.stream.send(&failed(Condition::UnexpectedRequest, None)),
             _ => self.end(StreamCondition::UnsupportedStanzaType.into()),

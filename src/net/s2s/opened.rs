@@ -104,7 +104,8 @@ impl Driver {
     pub(super) fn secured(&mut self) -> Result<(), Gone> {
         let Some(opened) = &self.opened else { return Ok(()) };
         let remote = &opened.pair.remote;
-        let verdict = self.settings.judge(self.wire.look().peer_chain(), remote, Role::Receiving, opened.target.as_ref());
+        let verdict =
+            self.settings.judge(self.wire.look().peer_chain(), remote, Role::Receiving, opened.target.as_ref());
         let wants_valid = self.settings.certificates(remote) == Certificates::Valid;
         if wants_valid && !verdict.is_valid() {
             let text = format!("the certificate of {remote} {verdict}");
@@ -145,7 +146,8 @@ impl Driver {
             self.stream.authenticate_external();
             return Ok(());
         }
-        let knows_dialback = features.find("dialback", ns::DIALBACK_FEATURE).is_some() || self.stream.peer_declares(ns::DIALBACK);
+        let knows_dialback =
+            features.find("dialback", ns::DIALBACK_FEATURE).is_some() || self.stream.peer_declares(ns::DIALBACK);
         self.send_key(knows_dialback)
     }
 
@@ -210,7 +212,8 @@ impl Driver {
             opened.awaits_result = false;
         }
         let remote = &packet.from;
-        let failed = |definite, condition, text: String| Err(Gone::Failed(Box::new(failure(definite, condition, &text))));
+        let failed =
+            |definite, condition, text: String| Err(Gone::Failed(Box::new(failure(definite, condition, &text))));
         match &packet.says {
             Says::Valid => {
                 self.stream.established();
@@ -219,7 +222,11 @@ impl Driver {
             }
             Says::Error(error) => {
                 let definite = error.kind != ErrorKind::Wait && error.condition != Condition::RemoteServerTimeout;
-                failed(definite, Condition::RemoteServerTimeout, format!("{remote} refuses our dialback: {}", quoted(&error.to_string())))
+                failed(
+                    definite,
+                    Condition::RemoteServerTimeout,
+                    format!("{remote} refuses our dialback: {}", quoted(&error.to_string())),
+                )
             }
             Says::Invalid | Says::Key(_) => failed(
                 true,
@@ -239,9 +246,9 @@ impl Driver {
             return self.start();
         }
         let request = match &opened.rest {
-            Some(rest) => Element::new("resume", ns::SM)
-                .attr("previd", &*rest.id)
-                .attr("h", rest.inbound.handled().to_string()),
+            Some(rest) => {
+                Element::new("resume", ns::SM).attr("previd", &*rest.id).attr("h", rest.inbound.handled().to_string())
+            }
             None => Element::new("enable", ns::SM).attr("resume", "true"),
         };
         self.stream.send(&request);

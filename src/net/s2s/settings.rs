@@ -177,11 +177,14 @@ mod tests {
     #[test]
     fn announced_limits_are_read() {
         let limits = |inside: &str| {
-            let xml = format!("<bidi xmlns='urn:xmpp:bidi'><limits xmlns='urn:xmpp:stream-limits:0'>{inside}</limits></bidi>");
+            let xml = format!(
+                "<bidi xmlns='urn:xmpp:bidi'><limits xmlns='urn:xmpp:stream-limits:0'>{inside}</limits></bidi>"
+            );
             max_bytes(&xml.parse().unwrap())
         };
         assert_eq!(limits("<max-bytes> 10000 </max-bytes><idle-seconds>5</idle-seconds>"), Some(10_000));
-        for nothing in ["", "<idle-seconds>5</idle-seconds>", "<max-bytes>much</max-bytes>", "<max-bytes>0</max-bytes>"] {
+        for nothing in ["", "<idle-seconds>5</idle-seconds>", "<max-bytes>much</max-bytes>", "<max-bytes>0</max-bytes>"]
+        {
             assert_eq!(limits(nothing), None, "{nothing}");
         }
         assert_eq!(max_bytes(&Element::new("bidi", ns::BIDI)), None);
