@@ -148,7 +148,7 @@ pub struct Listener {
 
 impl Default for Listener {
     fn default() -> Self {
-        Self::c2s(5222, TlsMode::Starttls)
+        Self::new(ListenerKind::C2s, 5222, TlsMode::Starttls)
     }
 }
 
