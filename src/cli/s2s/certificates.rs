@@ -50,6 +50,7 @@ const fn code(fault: &Fault) -> &'static str {
         Fault::Purpose | Fault::Authority => "certificate-purpose",
         Fault::IssuerNoAuthority | Fault::NameConstraints => "certificate-issuer",
         Fault::PinMismatch { .. } => "certificate-pin",
+        Fault::DaneMismatch => "certificate-dane",
         Fault::Unreadable(_) | Fault::TooMany { .. } | Fault::Path(_) => "certificate-path",
     }
 }
@@ -96,6 +97,10 @@ fn remedy(fault: &Fault, remote: &str) -> String {
         Fault::PinMismatch { .. } => format!(
             "If {remote} has changed its key, ask its admins, by another way than this, and correct pin in \
              [s2s.domain.\"{remote}\"]. If not, somebody else answers there."
+        ),
+        Fault::DaneMismatch => format!(
+            "The admins of {remote} publish a TLSA record for the new certificate, before their server shows it, or take the \
+             records out."
         ),
         Fault::Unreadable(_) | Fault::TooMany { .. } | Fault::Path(_) => {
             format!("The admins of {remote} get a new certificate.")

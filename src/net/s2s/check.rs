@@ -93,6 +93,7 @@ pub async fn check(conf: &Conf, local: &BareJid, remote: &BareJid) -> Result<Rep
     for attempt in &mut report.attempts {
         let Some(secured) = &attempt.secured else { continue };
         let trust = Trust::new(&roots, Role::Receiving).pinned(&pins);
+        let trust = found.targets.get(attempt.target).map_or(trust, |target| trust.found_at(target));
         attempt.judgement = Some(judge(&secured.chain, remote.as_str(), &trust, now));
         if local == remote {
             let same = |key: &Arc<CertifiedKey>| key.cert.first() == secured.chain.first();
@@ -123,9 +124,9 @@ fn denial(conf: &Conf, remote: &str) -> Option<Denial> {
     let s2s = conf.s2s();
     if conf.certificates(remote) == Demand::Refuse {
         Some(Denial::Section)
-    } else if s2s.deny.iter().any(|pattern| pattern.matches(remote)) {
+    } else if s2s.deny.has(remote) {
         Some(Denial::Denied)
-    } else if !s2s.allow.iter().any(|pattern| pattern.matches(remote)) {
+    } else if !s2s.allow.has(remote) {
         Some(Denial::NotAllowed)
     } else {
         None
