@@ -31,7 +31,6 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use rookery_core::config::Conf;
 use rookery_core::remote::{Failure, Federation, Link, RemoteStatus};
 use rookery_core::server::Server;
 use rookery_xmpp::dialback::Keys;

@@ -123,9 +123,9 @@ fn denial(conf: &Conf, remote: &str) -> Option<Denial> {
     let s2s = conf.s2s();
     if conf.certificates(remote) == Demand::Refuse {
         Some(Denial::Section)
-    } else if s2s.deny.iter().any(|pattern| pattern.matches(remote)) {
+    } else if s2s.deny.has(remote) {
         Some(Denial::Denied)
-    } else if !s2s.allow.iter().any(|pattern| pattern.matches(remote)) {
+    } else if !s2s.allow.has(remote) {
         Some(Denial::NotAllowed)
     } else {
         None
