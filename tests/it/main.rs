@@ -40,6 +40,7 @@ mod rooms_races;
 mod rooms_secrets;
 mod roster;
 mod rules;
+mod s2s;
 mod s2s_check;
 mod s2s_check_broken;
 mod s2s_check_certificates;

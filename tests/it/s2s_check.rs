@@ -155,11 +155,7 @@ fn without_times(line: &str) -> String {
 /// `partner.test` with one server, under the service of this name.
 pub(crate) fn zone(service: &str, address: SocketAddr) -> String {
     let kind = if address.is_ipv4() { "A" } else { "AAAA" };
-    format!(
-        "$ORIGIN partner.test.\n{service}._tcp SRV 0 5 {} xmpp\nxmpp {kind} {}\n",
-        address.port(),
-        address.ip()
-    )
+    format!("$ORIGIN partner.test.\n{service}._tcp SRV 0 5 {} xmpp\nxmpp {kind} {}\n", address.port(), address.ip())
 }
 
 pub(crate) fn place(address: SocketAddr) -> String {
@@ -228,7 +224,10 @@ async fn answers_for_programs() {
     let said = scene.run(&["--json", "s2s", "check", "partner.test"]);
     let json: serde_json::Value = serde_json::from_str(&said.text).unwrap();
     assert_eq!((said.code, json["ok"].as_bool()), (1, Some(false)));
-    assert_eq!((json["fault"]["code"].as_str(), json["fault"]["whose"].as_str()), (Some("port-closed"), Some("theirs")));
+    assert_eq!(
+        (json["fault"]["code"].as_str(), json["fault"]["whose"].as_str()),
+        (Some("port-closed"), Some("theirs"))
+    );
     for part in ["text", "remedy"] {
         assert!(json["fault"][part].as_str().is_some_and(|text| text.contains("partner.test")), "{json}");
     }
@@ -301,7 +300,11 @@ async fn no_srv_records_and_the_domain_itself_works() {
 async fn no_srv_records_and_nothing_else() {
     let scene = Scene::new("$ORIGIN partner.test.\n_other._tcp SRV 0 0 1 x\n").await;
     let no = "DNS has no server for partner.test";
-    scene.fails("dns-no-server", THEIRS, &format!("{no}: partner.test has no SRV record for XMPP servers, and no address"));
+    scene.fails(
+        "dns-no-server",
+        THEIRS,
+        &format!("{no}: partner.test has no SRV record for XMPP servers, and no address"),
+    );
     scene.zones("");
     scene.fails("dns-no-server", THEIRS, &format!("{no}: the domain partner.test does not exist in DNS"));
 }
@@ -334,7 +337,8 @@ async fn only_private_addresses() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_nameserver_fails() {
     let scene = Scene::new("$ORIGIN partner.test.\n$SERVFAIL @\n").await;
-    let text = "DNS gives no answer for partner.test: the nameserver answers SERVFAIL to _xmpps-server._tcp.partner.test SRV";
+    let text =
+        "DNS gives no answer for partner.test: the nameserver answers SERVFAIL to _xmpps-server._tcp.partner.test SRV";
     scene.fails("dns-failing", NETWORK, text);
 }
 
@@ -347,7 +351,8 @@ async fn the_nameserver_is_silent() {
 
 /// `partner.test`, signed, with something wrong.
 async fn signed(wrong: &str) -> Scene {
-    let zone = format!("$ORIGIN partner.test.\n$SIGN\n{wrong}\n_xmpp-server._tcp SRV 0 5 5269 xmpp\nxmpp A 127.0.0.1\n");
+    let zone =
+        format!("$ORIGIN partner.test.\n$SIGN\n{wrong}\n_xmpp-server._tcp SRV 0 5 5269 xmpp\nxmpp A 127.0.0.1\n");
     let scene = Scene::new(&zone).await;
     scene.believes_signatures();
     scene

@@ -48,7 +48,9 @@ async fn ipv6_is_dead_and_ipv4_works() {
     scene.zones(&format!("{}xmpp AAAA ::1\n", zone("_xmpp-server", works)));
     let said = scene.check("partner.test");
     let fine = place(works);
-    said.works(&format!("messages get to partner.test: {fine}, TLS 1.3; we prove who we are by our certificate (EXTERNAL)"));
+    said.works(&format!(
+        "messages get to partner.test: {fine}, TLS 1.3; we prove who we are by our certificate (EXTERNAL)"
+    ));
     said.is("besides", &format!("{} refuses connections: nothing listens on this port", place(dead)));
 }
 
@@ -142,7 +144,10 @@ async fn there_is_no_encryption() {
 #[tokio::test(flavor = "multi_thread")]
 async fn encryption_is_refused() {
     let mut script = until_starttls("partner.test");
-    script.extend([Step::Says("<failure xmlns='urn:ietf:params:xml:ns:xmpp-tls'/></stream:stream>".to_owned()), Step::Waits]);
+    script.extend([
+        Step::Says("<failure xmlns='urn:ietf:params:xml:ns:xmpp-tls'/></stream:stream>".to_owned()),
+        Step::Waits,
+    ]);
     let (scene, place) = scripted(script).await;
     scene.fails("starttls-refused", THEIRS, &format!("{place} offers encryption (STARTTLS) and then refuses it"));
 }
@@ -262,11 +267,14 @@ async fn tls_makes_no_sense() {
 #[tokio::test(flavor = "multi_thread")]
 async fn plain_xmpp_where_tls_is_due() {
     let mut script = vec![Step::Takes(100), Step::Says(OLD.to_owned())];
-    script.push(Step::Says("<stream:error><not-well-formed xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error>".to_owned()));
+    script.push(Step::Says(
+        "<stream:error><not-well-formed xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error>".to_owned(),
+    ));
     script.push(Step::Waits);
     let (scene, place) = scripted_direct(script).await;
     scene.fails("tls-not-spoken", THEIRS, &format!("{place} speaks plain XMPP where TLS is due"));
-    let (scene, place) = scripted_direct(vec![Step::Takes(100), Step::Says("220 ready\r\n".to_owned()), Step::Waits]).await;
+    let (scene, place) =
+        scripted_direct(vec![Step::Takes(100), Step::Says("220 ready\r\n".to_owned()), Step::Waits]).await;
     scene.fails("tls-not-spoken", THEIRS, &format!("{place} does not speak TLS"));
 }
 

@@ -95,7 +95,9 @@ async fn by_itself() {
     let place = place(address);
     scene.conf("certificates = \"dialback\"\n");
     let said = scene.check("partner.test");
-    said.works(&format!("messages get to partner.test: {place}, TLS 1.3; we prove who we are by our certificate (EXTERNAL)"));
+    said.works(&format!(
+        "messages get to partner.test: {place}, TLS 1.3; we prove who we are by our certificate (EXTERNAL)"
+    ));
     said.step("warning", "certificate", &format!("the certificate at {place} is self-signed: nobody vouches for it"));
 }
 
@@ -124,8 +126,14 @@ async fn with_the_intermediate() {
     .await;
     let place = place(address);
     let said = scene.check("partner.test");
-    said.works(&format!("messages get to partner.test: {place}, TLS 1.3; we prove who we are by our certificate (EXTERNAL)"));
-    assert!(said.text().contains(&format!("{place}: the certificate is valid, issued under \"Test Root\"")), "{}", said.text());
+    said.works(&format!(
+        "messages get to partner.test: {place}, TLS 1.3; we prove who we are by our certificate (EXTERNAL)"
+    ));
+    assert!(
+        said.text().contains(&format!("{place}: the certificate is valid, issued under \"Test Root\"")),
+        "{}",
+        said.text()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -156,11 +164,18 @@ async fn with_another_key_than_the_conf_names() {
     let said = scene.check("partner.test");
     said.is("details", "docs/troubleshooting-federation.md, certificate-pin");
     let verdict = said.line("verdict");
-    let words = format!("the certificate at {} has another key than the conf names; the SHA-256 of this one is ", place(address));
+    let words = format!(
+        "the certificate at {} has another key than the conf names; the SHA-256 of this one is ",
+        place(address)
+    );
     let (_, pin) = verdict.split_once(&words).unwrap_or_else(|| panic!("{verdict}"));
     scene.conf(&format!("[s2s.domain.\"partner.test\"]\npin = [\"{pin}\"]\n"));
     let said = scene.check("partner.test");
-    said.step("ok", "conf", "home.test may talk to partner.test, which has to show one of the keys that the conf names");
+    said.step(
+        "ok",
+        "conf",
+        "home.test may talk to partner.test, which has to show one of the keys that the conf names",
+    );
     assert!(said.line("verdict").starts_with("messages get to partner.test"), "{}", said.text());
 }
 
@@ -224,7 +239,9 @@ async fn with_tlsa(digest: impl FnOnce(&Shown) -> String) -> (Scene, String) {
     let shown = self_signed("partner.test");
     let address = serve(LOOPBACK, 0, starttls("partner.test", &shown.config(), EXTERNAL));
     let tlsa = format!("_{}._tcp.xmpp TLSA 3 1 1 {}\n", address.port(), digest(&shown));
-    scene.zones(&zone("_xmpp-server", address).replacen('\n', "\n$SIGN\n", 1).replace("xmpp A", &format!("{tlsa}xmpp A")));
+    scene.zones(
+        &zone("_xmpp-server", address).replacen('\n', "\n$SIGN\n", 1).replace("xmpp A", &format!("{tlsa}xmpp A")),
+    );
     scene.believes_signatures();
     (scene, place(address))
 }
@@ -233,11 +250,17 @@ async fn with_tlsa(digest: impl FnOnce(&Shown) -> String) -> (Scene, String) {
 async fn as_dns_names_it() {
     let digest = |shown: &Shown| {
         let key = shown.key.subject_public_key_info();
-        aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &key).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+        aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &key)
+            .as_ref()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
     };
     let (scene, place) = with_tlsa(digest).await;
     let said = scene.check("partner.test");
-    said.works(&format!("messages get to partner.test: {place}, TLS 1.3; we prove who we are by our certificate (EXTERNAL)"));
+    said.works(&format!(
+        "messages get to partner.test: {place}, TLS 1.3; we prove who we are by our certificate (EXTERNAL)"
+    ));
     said.step("ok", "dns", "xmpp.partner.test: 127.0.0.1, signed (DNSSEC)");
     assert!(said.text().contains("the certificate is the one that DNS names (DANE)"), "{}", said.text());
 }

@@ -12,7 +12,8 @@ const NOW: SystemTime = UNIX_EPOCH;
 
 /// One of each kind.
 fn samples() -> Vec<Problem> {
-    let at = |mode, port: u16| At { host: "xmpp.partner.example".to_owned(), address: ([192, 0, 2, 7], port).into(), mode };
+    let at =
+        |mode, port: u16| At { host: "xmpp.partner.example".to_owned(), address: ([192, 0, 2, 7], port).into(), mode };
     let starttls = || at(TlsMode::Starttls, 5269);
     let direct = || at(TlsMode::Direct, 5270);
     let moment = |days: u64| NOW + Duration::from_secs(days * 86_400);
@@ -82,12 +83,16 @@ fn samples() -> Vec<Problem> {
         Problem::Denied(Denial::NotAllowed),
         Problem::Denied(Denial::Section),
         Problem::Lookup(LookupError::NoSuchDomain(text("the domain partner.example does not exist in DNS"))),
-        Problem::Lookup(LookupError::NoSuchDomain(text("its SRV records lead nowhere: they name xmpp.partner.example:5269 (no such host)"))),
+        Problem::Lookup(LookupError::NoSuchDomain(text(
+            "its SRV records lead nowhere: they name xmpp.partner.example:5269 (no such host)",
+        ))),
         Problem::Lookup(LookupError::NotOffered),
         Problem::Lookup(LookupError::Bogus(text(
             "DNSSEC: the answer for _xmpp-server._tcp.partner.example SRV does not have the signatures that it must have",
         ))),
-        Problem::Lookup(LookupError::Failing(text("no nameserver answers (asked for _xmpp-server._tcp.partner.example SRV)"))),
+        Problem::Lookup(LookupError::Failing(text(
+            "no nameserver answers (asked for _xmpp-server._tcp.partner.example SRV)",
+        ))),
         Problem::OnlyIpv6,
         Problem::NoProof { at: starttls() },
         Problem::OwnCertificate { faults: vec![Fault::SelfSigned] },

@@ -272,6 +272,8 @@ mod tests {
         ] {
             assert_eq!(not_connected(&kind.into()), stop);
         }
-        assert!(matches!(not_connected(&io::Error::other("no more files")), Stop::NotConnected(why) if why == "no more files"));
+        assert!(
+            matches!(not_connected(&io::Error::other("no more files")), Stop::NotConnected(why) if why == "no more files")
+        );
     }
 }
