@@ -5,16 +5,16 @@
 //! happens on it, `outflow` what the peer has of it for certain, and `rest` what outlives its connection. `verify` asks
 //! about dialback, `remotes` knows all streams, `settings` the conf.
 //!
-//! `identity` says whether a certificate proves a domain, `roots` whom we believe that. `check` looks at another domain for
-//! an admin. The rules of the stream are
+//! `identity` says whether a certificate proves a domain, `roots` whom we believe that. The rules of the stream are
 //! `rookery_xmpp::stream`'s, those of dialback's packets and keys `rookery_xmpp::dialback`'s; what waits, and who may say
-//! what, is core's (`core/remote`).
+//! what, is core's (`core/remote`). `check` looks at another domain for an admin.
 
 mod accepted;
 mod call;
 pub mod check;
 mod driver;
 mod flow;
+mod gone;
 pub mod identity;
 mod opened;
 mod outflow;
@@ -36,7 +36,7 @@ use rookery_core::server::Server;
 use rookery_xmpp::dialback::Keys;
 use rookery_xmpp::error::Condition;
 use rookery_xmpp::jid::BareJid;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tracing::debug;
 
 use self::remotes::{Handle, Order, Remotes};
@@ -57,6 +57,9 @@ const LAST_MOMENT: Duration = Duration::from_secs(1);
 
 /// How long all streams together may take to end with the server.
 const LAST_OF_ALL: Duration = Duration::from_secs(4);
+
+/// A stranger's key makes us call whomever it names: so many such calls at a time, and no more.
+const MOST_QUESTIONS: usize = 200;
 
 /// Federation cannot begin.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +92,8 @@ struct Common {
     resting: Arc<Resting>,
     /// Pings that are under way, by id: whom we have asked for whom, and the stream that waits.
     pings: Mutex<HashMap<Box<str>, Ping>>,
+    /// Questions of dialback that are under way on streams of their own, for all domains.
+    questions: Semaphore,
     buckets: rate::Shared,
     /// Of remote domains.
     rates: Buckets,
@@ -119,6 +124,7 @@ impl S2s {
             remotes: Remotes::default(),
             resting: Arc::default(),
             pings: Mutex::default(),
+            questions: Semaphore::new(MOST_QUESTIONS),
             buckets: rate::Shared::default(),
             rates: Buckets::default(),
             ending: watch::channel(false).0,

@@ -18,7 +18,8 @@ use rookery_xmpp::ns;
 use rookery_xmpp::stream::{self, Opened, Phase, Stream, TlsInfo};
 use tracing::{debug, info, warn};
 
-use super::driver::{Driver, Gone, Wire, now};
+use super::driver::{Driver, Wire, now};
+use super::gone::Gone;
 use super::flow::is_among;
 use super::identity::{Role, Verdict};
 use super::remotes::Order;
@@ -45,11 +46,13 @@ pub(super) async fn serve(common: Arc<Common>, connection: Connection) {
         Err(gone) => gone,
         Ok(()) => return,
     };
-    if driver.hears.is_empty() {
-        let remote = driver.remote.as_ref().map_or("", |remote| remote.as_str());
+    // Who has not even said who it is (a scanner, say) is of no interest.
+    if driver.hears.is_empty()
+        && let Some(remote) = &driver.remote
+    {
         let verdict = driver.verdict.as_ref().filter(|verdict| !verdict.is_valid());
         let certificate = verdict.map(ToString::to_string).unwrap_or_default();
-        info!(stream = driver.id(), remote, %peer, certificate, reason = %gone, "a server has gone without having proved who it is");
+        info!(stream = driver.id(), %remote, %peer, certificate, reason = %gone, "a server has gone without having proved who it is");
     }
     driver.part(gone).await;
 }
@@ -62,11 +65,10 @@ impl Driver {
             let from = opened.from.as_ref().map(Jid::to_string).unwrap_or_default();
             info!(stream = self.id(), remote = from, local = %opened.to, peer = %self.peer, "a stream is refused: {error}");
         }
+        let is_welcome = answer.is_ok();
         self.stream.handle_host(answer);
-        if opened.phase == Phase::AfterAuth
-            && let Some(remote) = &self.remote
-        {
-            let pair = Pair { local: opened.to.clone(), remote: remote.clone() };
+        if let (true, Phase::AfterAuth, Some(identity)) = (is_welcome, opened.phase, &opened.identity) {
+            let pair = Pair { local: opened.to.clone(), remote: identity.bare() };
             self.hear(pair, "certificate");
         }
     }
@@ -117,7 +119,7 @@ impl Driver {
 
     /// What the peer's certificate proves of a domain. Where the conf wants none, what it has shown counts all the same.
     fn judge(&self, remote: &BareJid) -> Verdict {
-        self.settings.judge(self.wire.look().peer_chain(), remote, Role::Initiating)
+        self.settings.judge(self.wire.look().peer_chain(), remote, Role::Initiating, None)
     }
 
     pub(super) async fn start_tls(&mut self) -> Result<(), Gone> {
