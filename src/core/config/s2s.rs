@@ -1,5 +1,6 @@
 //! `[s2s]`, `[s2s.domain."..."]` and `[component."..."]`: other servers and external components, as the conf has them.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -20,9 +21,9 @@ pub struct S2sConf {
     /// What a server has to show that has no section of its own: `Valid` or `Dialback`.
     pub certificates: Certificates,
     /// The domains that the server talks to.
-    pub allow: Vec<Pattern>,
+    pub allow: Domains,
     /// Those among them that it does not talk to all the same.
-    pub deny: Vec<Pattern>,
+    pub deny: Domains,
     /// How long a message waits to be taken by the other server, until its sender is told.
     pub wait: Period<5, 604_800>,
     /// The same for a request.
@@ -47,6 +48,9 @@ pub struct S2sConf {
     pub nameservers: Vec<SocketAddr>,
     /// Whether DNSSEC is validated, and DANE (RFC 7712) used where a zone is signed.
     pub dnssec: bool,
+    /// A file of DNSKEY records that DNSSEC begins with, in place of the root's keys: for names of one's own.
+    #[serde(deserialize_with = "types::some_path")]
+    pub trust_anchor: Option<PathBuf>,
     /// Whether other servers may be at addresses of private networks and of this machine (security.md D4).
     pub private_addresses: bool,
     /// Bytes a second that are read from one domain, in the long run; more is read later.
@@ -77,8 +81,8 @@ impl Default for S2sConf {
         Self {
             enabled: true,
             certificates: Certificates::Valid,
-            allow: vec![Pattern::All],
-            deny: Vec::new(),
+            allow: Domains { all: true, ..Domains::default() },
+            deny: Domains::default(),
             wait: Period::minutes(5),
             wait_iq: Period::seconds(60),
             queue: Size::mib(16),
@@ -90,6 +94,7 @@ impl Default for S2sConf {
             authorities: None,
             nameservers: Vec::new(),
             dnssec: true,
+            trust_anchor: None,
             private_addresses: false,
             rate: Size::kib(512),
             burst: Size::mib(4),
@@ -154,26 +159,42 @@ impl FromStr for Pin {
     }
 }
 
-/// Domains: `"*"` is all, `"*.example.org"` all below example.org, and a name is that domain alone.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Pattern {
-    /// Every domain.
+/// A list of domains: `"*"` is all, `"*.example.org"` all below example.org, and a name is that domain alone. However long it
+/// is, looking takes as many steps as the domain has labels.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Domains {
+    all: bool,
+    below: BTreeSet<String>,
+    only: BTreeSet<String>,
+}
+
+impl Domains {
+    /// Whether a domain, normalised, is one of them.
+    pub fn has(&self, domain: &str) -> bool {
+        let mut above = domain.match_indices('.').filter_map(|(at, _)| domain.get(at + 1..));
+        self.all || self.only.contains(domain) || above.any(|above| self.below.contains(above))
+    }
+}
+
+impl<'de> Deserialize<'de> for Domains {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut domains = Self::default();
+        for pattern in Vec::<Pattern>::deserialize(deserializer)? {
+            match pattern {
+                Pattern::All => domains.all = true,
+                Pattern::Below(domain) => drop(domains.below.insert(domain.to_string())),
+                Pattern::Only(domain) => drop(domains.only.insert(domain.to_string())),
+            }
+        }
+        Ok(domains)
+    }
+}
+
+enum Pattern {
     All,
     /// Every domain below this one, and not itself.
     Below(BareJid),
-    /// This one.
     Only(BareJid),
-}
-
-impl Pattern {
-    /// Whether a domain, normalised, is one of them.
-    pub fn matches(&self, domain: &str) -> bool {
-        match self {
-            Self::All => true,
-            Self::Below(above) => domain.strip_suffix(above.as_str()).is_some_and(|below| below.ends_with('.')),
-            Self::Only(only) => domain == only.as_str(),
-        }
-    }
 }
 
 impl FromStr for Pattern {
@@ -235,7 +256,7 @@ impl Conf {
         self.remotes.get(domain).cloned().unwrap_or_default()
     }
 
-    /// All of them, by domain.
+    /// The domains, normalised, that have a section `[s2s.domain."..."]`, with it.
     pub fn remotes(&self) -> impl Iterator<Item = (&str, &RemoteConf)> {
         self.remotes.iter().map(|(domain, remote)| (domain.as_str(), remote))
     }
@@ -251,8 +272,8 @@ impl Conf {
         let s2s = &self.s2s;
         s2s.enabled
             && self.certificates(domain) != Certificates::Refuse
-            && s2s.allow.iter().any(|pattern| pattern.matches(domain))
-            && !s2s.deny.iter().any(|pattern| pattern.matches(domain))
+            && s2s.allow.has(domain)
+            && !s2s.deny.has(domain)
     }
 
     /// The external components, in their order.
