@@ -2,7 +2,11 @@
 //! taken its presence there back; after a restart those that go on are in it still, and of all others the room is rid
 //! before anything else happens in it.
 //!
-//! When the server ends, those are told (§11.2) whose sessions do not go on.
+//! Of people of other servers only their servers know. After a restart they are in the room still, as they believe
+//! themselves; each is asked (XEP-0199), and is out if the answer is that nobody is there, or that there is no way to
+//! their server. Who does not answer at all stays: a client may be without its connection for a while.
+//!
+//! When the server ends, those of its own are told (§11.2) whose sessions do not go on.
 
 use std::sync::Arc;
 
@@ -23,6 +27,9 @@ impl Turn {
     /// be about to enter.
     pub(super) async fn sweep(&mut self, is_after_restart: bool) {
         let (sessions, mut is_sure) = (self.sessions(), true);
+        let is_elsewhere = |session: &&FullJid| self.server.host(session.domainpart()).is_none();
+        let elsewhere: Vec<FullJid> =
+            sessions.iter().filter(|_| is_after_restart).filter(is_elsewhere).cloned().collect();
         for session in sessions.iter() {
             match is_ghost(&self.server, &self.hall.jid, session, is_after_restart).await {
                 Some(false) => {
@@ -40,6 +47,10 @@ impl Turn {
                 }
                 None => is_sure = false,
             }
+        }
+        if let Some(outcome) = self.with(|room, _| room.ask_whether_there(&elsewhere)).filter(|_| !elsewhere.is_empty())
+        {
+            Box::pin(self.answer(outcome, None, None)).await;
         }
         if let Some(open) = self.open.as_mut() {
             open.swept = is_sure.then(turns::now);
@@ -85,7 +96,11 @@ impl Rooms {
     }
 }
 
+/// Whether a session outlives the server's end: those of other servers do.
 fn goes_on(server: &Server, jid: &rookery_xmpp::jid::Jid) -> bool {
+    if server.host(jid.domainpart()).is_none() {
+        return true;
+    }
     let session = jid.resourcepart().and_then(|resource| server.accounts.loaded(jid.bare_str())?.session(resource));
     session.is_some_and(|session| session.is_resumable())
 }
