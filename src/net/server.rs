@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use rookery_core::config::{Listener, TlsMode};
+use rookery_core::config::{Listener, ListenerKind, TlsMode};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -128,6 +128,9 @@ impl Server {
     ) -> Result<Self, ListenError> {
         let mut ports = Vec::new();
         for conf in listeners {
+            if conf.kind != ListenerKind::C2s {
+                return Err(ListenError::unserved(conf.address, conf.kind));
+            }
             let listener = listen::bind(conf.address)?;
             let address = listener.local_addr().unwrap_or(conf.address);
             ports.push((Arc::new(Port { conf: conf.clone(), address }), listener));
