@@ -13,7 +13,7 @@ use std::sync::Arc;
 use rookery_core::server::Server;
 use rookery_core::session::Session;
 use rookery_core::turns;
-use rookery_xmpp::jid::{BareJid, FullJid};
+use rookery_xmpp::jid::{BareJid, FullJid, Jid};
 
 use super::rooms::{Job, Rooms};
 use super::turn::Turn;
@@ -56,6 +56,22 @@ impl Turn {
             open.swept = is_sure.then(turns::now);
         }
     }
+
+    /// Something for somebody of another server has come back. If there is no way to that server at all, all of its people
+    /// in the room are gone, and need not be told of each other.
+    pub(super) async fn see_to_cut_off(&mut self, from: &Jid) {
+        let domain = from.domainpart();
+        if self.server.host(domain).is_some() || !self.server.is_unreachable(self.rooms.domain(), domain) {
+            return;
+        }
+        let gone: Vec<FullJid> = self.sessions().iter().filter(|jid| jid.domainpart() == domain).cloned().collect();
+        if gone.is_empty() {
+            return;
+        }
+        if let Some(outcome) = self.with(|room, _| room.gone_together(&gone)) {
+            self.answer(outcome, None, None).await;
+        }
+    }
 }
 
 /// Whether a session in a room is none of ours any more; `None` while the database does not say.
@@ -71,9 +87,8 @@ async fn is_ghost(server: &Arc<Server>, room: &BareJid, jid: &FullJid, is_after_
 }
 
 fn is_in(server: &Arc<Server>, room: &BareJid, session: &Session) -> bool {
-    let is_there = |directed: &std::collections::BTreeSet<rookery_xmpp::jid::Jid>| {
-        directed.iter().any(|to| to.bare_str() == room.as_str())
-    };
+    let is_there =
+        |directed: &std::collections::BTreeSet<Jid>| directed.iter().any(|to| to.bare_str() == room.as_str());
     session.with(server.directed, is_there) == Some(true)
 }
 
@@ -97,7 +112,7 @@ impl Rooms {
 }
 
 /// Whether a session outlives the server's end: those of other servers do.
-fn goes_on(server: &Server, jid: &rookery_xmpp::jid::Jid) -> bool {
+fn goes_on(server: &Server, jid: &Jid) -> bool {
     if server.host(jid.domainpart()).is_none() {
         return true;
     }

@@ -142,8 +142,8 @@ impl Turn {
     async fn work(&mut self, job: Job) {
         match job {
             Job::Stanza(arrival) => self.stanza(arrival).await,
-            Job::Lost(session) => {
-                if let Some(outcome) = self.with(|room, _| room.gone(&session)) {
+            Job::Lost(sessions) => {
+                if let Some(outcome) = self.with(|room, _| room.gone_together(&sessions)) {
                     self.answer(outcome, None, None).await;
                 }
             }
@@ -225,6 +225,7 @@ impl Turn {
         let at = At { digest: self.digest(&arrival), stream: arrival.stream(), ..self.at() };
         let Arrival { stanza, receipt } = arrival;
         let asker = stanza.head.from.clone();
+        let is_error = stanza.head.kind.is_error();
         let may_be_known = at.digest.is_some() && self.open.as_ref().is_some_and(|open| open.room.would_keep(&stanza));
         let copy = stanza.clone();
         match self.with(move |room, _| room.handle(at, copy)) {
@@ -237,6 +238,9 @@ impl Turn {
                 self.answer(outcome, asker.as_ref(), receipt).await;
             }
             None => self.server.bounce(&stanza, Condition::InternalServerError.into(), None).await,
+        }
+        if is_error && let Some(from) = asker {
+            self.see_to_cut_off(&from).await;
         }
     }
 

@@ -197,13 +197,7 @@ impl Wire {
     }
 
     /// Carries a link for as long as the road stays as it is.
-    async fn carry(
-        &self,
-        link: &Arc<Link>,
-        server: &Arc<Server>,
-        time: Duration,
-        changes: &mut watch::Receiver<u64>,
-    ) {
+    async fn carry(&self, link: &Arc<Link>, server: &Arc<Server>, time: Duration, changes: &mut watch::Receiver<u64>) {
         let (carrier, inbound) = (link.carry(), Inbound::new(server));
         inbound.enable_acks();
         let (mut sent, mut confirmed) = (VecDeque::new(), 0);
