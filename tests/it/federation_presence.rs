@@ -278,6 +278,7 @@ async fn a_restart_is_not_seen_by_others() {
     let juliet = verona.login(JULIET, "balcony").await;
     verona.befriend(&romeo, &juliet).await;
     romeo.send("<enable xmlns='urn:xmpp:sm:3' resume='true'/>").await;
+    assert!(romeo.read().starts_with("<enabled"));
     verona.send(&romeo, "<presence/>").await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     juliet.read();

@@ -17,6 +17,7 @@ mod disco;
 mod documents;
 mod federation;
 mod federation_presence;
+mod federation_rooms;
 mod flexible_offline;
 mod floods;
 mod layout;
