@@ -248,7 +248,8 @@ impl Turn {
     fn note_stream(&mut self, arrival: &Arrival) {
         let head = &arrival.stanza.head;
         let from = head.from.as_ref().and_then(|from| from.full());
-        if let Some(from) = from.filter(|_| head.kind == Kind::Presence(PresenceType::Available)) {
+        let is_ours = |from: &FullJid| self.server.host(from.domainpart()).is_some();
+        if let Some(from) = from.filter(|_| head.kind == Kind::Presence(PresenceType::Available)).filter(is_ours) {
             let session = || self.server.accounts.loaded(from.bare_str())?.session(from.resource());
             let stream = arrival.stream().or_else(|| session().map(|session| session.stream.id));
             self.know_stream(&from, stream);
