@@ -15,7 +15,9 @@ use rookery_core::server::Server;
 use rookery_core::store::Store;
 use rookery_net::c2s::C2s;
 use rookery_net::certs::{Certificates, HostFiles};
+use rookery_net::component::Components;
 use rookery_net::limits::Admission;
+use rookery_net::services::Services;
 use rookery_net::tls::Tls;
 use tokio::sync::mpsc;
 use tracing::error;
@@ -101,7 +103,8 @@ pub async fn serve_from(
         rookery_net::server::Server::bind(conf.listeners(), tls, admission.clone(), conf.limits().tls_handshake.get())?;
     let ready = Ready { listeners: ports.ports().map(|port| (port.conf.clone(), port.address)).collect() };
 
-    let clients = C2s::new(server.clone());
+    let services =
+        Arc::new(Services { clients: C2s::new(server.clone()), components: Components::new(server.clone()) });
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let stopped = || {
         let mut stopped = stopped.clone();
@@ -110,7 +113,7 @@ pub async fn serve_from(
     };
     let commands = Arc::new(LiveCommands { accounts: AccountCommands::new(&conf, store), server: server.clone() });
     let control = tokio::spawn(control.serve(commands, stopped()));
-    let network = tokio::spawn(ports.run(clients.clone(), stopped(), GRACE));
+    let network = tokio::spawn(ports.run(services.clone(), stopped(), GRACE));
     on_ready(&ready);
     let sessions = server.clone();
     tokio::spawn(async move { sessions.bring_all_back().await });
@@ -126,7 +129,7 @@ pub async fn serve_from(
                 }
                 certificates.reload(HostFiles::of_conf(&conf), None);
                 admission.set_limits(conf.limits().into());
-                clients.reload();
+                services.reload();
                 if let Err(failure) = server.begin().await {
                     error!("not all modules could begin with the new conf: {failure}");
                 }

@@ -36,6 +36,25 @@ pub trait Service: Send + Sync + 'static {
     }
 }
 
+/// Where connections go, by the port that they came by. A [`Service`] alone takes those of every port.
+pub trait Reception: Send + Sync + 'static {
+    /// Starts the task that serves the connection.
+    fn receive(&self, connection: Connection);
+
+    /// The server ends.
+    fn end(&self) -> impl Future<Output = ()> + Send;
+}
+
+impl<S: Service> Reception for S {
+    fn receive(&self, connection: Connection) {
+        tokio::spawn(self.serve(connection));
+    }
+
+    fn end(&self) -> impl Future<Output = ()> + Send {
+        Service::end(self)
+    }
+}
+
 /// A connection that was let in; on a direct TLS port, its handshake is done.
 pub struct Connection {
     /// Its bytes.
@@ -128,7 +147,7 @@ impl Server {
     ) -> Result<Self, ListenError> {
         let mut ports = Vec::new();
         for conf in listeners {
-            if conf.kind != ListenerKind::C2s {
+            if conf.kind == ListenerKind::S2s {
                 return Err(ListenError::unserved(conf.address, conf.kind));
             }
             let listener = listen::bind(conf.address)?;
@@ -145,7 +164,7 @@ impl Server {
     }
 
     /// Serves until `end` comes; then closes the ports, tells the connections, and waits for them at most `grace`.
-    pub async fn run<S: Service>(self, service: Arc<S>, end: impl Future<Output = ()>, grace: Duration) {
+    pub async fn run<R: Reception>(self, service: Arc<R>, end: impl Future<Output = ()>, grace: Duration) {
         let (ending, view) = watch::channel(false);
         let mut tasks = JoinSet::new();
         for (port, listener) in self.ports {
@@ -169,14 +188,14 @@ impl Server {
 }
 
 /// A port and what to do with those who come by it.
-struct Door<S> {
+struct Door<R> {
     port: Arc<Port>,
     shared: Arc<Shared>,
-    service: Arc<S>,
+    service: Arc<R>,
     ending: Ending,
 }
 
-impl<S: Service> Door<S> {
+impl<R: Reception> Door<R> {
     fn enter(&self, tcp: TcpStream, peer: SocketAddr, guard: Unauthenticated) {
         let direct = self.port.conf.tls == TlsMode::Direct;
         let transport = if direct { Transport::direct_tls(tcp, &self.shared.tls) } else { Transport::plain(tcp) };
@@ -194,8 +213,7 @@ impl<S: Service> Door<S> {
             shared: self.shared.clone(),
         };
         if !direct {
-            tokio::spawn(self.service.serve(connection));
-            return;
+            return self.service.receive(connection);
         }
         let service = self.service.clone();
         // The handshake has a task of its own, so that its state is gone when the service's begins.
@@ -206,7 +224,7 @@ impl<S: Service> Door<S> {
                 () = connection.ending.begun() => return,
             };
             match secured {
-                Ok(()) => drop(tokio::spawn(service.serve(connection))),
+                Ok(()) => service.receive(connection),
                 Err(error) => connection.shared.failed(peer, &error),
             }
         });

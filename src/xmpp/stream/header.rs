@@ -34,7 +34,11 @@ impl Header<'_> {
                 escape::attr_pair(out, name, value);
             }
         }
-        out.extend_from_slice(b" version='1.0' xml:lang='en'>");
+        // Components know no features, so they are not told that there may be any (XEP-0114 §3).
+        out.extend_from_slice(match self.kind {
+            Kind::Component => b">",
+            Kind::C2s | Kind::S2s => b" version='1.0' xml:lang='en'>",
+        });
     }
 }
 
@@ -66,11 +70,16 @@ pub(super) fn check_initial(header: &StreamHeader, kind: Kind) -> Result<Checked
 pub(super) fn check_response(header: &StreamHeader, kind: Kind) -> Result<(), StreamError> {
     match header.namespaces.default_ns() {
         declared if declared == kind.content_ns() => {}
+        // By its namespace a component says which protocol it speaks.
+        _ if kind == Kind::Component => return Err(StreamCondition::InvalidNamespace.into()),
         ns::CLIENT | ns::SERVER | ns::COMPONENT => {
             return Err(StreamCondition::InvalidNamespace.into());
         }
         // Stanzas may declare their namespace one by one (RFC 6120, section 4.8.3).
         _ => {}
+    }
+    if kind == Kind::Component {
+        return Ok(());
     }
     let major = header.version.as_deref().and_then(|version| version.split_once('.'));
     match major.and_then(|(major, minor)| minor.parse::<u32>().ok().and(major.parse::<u32>().ok())) {

@@ -129,7 +129,8 @@ impl Stream {
         }
         self.proceed_to(Step::Choose);
         match (self.config.kind, &peer.binding) {
-            (Kind::S2s, _) => {
+            // Components connect to us, and never we to them.
+            (Kind::S2s | Kind::Component, _) => {
                 self.open();
                 self.event = Some(Event::Features(features));
             }

@@ -6,7 +6,7 @@ use crate::{
     element::Element,
     jid::{BareJid, Jid},
     ns,
-    sasl::{ChannelBindings, ClientExchange, Exchange, Offer},
+    sasl::{ChannelBindings, ClientExchange, Exchange, Offer, Secret},
 };
 
 use super::{
@@ -35,6 +35,10 @@ pub(super) struct Negotiation {
     /// The id of the IQ that asked for a resource.
     pub(super) bind_id: Box<str>,
     pub(super) client: Option<ClientExchange>,
+    /// What a component must know, until it has tried once.
+    pub(super) secret: Option<Secret>,
+    /// It has shown that it does.
+    pub(super) proven: bool,
 }
 
 impl Negotiation {
@@ -54,6 +58,8 @@ impl Negotiation {
             identity: None,
             bind_id: Box::default(),
             client: None,
+            secret: None,
+            proven: false,
         }
     }
 

@@ -73,6 +73,10 @@ impl Stream {
     }
 
     pub(super) fn offer_features(&mut self, host: Host) -> Outcome {
+        // A component has a secret and no features.
+        if self.config.kind == Kind::Component {
+            return Err(StreamCondition::InternalServerError.into());
+        }
         let negotiation = self.negotiation.as_mut().ok_or(StreamCondition::BadFormat)?;
         negotiation.register = host.register;
         negotiation.offer = if negotiation.lacks_tls(&self.config) {
@@ -88,7 +92,7 @@ impl Stream {
         match (authenticated, self.config.kind) {
             (false, _) => self.proceed_to(Step::Features),
             (true, Kind::C2s) => self.proceed_to(Step::Bind),
-            (true, Kind::S2s) => self.open(),
+            (true, Kind::S2s | Kind::Component) => self.open(),
         }
         Ok(())
     }

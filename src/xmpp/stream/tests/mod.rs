@@ -1,6 +1,7 @@
 //! Conversations with a stream: two of them joined, or one against raw XML, with a made-up clock.
 
 mod attacks;
+mod component;
 mod login;
 mod oracle;
 mod servers;
@@ -194,6 +195,10 @@ impl Side {
                 self.stream
                     .handle_bind(identity.with_resource(&wanted).map_err(|_| StanzaError::new(Condition::BadRequest)));
                 format!("bind {resource:?}")
+            }
+            Event::Handshake { right } => {
+                self.stream.handle_handshake(Ok(()));
+                format!("handshake {right}")
             }
             Event::Authenticated { identity, mechanism } => {
                 self.identity = Some(identity.clone());
