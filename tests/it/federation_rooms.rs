@@ -427,3 +427,83 @@ async fn who_cannot_be_sent_more_is_taken_out() {
     let ping = verona.ask(&romeo, "get", &format!("{HALL}/romeo"), "<ping xmlns='urn:xmpp:ping'/>").await;
     assert!(ping.contains("<not-acceptable"), "his client finds out: {}", ping.replace(&long, ""));
 }
+
+/// A server that takes its people's presence in a room with it: each of them leaves once, and what is said of that stays
+/// within bounds.
+#[tokio::test(start_paused = true)]
+async fn c9_b16_those_of_a_dead_server_leave_once_and_together() {
+    const MANY: usize = 200;
+    let verona = Verona::with_rooms().await;
+    let (romeo, juliet, nurse) = verona.ball().await;
+    for number in 0..MANY {
+        verona
+            .montague
+            .route(&format!("<presence from='guest{number}@{MONTAGUE}/x' to='{HALL}/guest{number}'>{MUC}</presence>"))
+            .await;
+        // Nobody may come faster than the room lets him.
+        verona.settle().await;
+    }
+    let here = verona.read(&nurse).await.matches("<presence").count();
+    assert_eq!(here, MANY);
+    (romeo.read(), juliet.read());
+    let before = verona.wire.carried();
+    verona.wire.fail(MONTAGUE, gone_for_good());
+    verona.say(&juliet, "anybody there").await;
+    let got = verona.read(&nurse).await;
+    assert_eq!(got.matches("<presence").count(), MANY + 1, "each of them, and Romeo, once");
+    assert_eq!(got.matches("code='333'").count(), MANY + 1);
+    assert!(verona.wire.carried() - before <= 2, "nothing gets there, and next to nothing comes from there");
+    assert_eq!(verona.wire.refused(), [""; 0]);
+    let items = "<query xmlns='http://jabber.org/protocol/muc#admin'><item role='participant'/></query>";
+    let got = verona.ask(&juliet, "get", HALL, items).await;
+    assert!(got.contains("nick='nurse'") && !got.contains("guest") && !got.contains("romeo"), "{got}");
+}
+
+/// A message to many of another server: they all get it in order, and the speaker waits for none of them.
+#[tokio::test(start_paused = true)]
+async fn a_large_room_goes_into_the_link() {
+    const MANY: usize = 300;
+    let verona = Verona::with_rooms().await;
+    let juliet = verona.login(JULIET, "balcony").await;
+    verona.enter(&juliet, "juliet").await;
+    for number in 0..MANY {
+        verona
+            .montague
+            .route(&format!("<presence from='guest{number}@{MONTAGUE}/x' to='{HALL}/guest{number}'>{MUC}</presence>"))
+            .await;
+    }
+    verona.settle().await;
+    verona.wire.cut(MONTAGUE);
+    juliet.read();
+    let begun = tokio::time::Instant::now();
+    for number in 0..10 {
+        juliet
+            .send(&format!("<message type='groupchat' id='{number}' to='{HALL}'><body>{number}</body></message>"))
+            .await;
+    }
+    assert!(begun.elapsed() < Duration::from_secs(1));
+    assert_eq!(juliet.bodies().len(), 10);
+    let waits = verona.capulet.server.remote(&crate::world::jid(MONTAGUE)).unwrap();
+    let stanzas: usize = waits.links.iter().map(|link| link.stanzas).sum();
+    assert!(stanzas >= 10 * MANY, "{stanzas}");
+    let before = verona.wire.carried();
+    verona.wire.mend(MONTAGUE);
+    verona.settle().await;
+    assert!(verona.wire.carried() - before >= 10 * MANY as u64);
+}
+
+/// Members of another server who are not in the room are told that something was said.
+#[tokio::test(start_paused = true)]
+async fn members_of_another_server_who_are_away_are_told() {
+    let verona = Verona::with_conf(&format!("{OPEN}notify_away = \"all\"\n")).await;
+    let (romeo, juliet, _nurse) = verona.ball().await;
+    let benvolio = verona.login(BENVOLIO, "street").await;
+    let member = format!(
+        "<query xmlns='http://jabber.org/protocol/muc#admin'><item jid='{BENVOLIO}' affiliation='member' nick='cousin'/></query>"
+    );
+    assert!(verona.ask(&juliet, "set", HALL, &member).await.contains("type='result'"));
+    benvolio.read();
+    verona.say(&romeo, "here").await;
+    let got = benvolio.read();
+    assert!(got.contains(&format!("from='{HALL}'")) && got.contains("new messages"), "{got}");
+}
