@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::SystemTime;
 
-use rcgen::{CertificateParams, CustomExtension, DnType, ExtendedKeyUsagePurpose};
+use rcgen::{CertificateParams, CustomExtension, DnType, ExtendedKeyUsagePurpose, PublicKeyData};
 use rookery_xmpp::datetime;
 
 use crate::s2s_check::{OURS, Scene, THEIRS, place, zone};
