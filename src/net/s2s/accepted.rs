@@ -19,8 +19,8 @@ use rookery_xmpp::stream::{self, Opened, Phase, Stream, TlsInfo};
 use tracing::{debug, info, warn};
 
 use super::driver::{Driver, Wire, now};
-use super::gone::Gone;
 use super::flow::is_among;
+use super::gone::Gone;
 use super::identity::{Role, Verdict};
 use super::remotes::Order;
 use super::{Common, verify};

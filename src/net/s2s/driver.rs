@@ -221,11 +221,7 @@ impl Driver {
             self.wire.transport().cut();
         }
         let rest = self.rest(&gone);
-        let ended = Ended {
-            rest,
-            lived: self.begun.elapsed(),
-            reason: gone.to_string(),
-        };
+        let ended = Ended { rest, lived: self.begun.elapsed(), reason: gone.to_string() };
         let may_close = matches!(gone, Gone::Closed(_) | Gone::Failed(_));
         if may_close {
             let mut ending = self.ending.clone();

@@ -108,11 +108,13 @@ mod tests {
 
     #[test]
     fn what_others_say_stays_on_its_line() {
-        let error = StreamError::new(StreamCondition::NotAuthorized).with_text(format!("no\nERROR {}", "x".repeat(1000)));
+        let error =
+            StreamError::new(StreamCondition::NotAuthorized).with_text(format!("no\nERROR {}", "x".repeat(1000)));
         let words = Gone::Closed(Ending::ByPeer(Some(error))).to_string();
         assert!(words.starts_with("closed by the other server with not-authorized: no\\nERROR x"), "{words}");
         assert!(words.len() < 300 && !words.contains('\n'), "{words}");
-        let elsewhere = Gone::Closed(Ending::ByPeer(Some(StreamError::see_other_host("evil.example:1")))).into_failure();
+        let elsewhere =
+            Gone::Closed(Ending::ByPeer(Some(StreamError::see_other_host("evil.example:1")))).into_failure();
         assert!(elsewhere.text.contains("see-other-host (evil.example:1), where we do not go"), "{}", elsewhere.text);
         assert!(!elsewhere.definite);
     }

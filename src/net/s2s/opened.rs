@@ -104,7 +104,8 @@ impl Driver {
     pub(super) fn secured(&mut self) -> Result<(), Gone> {
         let Some(opened) = &self.opened else { return Ok(()) };
         let remote = &opened.pair.remote;
-        let verdict = self.settings.judge(self.wire.look().peer_chain(), remote, Role::Receiving, opened.target.as_ref());
+        let verdict =
+            self.settings.judge(self.wire.look().peer_chain(), remote, Role::Receiving, opened.target.as_ref());
         let wants_valid = self.settings.certificates(remote) == Certificates::Valid;
         if wants_valid && !verdict.is_valid() {
             let text = format!("the certificate of {remote} {verdict}");
@@ -221,7 +222,11 @@ impl Driver {
             }
             Says::Error(error) => {
                 let definite = error.kind != ErrorKind::Wait && error.condition != Condition::RemoteServerTimeout;
-                failed(definite, Condition::RemoteServerTimeout, format!("{remote} refuses our dialback: {}", quoted(&error.to_string())))
+                failed(
+                    definite,
+                    Condition::RemoteServerTimeout,
+                    format!("{remote} refuses our dialback: {}", quoted(&error.to_string())),
+                )
             }
             Says::Invalid | Says::Key(_) => failed(
                 true,
