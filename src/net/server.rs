@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{debug, info};
 
+use crate::certs::Certificates;
 use crate::limits::{Admission, Unauthenticated};
 use crate::listen::{self, Hush, ListenError};
 use crate::tls::Tls;
@@ -55,6 +56,36 @@ impl<S: Service> Reception for S {
     }
 }
 
+/// How each kind of connections speaks TLS.
+#[derive(Debug, Clone)]
+pub struct TlsByKind {
+    /// With clients and components.
+    pub clients: Tls,
+    /// With other servers.
+    pub servers: Tls,
+}
+
+impl From<Tls> for TlsByKind {
+    /// With all alike.
+    fn from(tls: Tls) -> Self {
+        Self { clients: tls.clone(), servers: tls }
+    }
+}
+
+impl TlsByKind {
+    /// With these certificates.
+    pub fn new(certificates: Arc<Certificates>) -> Result<Self, rustls::Error> {
+        Ok(Self { clients: Tls::for_clients(certificates.clone())?, servers: Tls::for_servers(certificates)? })
+    }
+
+    fn of(&self, kind: ListenerKind) -> &Tls {
+        match kind {
+            ListenerKind::C2s | ListenerKind::Component => &self.clients,
+            ListenerKind::S2s => &self.servers,
+        }
+    }
+}
+
 /// A connection that was let in; on a direct TLS port, its handshake is done.
 pub struct Connection {
     /// Its bytes.
@@ -82,7 +113,7 @@ pub struct Port {
 /// What all connections share.
 #[derive(Debug)]
 struct Shared {
-    tls: Tls,
+    tls: TlsByKind,
     admission: Arc<Admission>,
     handshake: Duration,
     failures: Mutex<Hush>,
@@ -104,7 +135,7 @@ impl Connection {
     /// `unread` is what has been read behind `<starttls/>`, which must be nothing. After an error the connection
     /// is of no more use, and all has been logged.
     pub async fn start_tls(&mut self, to: &str, unread: &[u8]) -> io::Result<()> {
-        let secured = match self.transport.start_tls(&self.shared.tls, to, unread) {
+        let secured = match self.transport.start_tls(self.shared.tls.of(self.port.conf.kind), to, unread) {
             Ok(()) => self.transport.secure(self.shared.handshake).await,
             Err(error) => Err(error),
         };
@@ -117,6 +148,11 @@ impl Connection {
 pub struct Ending(watch::Receiver<bool>);
 
 impl Ending {
+    /// The view of an end that this sender tells of.
+    pub(crate) fn of(ending: &watch::Sender<bool>) -> Self {
+        Self(ending.subscribe())
+    }
+
     /// Whether the server has begun to end.
     pub fn has_begun(&self) -> bool {
         *self.0.borrow()
@@ -141,15 +177,13 @@ impl Server {
     /// runtime.
     pub fn bind(
         listeners: &[Listener],
-        tls: Tls,
+        tls: impl Into<TlsByKind>,
         admission: Arc<Admission>,
         handshake: Duration,
     ) -> Result<Self, ListenError> {
+        let tls = tls.into();
         let mut ports = Vec::new();
         for conf in listeners {
-            if conf.kind == ListenerKind::S2s {
-                return Err(ListenError::unserved(conf.address, conf.kind));
-            }
             let listener = listen::bind(conf.address)?;
             let address = listener.local_addr().unwrap_or(conf.address);
             ports.push((Arc::new(Port { conf: conf.clone(), address }), listener));
@@ -176,7 +210,7 @@ impl Server {
             });
         }
         drop(view);
-        tasks.spawn(watch_certificates(self.shared.tls.clone()));
+        tasks.spawn(watch_certificates(self.shared.tls.clients.clone()));
         end.await;
         tasks.shutdown().await;
         let _ = ending.send(true);
@@ -198,7 +232,11 @@ struct Door<R> {
 impl<R: Reception> Door<R> {
     fn enter(&self, tcp: TcpStream, peer: SocketAddr, guard: Unauthenticated) {
         let direct = self.port.conf.tls == TlsMode::Direct;
-        let transport = if direct { Transport::direct_tls(tcp, &self.shared.tls) } else { Transport::plain(tcp) };
+        let transport = if direct {
+            Transport::direct_tls(tcp, self.shared.tls.of(self.port.conf.kind))
+        } else {
+            Transport::plain(tcp)
+        };
         let transport = match transport {
             Ok(transport) => transport,
             // Most likely the peer has gone already.

@@ -48,6 +48,9 @@ pub struct S2sConf {
     pub nameservers: Vec<SocketAddr>,
     /// Whether DNSSEC is validated, and DANE (RFC 7712) used where a zone is signed.
     pub dnssec: bool,
+    /// A file of DNSKEY records that DNSSEC begins with, in place of the root's keys: for names of one's own.
+    #[serde(deserialize_with = "types::some_path")]
+    pub trust_anchor: Option<PathBuf>,
     /// Whether other servers may be at addresses of private networks and of this machine (security.md D4).
     pub private_addresses: bool,
     /// Bytes a second that are read from one domain, in the long run; more is read later.
@@ -91,6 +94,7 @@ impl Default for S2sConf {
             authorities: None,
             nameservers: Vec::new(),
             dnssec: true,
+            trust_anchor: None,
             private_addresses: false,
             rate: Size::kib(512),
             burst: Size::mib(4),
@@ -250,6 +254,11 @@ impl Conf {
     /// `[s2s.domain."..."]` of a domain, normalised; all defaults when it has no section.
     pub fn remote(&self, domain: &str) -> RemoteConf {
         self.remotes.get(domain).cloned().unwrap_or_default()
+    }
+
+    /// The domains, normalised, that have a section `[s2s.domain."..."]`, with it.
+    pub fn remotes(&self) -> impl Iterator<Item = (&str, &RemoteConf)> {
+        self.remotes.iter().map(|(domain, remote)| (domain.as_str(), remote))
     }
 
     /// What a domain has to show, by its own section or `[s2s]`.

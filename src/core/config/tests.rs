@@ -395,7 +395,7 @@ fn the_conf_as_shipped_is_the_defaults() {
         assert_eq!(conf.log(), defaults.log());
         assert_eq!(conf.limits(), defaults.limits());
         assert_eq!(conf.listeners(), defaults.listeners());
-        let s2s = S2sConf { authorities: None, ..conf.s2s().clone() };
+        let s2s = S2sConf { authorities: None, trust_anchor: None, ..conf.s2s().clone() };
         assert_eq!(&s2s, defaults.s2s());
         assert_eq!(
             conf.remote("partner.example"),

@@ -90,6 +90,8 @@ pub struct Opened {
     pub lang: Option<Box<str>>,
     /// How far the stream has come.
     pub phase: Phase,
+    /// A server that speaks no XMPP 1.0: there are no features, no TLS and no SASL, only dialback.
+    pub is_old: bool,
     /// Who the peer is, after [`Phase::AfterAuth`].
     pub identity: Option<Jid>,
 }
@@ -104,6 +106,8 @@ pub struct Host {
     pub external: Vec<BareJid>,
     /// Let queries of XEP-0077 through before authentication, as [`Event::PreAuthIq`].
     pub register: bool,
+    /// This server may go on without encryption, and without XMPP 1.0, though others may not.
+    pub plain: bool,
 }
 
 /// What the TLS handshake came to.

@@ -308,6 +308,12 @@ impl Stream {
         self.negotiation.as_ref().is_none_or(|negotiation| negotiation.secured)
     }
 
+    /// Whether the peer's header has declared this namespace: how servers say that they know dialback (XEP-0220, section
+    /// 2.4.1).
+    pub fn peer_declares(&self, namespace: &str) -> bool {
+        self.context.prefixes().any(|(_, declared)| declared == namespace)
+    }
+
     /// The id of the stream: ours when we received it, the peer's when we opened it. Forgotten
     /// when a client's stream is open.
     pub fn id(&self) -> Option<&str> {

@@ -27,6 +27,10 @@ pub(super) struct Negotiation {
     pub(super) from: Option<Jid>,
     pub(super) offer: Offer,
     pub(super) register: bool,
+    /// The peer may do without encryption.
+    pub(super) plain: bool,
+    /// The peer speaks no XMPP 1.0.
+    pub(super) old: bool,
     pub(super) exchange: Option<Exchange>,
     /// The account that the exchange is about.
     pub(super) user: Option<BareJid>,
@@ -52,6 +56,8 @@ impl Negotiation {
             from: None,
             offer: Offer::default(),
             register: false,
+            plain: false,
+            old: false,
             exchange: None,
             user: None,
             failures: 0,
@@ -75,7 +81,7 @@ impl Negotiation {
 
     /// Whether TLS must come first.
     pub(super) fn lacks_tls(&self, config: &Config) -> bool {
-        config.require_tls && !self.secured
+        config.require_tls && !self.secured && !self.plain
     }
 
     /// The stream's own features, for the phase at hand (XEP-0170).
@@ -90,7 +96,7 @@ impl Negotiation {
             Phase::AfterAuth => {}
             phase => {
                 if phase == Phase::BeforeTls {
-                    let required = config.require_tls.then(|| Element::new("required", ns::TLS));
+                    let required = self.lacks_tls(config).then(|| Element::new("required", ns::TLS));
                     features.push(Element::new("starttls", ns::TLS).children(required));
                 }
                 features.extend(self.sasl_features());

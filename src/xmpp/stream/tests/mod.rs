@@ -70,6 +70,7 @@ struct Side {
     now: Instant,
     external: Vec<BareJid>,
     register: bool,
+    plain: bool,
     features: Vec<Element>,
     /// Cuts what it is fed into pieces, by this seed.
     seed: u64,
@@ -98,6 +99,7 @@ impl Side {
             now,
             external: Vec::new(),
             register: false,
+            plain: false,
             features: Vec::new(),
             seed: 0,
             log: Vec::new(),
@@ -173,6 +175,7 @@ impl Side {
                         features: self.features.clone(),
                         external: self.external.clone(),
                         register: self.register,
+                        plain: self.plain,
                     })
                 } else {
                     Err(StreamCondition::HostUnknown.into())
