@@ -63,7 +63,7 @@ impl Scene {
         self.conf("dnssec = true\ntrust_anchor = \"anchor.zone\"\n");
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         std::fs::write(self.folder.0.join(name), text).unwrap();
     }
 
@@ -83,6 +83,13 @@ impl Scene {
             self.dns.address()
         );
         self.write("rookery.toml", &conf);
+    }
+
+    /// The conf names no files of a certificate, and there are none in the usual place.
+    pub(crate) fn conf_without_certificate(&self) {
+        let conf = std::fs::read_to_string(self.folder.0.join("rookery.toml")).unwrap();
+        let kept = |line: &&str| !line.starts_with("certificate = ") && !line.starts_with("key = ");
+        self.write("rookery.toml", &conf.lines().filter(kept).collect::<Vec<_>>().join("\n"));
     }
 
     /// For set-ups in which nothing comes: no longer than it takes a machine that is busy to do what it does.

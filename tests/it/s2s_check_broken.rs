@@ -111,6 +111,18 @@ async fn the_server_does_not_serve_the_domain() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_port_is_for_clients() {
+    let (scene, place) = scripted(stream_error("invalid-namespace")).await;
+    let text = format!("{place} is a port for clients, not for servers (invalid-namespace)");
+    scene.fails("client-port", THEIRS, &text);
+
+    let config = scene.authority.sign(&["partner.test"], |_| {}).config_for(b"xmpp-client");
+    let (scene, place) = scripted_direct(vec![Step::Secures(config), Step::Hears(">")]).await;
+    let text = format!("{place} speaks TLS, but not with servers (no_application_protocol)");
+    scene.fails("client-port", THEIRS, &text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_server_sends_us_elsewhere() {
     let (scene, place) = scripted(stream_error("see-other-host")).await;
     let text = format!("{place} sends us on to another host, where nothing vouches for partner.test");

@@ -194,6 +194,18 @@ async fn our_own_has_expired() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn our_own_is_not_there_or_broken() {
+    let (scene, _) = Scene::showing(|ca| ca.sign(&["partner.test"], |_| {})).await;
+    scene.write("home.crt", "nonsense");
+    let said = scene.check("partner.test");
+    assert!(said.text().contains("warning  own          our own certificate cannot be looked at: "), "{}", said.text());
+    assert!(said.text().contains("home.crt is not a PEM file"), "{}", said.text());
+    scene.conf_without_certificate();
+    let said = scene.check("partner.test");
+    said.step("warning", "own", "home.test has no certificate yet: others get dialback alone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn our_own_domain_as_others_see_it() {
     let scene = Scene::new("").await;
     let ours = scene.authority.sign(&["home.test"], |_| {});

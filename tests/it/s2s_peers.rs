@@ -279,6 +279,11 @@ impl Shown {
 
     /// As a server shows it.
     pub(crate) fn config(&self) -> Arc<ServerConfig> {
+        self.config_for(b"xmpp-server")
+    }
+
+    /// As one for others (ALPN).
+    pub(crate) fn config_for(&self, whom: &[u8]) -> Arc<ServerConfig> {
         let key = PrivateKeyDer::try_from(self.key.serialize_der()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
@@ -287,7 +292,7 @@ impl Shown {
             .with_no_client_auth()
             .with_single_cert(self.chain.clone(), key)
             .unwrap();
-        config.alpn_protocols = vec![b"xmpp-server".to_vec()];
+        config.alpn_protocols = vec![whom.to_vec()];
         Arc::new(config)
     }
 }
