@@ -61,6 +61,7 @@ pub(crate) struct TlsSession {
 }
 
 /// Which of the two ends we are.
+#[expect(clippy::large_enum_variant, reason = "nearly all are servers; a box would cost each of them an allocation")]
 enum Side {
     Server(UnbufferedServerConnection),
     /// Boxed, so that the many connections of clients are not larger for the sake of the few to servers.
