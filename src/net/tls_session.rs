@@ -7,6 +7,7 @@
 mod records;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use std::mem;
 use std::sync::Arc;
@@ -17,7 +18,6 @@ use rustls::server::UnbufferedServerConnection;
 use rustls::{CommonState, ProtocolVersion};
 
 use crate::outgoing::OutgoingTls;
-use crate::peer_certificate;
 use crate::tls::{Entry, Handshake, Tls, TlsInfo};
 use records::{Act, Progress, Step};
 
@@ -248,8 +248,11 @@ impl TlsSession {
                 Ok((used, secured))
             }
             Err(TlsError::Protocol(error)) => {
-                let refused = self.handshake.as_ref().and_then(|handshake| handshake.refused()).map(str::to_owned);
-                Err(match refused.or_else(|| peer_certificate::words(&error)) {
+                let words = self.handshake.as_ref().and_then(|handshake| match handshake.refused() {
+                    Some(why) => Some(why.to_owned()),
+                    None => handshake.is_between_servers().then(|| words::of(&error)).flatten(),
+                });
+                Err(match words {
                     Some(why) => TlsError::Refused(why),
                     None => TlsError::Protocol(error),
                 })
