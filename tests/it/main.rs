@@ -47,6 +47,7 @@ mod s2s_check_certificates;
 mod s2s_hostile;
 mod s2s_links;
 mod s2s_peers;
+mod s2s_view;
 mod security;
 mod served;
 mod subscription;
