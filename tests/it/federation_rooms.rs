@@ -567,3 +567,14 @@ async fn people_of_other_servers_make_no_rooms() {
         assert!(got.contains(expected), "{create}: {got}");
     }
 }
+
+/// A room that was never configured ends with its server, and whoever waits in it is told so (332).
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_in_a_room_without_configuration_is_told_of_its_end() {
+    let verona = Verona::with_conf("[modules.muc]\ncreate = \"anybody\"\n").await;
+    let romeo = verona.login(ROMEO, "orchard").await;
+    assert!(verona.enter(&romeo, "romeo").await.contains("code='201'"));
+    verona.capulet.stop().await;
+    let got = verona.read(&romeo).await;
+    assert!(got.contains("type='unavailable'") && got.contains("code='332'"), "{got}");
+}
