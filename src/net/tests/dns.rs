@@ -4,10 +4,10 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rookery_net::dns::conf::Host;
-use rookery_net::dns::{DnsConf, LookupError, Override, Resolver, Source, Target, TlsMode, Where};
+use rookery_net::dns::{DnsConf, LookupError, Override, Resolver, Source, Target, TlsMode};
 use rookery_rigs::dns::{Server, Trouble};
 
 /// A nameserver with these zones.
@@ -281,18 +281,44 @@ async fn d4_names_do_not_lead_to_private_addresses() {
 
 #[tokio::test]
 async fn the_conf_has_the_last_word_on_a_domain() {
-    let server = nameserver("$ORIGIN b.test.\nhost A 127.0.0.7\n$ORIGIN a.test.\n_xmpp-server._tcp SRV 0 0 0 .").await;
-    let addresses = vec![
-        Where::parse("127.0.0.9:15269").unwrap(),
-        Where { host: Host::Name("host.b.test".to_owned()), port: 15270 },
-    ];
-    let overrides = HashMap::from([("bücher.test".to_owned(), Override { addresses, tls: TlsMode::Direct })]);
+    let server =
+        nameserver("$ORIGIN xn--bcher-kva.test.\n@ A 127.0.0.7\n$ORIGIN a.test.\n_xmpp-server._tcp SRV 0 0 0 .").await;
+    let addresses = ["127.0.0.9:15269", "[2001:db8::1]:443"].map(|address| address.parse().expect("an address"));
+    let named = Override { addresses: addresses.to_vec(), tls: TlsMode::Direct };
+    let overrides = HashMap::from([("bücher.test".to_owned(), named)]);
     let resolver = Resolver::new(&DnsConf { overrides, private_addresses: false, ..conf(&server) }).unwrap();
     let finding = resolver.find("bücher.test").await.unwrap();
     assert_eq!(finding.source, Source::Conf);
-    assert_eq!(short(&finding.targets), ["direct 127.0.0.9:15269 127.0.0.9", "direct host.b.test:15270 127.0.0.7"]);
-    assert!(server.asked().iter().all(|question| !question.contains("SRV")));
+    assert_eq!(short(&finding.targets), ["direct 127.0.0.9:15269 127.0.0.9", "direct 2001:db8::1:443 2001:db8::1"]);
+    assert!(server.asked().is_empty());
     assert_eq!(why(&resolver, "a.test").await, LookupError::NotOffered);
+}
+
+#[tokio::test]
+async fn a_crowd_that_asks_at_once_costs_one_search() {
+    let (server, resolver) =
+        pair("$ORIGIN a.test.\n_xmpp-server._tcp SRV 0 0 5269 @\n@ A 127.0.0.1\n$DELAY @ 200").await;
+    let resolver = Arc::new(resolver);
+    let mut crowd = tokio::task::JoinSet::new();
+    for _ in 0..50 {
+        let resolver = resolver.clone();
+        crowd.spawn(async move { found(&resolver, "a.test").await });
+    }
+    for targets in crowd.join_all().await {
+        assert_eq!(targets, ["starttls a.test:5269 127.0.0.1"]);
+    }
+    let asked = |kind: &str| server.asked().iter().filter(|question| *question == kind).count();
+    assert_eq!((asked("_xmpp-server._tcp.a.test. SRV"), asked("a.test. A")), (1, 1));
+}
+
+#[tokio::test]
+async fn a_search_of_many_slow_questions_ends_in_time() {
+    let (server, _) = pair("$ORIGIN a.test.\n_xmpp-server._tcp SRV 0 0 5269 @\n@ A 127.0.0.1\n$DELAY @ 400").await;
+    let conf = DnsConf { timeout: Duration::from_millis(300), ..conf(&server) };
+    let begun = Instant::now();
+    let error = why(&Resolver::new(&conf).unwrap(), "a.test").await;
+    assert!(matches!(error, LookupError::Failing(_)), "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
 }
 
 const SIGNED: &str = "$ORIGIN a.test.

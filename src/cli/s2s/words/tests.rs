@@ -73,6 +73,7 @@ fn samples() -> Vec<Problem> {
         Fault::IssuerNoAuthority,
         Fault::NameConstraints,
         Fault::PinMismatch { found: [0xab; 32] },
+        Fault::DaneMismatch,
         Fault::Unreadable(text("there are bytes behind its end")),
     ];
     let mut samples = vec![
