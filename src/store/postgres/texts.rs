@@ -67,7 +67,7 @@ pub(super) const CONVERSATIONS: &str = "SELECT c.jid, c.displayed, c.unread, aft
 /// The conversations of a user (1) in which more than so many (2) messages came after what was counted.
 pub(super) const BEHIND: &str = "SELECT c.number FROM conversations AS c \
     WHERE c.account = (SELECT number FROM accounts WHERE jid = $1) AND (SELECT count(*) FROM (SELECT 1 \
-    FROM messages AS m WHERE m.conversation = c.number AND m.id > c.counted LIMIT $2 + 1) AS some) > $2";
+    FROM messages AS m WHERE m.conversation = c.number AND m.id > c.counted LIMIT $2 + 1) AS first) > $2";
 
 /// Of a conversation (1), the first messages after what was counted and up to an id (2), so many (3): the last of their
 /// ids, and how many of them count.

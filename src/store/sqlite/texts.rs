@@ -100,7 +100,7 @@ pub(super) const BEHIND: &str = concat!(
      AND (SELECT count(*) FROM (SELECT 1 FROM ",
     by_conversation!(),
     " WHERE e.first >= (SELECT max(first) FROM epochs WHERE first <= c.counted) AND m.epoch = e.number \
-     AND m.conversation = c.number AND m.conversation IS NOT NULL AND m.id > c.counted LIMIT $2 + 1)) > $2"
+     AND m.conversation = c.number AND m.conversation IS NOT NULL AND m.id > c.counted LIMIT $2 + 1) AS next) > $2"
 );
 
 /// Of a conversation (1), the first messages after what was counted and up to an id (2), so many (3): the last of their
