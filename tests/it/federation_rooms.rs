@@ -379,7 +379,9 @@ async fn people_of_other_servers_stay_over_a_restart_if_they_are_there() {
         .await;
     assert!(got.contains("type='result'"), "{got}");
     verona.settle().await;
-    (juliet.read(), nurse.read(), benvolio.read());
+    juliet.read();
+    nurse.read();
+    benvolio.read();
     // The nurse goes while nobody can hear it.
     verona.wire.cut(MONTAGUE);
     nurse.leave().await;
@@ -455,7 +457,8 @@ async fn c9_b16_those_of_a_dead_server_leave_once_and_together() {
     let guests = verona.guests(MANY).await;
     let here = verona.read(&nurse).await.matches("<presence").count();
     assert_eq!(here, guests.len());
-    (romeo.read(), juliet.read());
+    romeo.read();
+    juliet.read();
     let before = verona.wire.carried();
     verona.wire.fail(MONTAGUE, gone_for_good());
     verona.say(&juliet, "anybody there").await;
@@ -527,7 +530,8 @@ async fn an_archive_goes_at_the_pace_of_the_link() {
         verona.send(&juliet, &format!("<message type='groupchat' id='{number}' to='{HALL}'>{body}</message>")).await;
         // The room lets nobody speak without end.
         tokio::time::sleep(Duration::from_millis(100)).await;
-        (juliet.read(), nurse.read());
+        juliet.read();
+        nurse.read();
         assert_eq!(romeo.bodies().len(), 1, "{number}");
     }
     verona.wire.slow(MONTAGUE, Duration::from_millis(200));
@@ -562,4 +566,15 @@ async fn people_of_other_servers_make_no_rooms() {
         let got = verona.enter(&romeo, "romeo").await;
         assert!(got.contains(expected), "{create}: {got}");
     }
+}
+
+/// A room that was never configured ends with its server, and whoever waits in it is told so (332).
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_in_a_room_without_configuration_is_told_of_its_end() {
+    let verona = Verona::with_conf("[modules.muc]\ncreate = \"anybody\"\n").await;
+    let romeo = verona.login(ROMEO, "orchard").await;
+    assert!(verona.enter(&romeo, "romeo").await.contains("code='201'"));
+    verona.capulet.stop().await;
+    let got = verona.read(&romeo).await;
+    assert!(got.contains("type='unavailable'") && got.contains("code='332'"), "{got}");
 }
