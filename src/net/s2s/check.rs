@@ -137,7 +137,13 @@ fn denial(conf: &Conf, remote: &str) -> Option<Denial> {
 fn own_key(conf: &Conf, local: &BareJid) -> Option<Arc<CertifiedKey>> {
     let host = conf.hosts().iter().find(|host| host.domain == *local)?;
     let files = host.certificate_files(conf.server());
-    let asked = HostFiles { host: local.to_string(), certificate: files.certificate, key: files.key, generate: false };
+    let asked = HostFiles {
+        host: local.to_string(),
+        certificate: files.certificate,
+        key: files.key,
+        generate: false,
+        service: false,
+    };
     let certificates = Certificates::open(vec![asked], None).ok()?;
     Some(certificates.of_host(local.as_str())?.key().clone())
 }
