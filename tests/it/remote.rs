@@ -344,7 +344,7 @@ async fn c9_no_error_is_sent_for_an_error() {
 async fn a_definite_failure_sends_all_back_and_another_leaves_it() {
     let world = World::new(&[ROMEO]).await;
     let net = Net::of(&world);
-    let romeo = world.login_resumable(ROMEO, "orchard").await;
+    let romeo = world.login(ROMEO, "orchard").await;
     romeo.send(&chat("juliet@far.example", "hi")).await;
     until_on_disk(&world, 1).await;
     assert_eq!(net.wanted().len(), 1);
@@ -390,7 +390,7 @@ async fn a_carrier_that_confirms_nothing_is_past_when_its_overtime_is_up() {
 async fn what_a_stream_refuses_goes_back_and_to_no_other_stream() {
     let world = World::new(&[ROMEO]).await;
     let _net = Net::of(&world);
-    let romeo = world.login_resumable(ROMEO, "orchard").await;
+    let romeo = world.login(ROMEO, "orchard").await;
     for body in ["one", "two", "three"] {
         romeo.send(&chat("juliet@far.example", body)).await;
     }
