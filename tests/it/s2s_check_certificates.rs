@@ -217,6 +217,19 @@ async fn our_own_domain_as_others_see_it() {
     let said = scene.check("home.test");
     said.works(&format!("other servers find and reach home.test: {address} (xmpp.home.test, STARTTLS), TLS 1.3"));
 
+    // Others do not accept what we have; that is said once.
+    let alone = self_signed(&["home.test"]);
+    scene.shows(&alone);
+    let address = serve(LOOPBACK, 0, starttls("home.test", &alone.config(), EXTERNAL));
+    let more = "_xmpp-server._tcp SRV 1 5 {port} xmpp\n".replace("{port}", &address.port().to_string());
+    scene.zones(&format!("{}{more}", records(address)));
+    let said = scene.check("home.test");
+    let text = "our own certificate for home.test is self-signed: nobody vouches for it";
+    said.is("verdict", &format!("other servers do not reach home.test: {text}"));
+    said.is("details", "docs/troubleshooting-federation.md, own-certificate");
+    assert!(!said.text().contains("besides"), "{}", said.text());
+    scene.shows(&ours);
+
     // Somebody else has the port, or the server has not read the new certificate.
     let other = scene.authority.issue(&["home.test"]);
     let address = serve(LOOPBACK, 0, starttls("home.test", &other.config(), EXTERNAL));

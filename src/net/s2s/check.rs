@@ -145,7 +145,13 @@ fn own_key(conf: &Conf, local: &BareJid) -> Result<Option<Arc<CertifiedKey>>, Ce
     if !files.is_named && !files.certificate.exists() && !files.key.exists() {
         return Ok(None);
     }
-    let asked = HostFiles { host: local.to_string(), certificate: files.certificate, key: files.key, generate: false };
+    let asked = HostFiles {
+        host: local.to_string(),
+        certificate: files.certificate,
+        key: files.key,
+        generate: false,
+        service: false,
+    };
     let certificates = Certificates::open(vec![asked], None)?;
     Ok(certificates.of_host(local.as_str()).map(|certificate| certificate.key().clone()))
 }
