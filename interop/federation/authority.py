@@ -1,5 +1,6 @@
 """A certificate authority for the tests, by openssl: certificates that peers trust, that sign themselves, that have expired."""
 
+import secrets
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,10 +49,19 @@ class Authority:
 
 
 def make(crt, key, name, extensions, signer=(), days="30"):
-    command = ["openssl", "req", "-x509", *signer, "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc",
-               "-days", days, "-subj", f"/CN={name}", "-keyout", key, "-out", crt]
+    """`signer` are openssl's words for who signs it; without, it signs itself."""
+    request = crt.with_suffix(".csr")
+    command = ["openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc", "-subj", f"/CN={name}",
+               "-keyout", key, "-out", request]
     for extension in extensions:
         command += ["-addext", extension]
+    openssl(command)
+    openssl(["openssl", "x509", "-req", "-in", request, *(signer or ["-signkey", key]), "-copy_extensions", "copyall",
+             "-set_serial", str(secrets.randbits(63)), "-days", days, "-out", crt])
+    request.unlink()
+
+
+def openssl(command):
     made = subprocess.run(command, capture_output=True, text=True, check=False)
     if made.returncode:
         raise SystemExit(f"openssl: {made.stderr}")

@@ -41,7 +41,7 @@ class Person:
         self.jid = f"{self.bare}/{resource}"
         self.heard, self.taps, self.news = deque(), [], asyncio.Event()
         self.managed, self.sent, self.got, self.acked = False, 0, 0, 0
-        self.gone, self.reader = None, None
+        self.gone, self.reader, self.on_ack = None, None, lambda handled: None
 
     def __str__(self):
         return self.jid
@@ -111,6 +111,7 @@ class Person:
         if self.managed and element.tag == SM + "a":
             self.acked = int(element.get("h"))
             self.news.set()
+            self.on_ack(self.acked)
             return
         if element.tag.startswith(CLIENT):
             self.got += 1
