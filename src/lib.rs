@@ -154,6 +154,7 @@ impl Commands for LiveCommands {
     async fn run(&self, request: Request) -> Result<Reply, CommandError> {
         let jid = match &request {
             Request::Room(request) => return Ok(Reply::Room(self.server.command_rooms(request.clone()).await?)),
+            Request::S2s(request) => return Ok(Reply::S2s(self.server.command_remotes(request.clone())?)),
             Request::UserDel { jid } => jid,
             Request::UserPasswd { jid, .. } => {
                 let account = self.accounts.account(jid)?;

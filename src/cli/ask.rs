@@ -49,6 +49,7 @@ async fn carry_out_alone(conf: &Conf, request: Request) -> Result<Reply, Command
             Ok(rooms) => rooms.run(request).await.map(Reply::Room),
             Err(error) => Err(failed(error.to_string())),
         },
+        Request::S2s(_) => Err(failed("no server runs: there are no streams to other servers".to_owned())),
         request => AccountCommands::new(conf, store.clone()).run(request).await,
     };
     store.close().await;

@@ -62,6 +62,8 @@ fn welcome(conf: &Conf, named: Option<&Path>, ready: &Ready, started: Instant) {
     for (listener, address) in &ready.listeners {
         tracing::info!(%address, tls = listener.tls.as_str(), "{} connect here", match listener.kind {
             rookery_core::config::ListenerKind::C2s => "clients",
+            rookery_core::config::ListenerKind::S2s => "servers",
+            rookery_core::config::ListenerKind::Component => "components",
         });
     }
     let hosts: Vec<&str> = conf.hosts().iter().map(|host| host.domain.as_str()).collect();

@@ -181,7 +181,7 @@ fn print(json: bool, done: &str, reply: Reply, generated: Option<Secret>) {
         (Reply::Archive { jid, keep }, _) => say(&format!("{jid} {keep}")),
         (Reply::Accounts { accounts }, _) => accounts.iter().for_each(|account| say(&account.jid)),
         // Commands on accounts do not answer with rooms.
-        (Reply::Room(_), _) => {}
+        (Reply::Room(_) | Reply::S2s(_), _) => {}
     }
 }
 

@@ -4,9 +4,11 @@
 //! instead. The server's own sections have types here; a module brings the type of its section and reads it with
 //! [`Conf::module`]. What the options mean is said in `conf/rookery.toml`.
 
+mod domains;
 mod error;
 mod limits;
 mod reader;
+mod s2s;
 mod sections;
 mod tree;
 mod types;
@@ -22,6 +24,7 @@ use serde::de::DeserializeOwned;
 
 pub use error::{ConfigError, nearest};
 pub use limits::Limits;
+pub use s2s::{Certificates, Component, Pattern, Pin, RemoteConf, S2sConf};
 pub use sections::{
     Backend, CertificateFiles, Durability, Host, Listener, ListenerKind, LogConf, LogFormat, LogLevel, ServerConf,
     StoreConf, TlsMode,
@@ -45,6 +48,10 @@ pub struct Conf {
     log: LogConf,
     store: StoreConf,
     limits: Limits,
+    s2s: S2sConf,
+    /// `[s2s.domain.X]` by normalised domain.
+    remotes: BTreeMap<String, RemoteConf>,
+    components: Vec<Component>,
     listeners: Vec<Listener>,
     hosts: Vec<Host>,
     /// `[modules.NAME]`.
@@ -78,6 +85,9 @@ impl Conf {
             log: LogConf::default(),
             store: StoreConf::default(),
             limits: Limits::default(),
+            s2s: S2sConf::default(),
+            remotes: BTreeMap::new(),
+            components: Vec::new(),
             listeners: vec![Listener::c2s(5222, TlsMode::Starttls), Listener::c2s(5223, TlsMode::Direct)],
             hosts: Vec::new(),
             modules: Table::new(),
@@ -96,6 +106,8 @@ impl Conf {
                     store = Some(entry);
                 }
                 "limits" => conf.limits = conf.section("[limits]", &entry)?,
+                "s2s" => conf.read_s2s(&entry)?,
+                "component" => conf.read_components(&entry)?,
                 "listen" => conf.listeners = conf.read_listeners(&entry)?,
                 "modules" => conf.modules = conf.read_modules("[modules]", entry)?,
                 "host" => conf.read_hosts(entry)?,
@@ -110,6 +122,7 @@ impl Conf {
             conf.add_host("localhost", &Entry::default())?;
         }
         conf.complete_store(store.as_ref())?;
+        conf.check_domains()?;
         Ok(conf)
     }
 
@@ -257,7 +270,10 @@ impl Conf {
         let mut addresses = BTreeSet::new();
         for item in items {
             let Value::Table(table) = &item.value else { return Err(wrong()) };
-            let listener: Listener = reader::read(&self.source, table, "[[listen]]", item.at)?;
+            let mut listener: Listener = reader::read(&self.source, table, "[[listen]]", item.at)?;
+            if listener.kind == ListenerKind::Component && !table.contains_key("tls") {
+                listener.tls = TlsMode::Plain;
+            }
             let place = |key: &str| table.get(key).map_or(item.at, |entry| entry.node.at);
             let fault = |key: &str, why: &str| {
                 Err(ConfigError::at(
@@ -272,12 +288,31 @@ impl Conf {
                     "the option \"address\" is missing in [[listen]]: write address and port such as \"[::]:5222\"";
                 return Err(ConfigError::at(&self.source, item.at, "listen.address", why));
             }
+            match (listener.kind, listener.tls) {
+                (ListenerKind::S2s, TlsMode::Plain) => {
+                    return fault("tls", "other servers connect with TLS: set it to \"starttls\" or \"direct\"");
+                }
+                (ListenerKind::Component, TlsMode::Starttls) => {
+                    return fault("tls", "components know no STARTTLS: set it to \"plain\" or \"direct\"");
+                }
+                (ListenerKind::Component, TlsMode::Plain) if !listener.address.ip().to_canonical().is_loopback() => {
+                    return fault(
+                        "address",
+                        "components send their handshake in the clear: name an address of this machine \
+                         (\"127.0.0.1:5347\"), or set tls to \"direct\"",
+                    );
+                }
+                _ => {}
+            }
             if listener.tls == TlsMode::Plain && !sections::is_private(listener.address.ip()) {
                 return fault(
                     "address",
                     "a listener without TLS is for the own machine or a private network: name such an address \
                      (\"127.0.0.1:5222\"), or set tls to \"starttls\" or \"direct\"",
                 );
+            }
+            if listener.kind != ListenerKind::C2s && listener.allow_plain_passwords {
+                return fault("allow_plain_passwords", "this is for listeners of the kind \"c2s\" alone");
             }
             if listener.tls != TlsMode::Plain && listener.allow_plain_passwords {
                 return fault(
@@ -357,4 +392,4 @@ impl Conf {
     }
 }
 
-const SECTIONS: [&str; 7] = ["server", "log", "store", "limits", "listen", "modules", "host"];
+const SECTIONS: [&str; 9] = ["server", "log", "store", "limits", "s2s", "component", "listen", "modules", "host"];

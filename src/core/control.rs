@@ -12,6 +12,7 @@
 
 mod accounts;
 pub mod rooms;
+pub mod s2s;
 
 use std::fmt;
 
@@ -22,6 +23,7 @@ use crate::config::Secret;
 
 pub use self::accounts::AccountCommands;
 use self::rooms::{RoomReply, RoomRequest};
+use self::s2s::{S2sReply, S2sRequest};
 
 /// The longest command the server reads, in bytes.
 pub const REQUEST_BYTES: usize = 64 << 10;
@@ -76,6 +78,9 @@ pub enum Request {
     /// A command on rooms.
     #[serde(untagged)]
     Room(RoomRequest),
+    /// A command on other servers.
+    #[serde(untagged)]
+    S2s(S2sRequest),
 }
 
 fn exposed<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
@@ -105,6 +110,8 @@ pub enum Reply {
     },
     /// What a command on rooms says.
     Room(RoomReply),
+    /// What a command on other servers says.
+    S2s(S2sReply),
 }
 
 /// An account in a list.
@@ -207,7 +214,7 @@ fn read_request(line: &[u8]) -> Result<Request, CommandError> {
     let named: Named = serde_json::from_slice(line).map_err(|_| {
         CommandError::new(CommandCondition::BadRequest, "this is no command: a JSON object with a \"command\"")
     })?;
-    let known = COMMANDS.contains(&named.command.as_str()) || rooms::COMMANDS.contains(&named.command.as_str());
+    let known = COMMANDS.iter().chain(&rooms::COMMANDS).chain(&s2s::COMMANDS).any(|known| *known == named.command);
     Err(if known {
         CommandError::new(CommandCondition::BadRequest, format!("the \"args\" of {} are wrong", named.command))
     } else {

@@ -161,9 +161,10 @@ impl Server {
         (waiting, session): (Waiting, Option<&Arc<Session>>),
     ) -> Result<(), (Box<Stanza>, StanzaError)> {
         let storable = may_be_kept(kind, &stanza);
-        let stream = session.map(|session| session.stream.id);
+        let stream = session.map(|session| session.stream.id).or(waiting.as_ref().map(|receipt| receipt.stream()));
         let digest = stanza.head.from.as_ref().filter(|_| storable).and_then(|from| {
-            let may_resend = session.is_some_and(|session| session.has_acks());
+            // There are receipts on streams with acknowledgements alone, other servers' as well.
+            let may_resend = waiting.is_some() || session.is_some_and(|session| session.has_acks());
             seen::digest(Side::Recipient, seen::peer(&stanza, from), &stanza, may_resend)
         });
         let mut tail = account.tail.lock();
@@ -320,7 +321,7 @@ impl Server {
     /// Tells the senders of what nobody else could be given.
     pub(crate) async fn bounce_parted(self: &Arc<Self>, account: &Arc<Account>, parted: Parted) {
         for (kept, receipts, error) in parted.refused {
-            self.bounce(&kept.stanza, error, receipts.last().map(|receipt| receipt.session())).await;
+            self.bounce(&kept.stanza, error, receipts.last().and_then(|receipt| receipt.session())).await;
             drop(receipts);
         }
         let Some(host) = self.host(account.jid.domainpart()) else { return };
@@ -346,7 +347,7 @@ impl Server {
     pub(crate) async fn refuse_kept(self: &Arc<Self>, kept: &Arc<Kept>, error: StanzaError) {
         let refused = kept.refuse(&mut kept.account.tail.lock());
         if let Some(receipts) = refused {
-            self.bounce(&kept.stanza, error, receipts.last().map(|receipt| receipt.session())).await;
+            self.bounce(&kept.stanza, error, receipts.last().and_then(|receipt| receipt.session())).await;
             drop(receipts);
         }
     }

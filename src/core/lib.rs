@@ -21,6 +21,8 @@ pub mod ids;
 pub mod mailbox;
 pub mod module;
 pub mod panic;
+mod receipt;
+pub mod remote;
 mod request;
 mod restart;
 pub mod retention;

@@ -182,7 +182,7 @@ impl Server {
                 component(self, Arrival { stanza, receipt: waiting }).await;
             }
         } else {
-            self.bounce(&stanza, StanzaError::new(Condition::RemoteServerNotFound), session).await;
+            self.send_away(stanza, waiting, session).await;
         }
     }
 

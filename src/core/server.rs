@@ -27,6 +27,7 @@ use crate::host::Host;
 use crate::ids::{self, Ids};
 use crate::module::{BoxFuture, Entry, Flow, IqResult, Nonza, PreAuthCall, SessionEvent, Table, When};
 use crate::panic::Panics;
+use crate::remote::{self, Links};
 use crate::restart::{Ended, Resting};
 use crate::retention;
 use crate::seen::{self, Seen};
@@ -116,6 +117,8 @@ pub struct Server {
     /// Ids for messages.
     pub ids: Ids,
     pub(crate) writer: Arc<Writer>,
+    /// What waits for other servers.
+    pub(crate) links: Arc<Links>,
     /// Sessions of the last run.
     pub(crate) resting: Resting,
     pub(crate) session_slots: SlotNames,
@@ -157,6 +160,7 @@ impl Server {
             store,
             ids,
             writer: writer.clone(),
+            links: Arc::default(),
             resting,
             directed: session_slots.slot("core", "directed"),
             caps: Caps::new(session_slots.slot("core", "features")),
@@ -178,7 +182,9 @@ impl Server {
         writer.serve(Arc::downgrade(&server));
         server.reload(conf, modules)?;
         *server.writing.lock() = Some(tokio::spawn(writer.run()));
+        server.load_outgoing().await?;
         tokio::spawn(keep_house(Arc::downgrade(&server)));
+        tokio::spawn(remote::keep_time(Arc::downgrade(&server)));
         tokio::spawn(archiving::keep_house(Arc::downgrade(&server)));
         server.begin().await?;
         Ok(server)
@@ -196,6 +202,7 @@ impl Server {
             let host = Host::new(host.domain.clone(), table);
             for (place, (domain, module, _)) in host.table.components.iter().enumerate() {
                 let is_taken = conf.hosts().iter().any(|other| other.domain == *domain)
+                    || conf.component(domain.as_str()).is_some()
                     || hosts.components.insert(domain.clone(), (host.clone(), place)).is_some();
                 if is_taken {
                     let why = format!("\"{domain}\" is served already");
@@ -208,6 +215,7 @@ impl Server {
         self.bounds.store(Arc::new(Bounds::from(&conf)));
         self.conf.store(Arc::new(conf));
         self.hosts.store(Arc::new(hosts));
+        self.review_links();
         Ok(())
     }
 

@@ -26,12 +26,13 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use self::acks::Acks;
-pub use self::acks::{Past, Receipt};
+pub use self::acks::Past;
 use self::copies::Copied;
 use self::outbox::Out;
 pub use self::outbox::{Drained, Outgoing, Pushed};
 pub(crate) use self::rest::Rest;
 use crate::account::Account;
+pub use crate::receipt::Receipt;
 use crate::request::Request;
 use crate::slots::{Slot, Slots};
 use crate::tail::Kept;

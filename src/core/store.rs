@@ -4,6 +4,7 @@
 //! Callers hand over typed addresses and opaque bytes; nothing here knows SQL.
 
 mod archive;
+mod outgoing;
 mod rooms;
 mod sessions;
 mod tail;
@@ -18,6 +19,7 @@ use rookery_xmpp::sasl::Credentials;
 pub use self::archive::{
     ArchiveEnds, ArchivePage, ArchivePlace, ArchiveQuery, ArchiveStore, ArchivedMessage, Conversation, Page,
 };
+pub use self::outgoing::{OutgoingEntry, OutgoingStore};
 pub use self::rooms::{
     KEPT_HISTORY, LONGEST_VISIT, RoomRecord, RoomStore, RoomWrite, SEARCHED_HISTORY, StoredRoom, StoredRoomHead,
 };
@@ -138,7 +140,7 @@ pub trait KeyValueStore: Send + Sync {
 /// The whole database.
 #[async_trait]
 pub trait Store:
-    AccountStore + RosterStore + TailStore + ArchiveStore + RoomStore + SessionStore + KeyValueStore
+    AccountStore + RosterStore + TailStore + ArchiveStore + RoomStore + OutgoingStore + SessionStore + KeyValueStore
 {
     /// Ends open work and closes the connections.
     async fn close(&self);

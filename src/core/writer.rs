@@ -14,9 +14,9 @@ use rookery_xmpp::error::{Condition, ErrorKind, StanzaError};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use crate::remote::{Over, Posted};
 use crate::rooms::RoomAppend;
 use crate::server::Server;
-use crate::session::Receipt;
 use crate::store::{Store, StoreError, TailChange};
 use crate::tail::{Kept, Phase};
 
@@ -50,12 +50,31 @@ struct Append {
 enum What {
     Message(Arc<Kept>),
     Room(RoomAppend),
+    Posted(Arc<Posted>),
+}
+
+/// What leaves the disk.
+enum Removal {
+    Kept(Arc<Kept>),
+    Posted(Arc<Posted>),
+}
+
+impl Removal {
+    fn change(&self) -> TailChange {
+        match self {
+            Self::Posted(posted) => TailChange::Sent { id: posted.id },
+            Self::Kept(kept) => {
+                let (account, id) = (kept.account.jid.clone(), kept.id);
+                if kept.is_void() { TailChange::Refuse { account, id } } else { TailChange::Deliver { account, id } }
+            }
+        }
+    }
 }
 
 #[derive(Default)]
 struct Queue {
     appends: VecDeque<Append>,
-    removals: Vec<Arc<Kept>>,
+    removals: Vec<Removal>,
     /// How many were ever appended.
     appended: u64,
 }
@@ -182,9 +201,22 @@ impl Writer {
         }
     }
 
+    /// A stanza for another server, to be on disk until [`Self::remove_posted`].
+    pub(crate) fn append_posted(&self, posted: Arc<Posted>) {
+        self.enqueue(posted.size(), What::Posted(posted));
+    }
+
     pub(crate) fn remove(&self, kept: Arc<Kept>) {
+        self.enqueue_removal(Removal::Kept(kept));
+    }
+
+    pub(crate) fn remove_posted(&self, posted: Arc<Posted>) {
+        self.enqueue_removal(Removal::Posted(posted));
+    }
+
+    fn enqueue_removal(&self, removal: Removal) {
         let mut queue = self.queue.lock();
-        queue.removals.push(kept);
+        queue.removals.push(removal);
         let first = queue.removals.len() == 1 && queue.appends.is_empty();
         drop(queue);
         if first {
@@ -266,10 +298,7 @@ impl Writer {
                 batch.take(append);
             }
         }
-        batch.changes.extend(removals.iter().map(|kept| {
-            let (account, id) = (kept.account.jid.clone(), kept.id);
-            if kept.is_void() { TailChange::Refuse { account, id } } else { TailChange::Deliver { account, id } }
-        }));
+        batch.changes.extend(removals.iter().map(Removal::change));
         self.backlog.fetch_sub(batch.passed, Ordering::Relaxed);
         if batch.changes.is_empty() {
             // Nothing is left that the database has not taken: what it takes is seen with the next.
@@ -316,15 +345,21 @@ impl Writer {
         self.done.send_replace(done);
     }
 
-    fn written(&self, appends: Vec<Append>, removals: Vec<Arc<Kept>>) {
-        for kept in removals {
-            kept.account.tail.lock().forget(&kept);
+    fn written(&self, appends: Vec<Append>, removals: Vec<Removal>) {
+        for removal in removals {
+            if let Removal::Kept(kept) = removal {
+                kept.account.tail.lock().forget(&kept);
+            }
         }
         for Append { what, .. } in appends {
             let kept = match what {
                 What::Message(kept) => kept,
                 What::Room(room) => {
                     room.written();
+                    continue;
+                }
+                What::Posted(posted) => {
+                    self.over(posted.written(), posted);
                     continue;
                 }
             };
@@ -356,8 +391,8 @@ impl Writer {
         }
     }
 
-    fn not_written(&self, appends: Vec<Append>, removals: Vec<Arc<Kept>>, error: &StoreError) {
-        let mut late = Vec::new();
+    fn not_written(&self, appends: Vec<Append>, removals: Vec<Removal>, error: &StoreError) {
+        let (mut late, mut undeliverable) = (Vec::new(), Vec::new());
         let mut again = VecDeque::with_capacity(appends.len());
         let mut ended = 0;
         for Append { place, size, what } in appends {
@@ -367,6 +402,18 @@ impl Writer {
                     match room.not_written() {
                         Some(room) => again.push_back(Append { place, size, what: What::Room(room) }),
                         None => ended += size,
+                    }
+                    continue;
+                }
+                What::Posted(posted) => {
+                    if let Some(over) = posted.not_written() {
+                        ended += size;
+                        self.over(over, posted);
+                    } else if posted.waited() >= PATIENCE && posted.give_up() {
+                        ended += size;
+                        undeliverable.push(posted);
+                    } else {
+                        again.push_back(Append { place, size, what: What::Posted(posted) });
                     }
                     continue;
                 }
@@ -421,12 +468,23 @@ impl Writer {
             tokio::spawn(async move {
                 for (kept, receipts) in late {
                     receipts.iter().for_each(|receipt| receipt.withdraw());
-                    let session = receipts.last().map(|receipt| Receipt::session(receipt));
+                    let session = receipts.last().and_then(|receipt| receipt.session());
                     server.bounce(&kept.stanza, error.clone(), session).await;
                     drop(receipts);
                 }
+                for posted in undeliverable {
+                    posted.send_back(&server, error.clone()).await;
+                }
             });
         }
+    }
+
+    /// Nobody waits for a stanza to another server any more.
+    fn over(&self, Over { receipt, is_stored }: Over, posted: Arc<Posted>) {
+        if is_stored {
+            self.remove_posted(posted);
+        }
+        drop(receipt);
     }
 }
 
@@ -459,6 +517,15 @@ impl Batch {
                     self.passed += append.size;
                     return;
                 }
+                self.bytes += append.size;
+                return self.writing.push(append);
+            }
+            What::Posted(posted) => {
+                if !posted.begin() {
+                    self.passed += append.size;
+                    return;
+                }
+                self.changes.push(TailChange::Send(posted.entry()));
                 self.bytes += append.size;
                 return self.writing.push(append);
             }

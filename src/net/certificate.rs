@@ -18,6 +18,8 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 use x509_parser::signature_algorithm::RsaSsaPssParams;
 use x509_parser::x509::AlgorithmIdentifier;
 
+use crate::s2s::identity::names::{Names, Reference};
+
 /// Why a domain has no usable certificate. The text names the file and the remedy.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
@@ -55,6 +57,7 @@ pub struct HostCertificate {
     not_after: SystemTime,
     not_after_text: String,
     covers_host: bool,
+    names: Names,
 }
 
 impl HostCertificate {
@@ -103,6 +106,8 @@ impl HostCertificate {
             not_after: UNIX_EPOCH + Duration::from_secs(not_after.timestamp().max(0).unsigned_abs()),
             not_after_text: not_after.to_string(),
             covers_host: names(&parsed).any(|name| name.covers(host)),
+            // One that no server would take is served all the same.
+            names: Names::of(&parsed).unwrap_or_default(),
         })
     }
 
@@ -124,6 +129,11 @@ impl HostCertificate {
     /// Whether one of the certificate's names is this domain. Where it is not, clients will refuse it.
     pub fn covers_host(&self) -> bool {
         self.covers_host
+    }
+
+    /// Whether it names this domain, in ASCII form, so that another server takes it.
+    pub(crate) fn covers(&self, domain: &str) -> bool {
+        Reference::new(domain).is_some_and(|reference| self.names.prove(&reference).is_some())
     }
 
     pub(crate) fn key(&self) -> &Arc<CertifiedKey> {

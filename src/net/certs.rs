@@ -231,6 +231,23 @@ impl Certificates {
         set.by_host.get(&*ascii_host(host).ok()?).cloned()
     }
 
+    /// The certificate for a domain that may be a service of ours (a room service, a component): its own; else
+    /// one that names it, `*.example.org` included; else that of the nearest domain above it, which does not name it
+    /// but has the same owner, and that is all there is to show to a server that goes on with dialback.
+    pub fn of_domain(&self, domain: &str) -> Option<Arc<HostCertificate>> {
+        let ascii = ascii_host(domain).ok()?;
+        let set = self.current.load();
+        if let Some(found) = set.by_host.get(&ascii) {
+            return Some(found.clone());
+        }
+        let mut hosts: Vec<_> = set.by_host.values().collect();
+        // One answer, whatever the order of a map.
+        hosts.sort_unstable_by(|a, b| b.host().len().cmp(&a.host().len()).then_with(|| a.host().cmp(b.host())));
+        let above = |host: &str| ascii.strip_suffix(host).is_some_and(|rest| rest.ends_with('.'));
+        let naming = hosts.iter().find(|certificate| certificate.covers(&ascii));
+        naming.or_else(|| hosts.iter().find(|certificate| above(certificate.host()))).map(|found| (*found).clone())
+    }
+
     /// The certificate for a client that names no domain.
     pub fn default(&self) -> Option<Arc<HostCertificate>> {
         self.current.load().default.clone()

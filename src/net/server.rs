@@ -6,16 +6,17 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use rookery_core::config::{Listener, TlsMode};
+use rookery_core::config::{Listener, ListenerKind, TlsMode};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tracing::{debug, info};
+use tracing::{debug, error, info};
 
 use crate::limits::{Admission, Unauthenticated};
 use crate::listen::{self, Hush, ListenError};
@@ -33,6 +34,78 @@ pub trait Service: Send + Sync + 'static {
     /// The server ends: whatever the service wants to tell its connections beyond what [`Ending`] does.
     fn end(&self) -> impl Future<Output = ()> + Send {
         std::future::ready(())
+    }
+}
+
+/// A service, whatever it is made of.
+trait AnyService: Send + Sync {
+    /// Serves a connection in a task of its own.
+    fn take(&self, connection: Connection);
+
+    fn end_all(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+}
+
+impl<S: Service> AnyService for S {
+    fn take(&self, connection: Connection) {
+        tokio::spawn(self.serve(connection));
+    }
+
+    fn end_all(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(self.end())
+    }
+}
+
+/// Who serves which kind of connections.
+#[derive(Clone, Default)]
+pub struct Services(Vec<(Option<ListenerKind>, Arc<dyn AnyService>)>);
+
+impl Services {
+    /// Nobody yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds the service of a kind. When the server ends, services end in the order in which they were added.
+    #[must_use]
+    pub fn with<S: Service>(mut self, kind: ListenerKind, service: Arc<S>) -> Self {
+        self.0.push((Some(kind), service));
+        self
+    }
+
+    fn of(&self, kind: ListenerKind) -> Option<&Arc<dyn AnyService>> {
+        self.0.iter().find(|(of, _)| of.is_none_or(|of| of == kind)).map(|(_, service)| service)
+    }
+}
+
+impl<S: Service> From<Arc<S>> for Services {
+    /// One for all kinds.
+    fn from(service: Arc<S>) -> Self {
+        Self(vec![(None, service)])
+    }
+}
+
+/// How each kind of connections speaks TLS.
+#[derive(Debug, Clone)]
+pub struct TlsByKind {
+    /// With clients and components.
+    pub clients: Tls,
+    /// With other servers.
+    pub servers: Tls,
+}
+
+impl From<Tls> for TlsByKind {
+    /// With all alike.
+    fn from(tls: Tls) -> Self {
+        Self { clients: tls.clone(), servers: tls }
+    }
+}
+
+impl TlsByKind {
+    fn of(&self, kind: ListenerKind) -> &Tls {
+        match kind {
+            ListenerKind::C2s | ListenerKind::Component => &self.clients,
+            ListenerKind::S2s => &self.servers,
+        }
     }
 }
 
@@ -63,7 +136,7 @@ pub struct Port {
 /// What all connections share.
 #[derive(Debug)]
 struct Shared {
-    tls: Tls,
+    tls: TlsByKind,
     admission: Arc<Admission>,
     handshake: Duration,
     failures: Mutex<Hush>,
@@ -85,7 +158,7 @@ impl Connection {
     /// `unread` is what has been read behind `<starttls/>`, which must be nothing. After an error the connection
     /// is of no more use, and all has been logged.
     pub async fn start_tls(&mut self, to: &str, unread: &[u8]) -> io::Result<()> {
-        let secured = match self.transport.start_tls(&self.shared.tls, to, unread) {
+        let secured = match self.transport.start_tls(self.shared.tls.of(self.port.conf.kind), to, unread) {
             Ok(()) => self.transport.secure(self.shared.handshake).await,
             Err(error) => Err(error),
         };
@@ -122,12 +195,16 @@ impl Server {
     /// runtime.
     pub fn bind(
         listeners: &[Listener],
-        tls: Tls,
+        tls: impl Into<TlsByKind>,
         admission: Arc<Admission>,
         handshake: Duration,
     ) -> Result<Self, ListenError> {
+        let tls = tls.into();
         let mut ports = Vec::new();
         for conf in listeners {
+            if conf.kind != ListenerKind::C2s {
+                return Err(ListenError::unserved(conf.address, conf.kind));
+            }
             let listener = listen::bind(conf.address)?;
             let address = listener.local_addr().unwrap_or(conf.address);
             ports.push((Arc::new(Port { conf: conf.clone(), address }), listener));
@@ -142,23 +219,29 @@ impl Server {
     }
 
     /// Serves until `end` comes; then closes the ports, tells the connections, and waits for them at most `grace`.
-    pub async fn run<S: Service>(self, service: Arc<S>, end: impl Future<Output = ()>, grace: Duration) {
+    pub async fn run(self, services: impl Into<Services>, end: impl Future<Output = ()>, grace: Duration) {
+        let services = services.into();
         let (ending, view) = watch::channel(false);
         let mut tasks = JoinSet::new();
         for (port, listener) in self.ports {
-            let door =
-                Door { port, shared: self.shared.clone(), service: service.clone(), ending: Ending(view.clone()) };
+            let Some(service) = services.of(port.conf.kind).cloned() else {
+                error!(address = %port.address, kind = port.conf.kind.as_str(), "nobody serves this port");
+                continue;
+            };
+            let door = Door { port, shared: self.shared.clone(), service, ending: Ending(view.clone()) };
             tasks.spawn(async move {
                 let admission = door.shared.admission.clone();
                 listen::accept(&listener, &admission, |tcp, peer, guard| door.enter(tcp, peer, guard)).await;
             });
         }
         drop(view);
-        tasks.spawn(watch_certificates(self.shared.tls.clone()));
+        tasks.spawn(watch_certificates(self.shared.tls.clients.clone()));
         end.await;
         tasks.shutdown().await;
         let _ = ending.send(true);
-        service.end().await;
+        for (_, service) in &services.0 {
+            service.end_all().await;
+        }
         if tokio::time::timeout(grace, ending.closed()).await.is_err() {
             info!(connections = ending.receiver_count(), "some connections did not end in time");
         }
@@ -166,17 +249,17 @@ impl Server {
 }
 
 /// A port and what to do with those who come by it.
-struct Door<S> {
+struct Door {
     port: Arc<Port>,
     shared: Arc<Shared>,
-    service: Arc<S>,
+    service: Arc<dyn AnyService>,
     ending: Ending,
 }
 
-impl<S: Service> Door<S> {
+impl Door {
     fn enter(&self, tcp: TcpStream, peer: SocketAddr, guard: Unauthenticated) {
         let direct = self.port.conf.tls == TlsMode::Direct;
-        let transport = if direct { Transport::direct_tls(tcp, &self.shared.tls) } else { Transport::plain(tcp) };
+        let transport = if direct { Transport::direct_tls(tcp, self.shared.tls.of(self.port.conf.kind)) } else { Transport::plain(tcp) };
         let transport = match transport {
             Ok(transport) => transport,
             // Most likely the peer has gone already.
@@ -191,8 +274,7 @@ impl<S: Service> Door<S> {
             shared: self.shared.clone(),
         };
         if !direct {
-            tokio::spawn(self.service.serve(connection));
-            return;
+            return self.service.take(connection);
         }
         let service = self.service.clone();
         // The handshake has a task of its own, so that its state is gone when the service's begins.
@@ -203,7 +285,7 @@ impl<S: Service> Door<S> {
                 () = connection.ending.begun() => return,
             };
             match secured {
-                Ok(()) => drop(tokio::spawn(service.serve(connection))),
+                Ok(()) => service.take(connection),
                 Err(error) => connection.shared.failed(peer, &error),
             }
         });

@@ -7,7 +7,7 @@
 //! | directly (XEP-0368) | that domain's | alert | the default domain's, else alert |
 //! | by STARTTLS | that domain's | the stream's `to` | the stream's `to` |
 //!
-//! (With STARTTLS, some clients put the machine's name that SRV gave them into SNI; the stream header has already
+//! (Another server is treated alike, but may mean a service of ours as well, see [`Certificates::of_domain`]. With STARTTLS, some clients put the machine's name that SRV gave them into SNI; the stream header has already
 //! said which domain they mean.)
 //!
 //! Channel bindings: `tls-exporter` (RFC 9266) and `tls-server-end-point` (RFC 5929). The exporter is offered on TLS 1.3
@@ -21,16 +21,21 @@ use std::sync::{Arc, OnceLock};
 
 use aws_lc_rs::{digest, hkdf};
 use rustls::crypto::CryptoProvider;
-use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{CipherSuite, KeyLog, NamedGroup, ProtocolVersion, ServerConfig};
 use zeroize::Zeroizing;
 
 use crate::certificate::HostCertificate;
 use crate::certs::{Certificates, ascii_host};
+use crate::peer_certificate::AnyCertificate;
 
 /// ALPN's name for XMPP from client to server (XEP-0368).
 pub const ALPN_CLIENT: &[u8] = b"xmpp-client";
+
+/// ALPN's name for XMPP from server to server (XEP-0368).
+pub const ALPN_SERVER: &[u8] = b"xmpp-server";
 
 /// The domain that RFC 9266 section 2 gives the exporter.
 const EXPORTER_LABEL: &[u8] = b"EXPORTER-Channel-Binding";
@@ -53,15 +58,41 @@ pub struct Tls {
     certificates: Arc<Certificates>,
     direct: Arc<ServerConfig>,
     starttls: Arc<ServerConfig>,
+    from: Peers,
+}
+
+/// Who is at the other end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Peers {
+    Clients,
+    Servers,
 }
 
 impl Tls {
     /// TLS for client connections.
     pub fn for_clients(certificates: Arc<Certificates>) -> Result<Self, rustls::Error> {
-        let starttls = config(certificates.provider())?;
+        let verifier = WebPkiClientVerifier::no_client_auth();
+        Self::new(certificates, verifier, ALPN_CLIENT, Peers::Clients)
+    }
+
+    /// TLS for connections of other servers. They are asked for a certificate and need not have one; whose it is, and
+    /// whether to believe it, is judged afterwards ([`crate::s2s::identity`]). No session is resumed: the certificate is
+    /// to be seen, and judged, each time.
+    pub fn for_servers(certificates: Arc<Certificates>) -> Result<Self, rustls::Error> {
+        let verifier = Arc::new(AnyCertificate::new(certificates.provider()));
+        Self::new(certificates, verifier, ALPN_SERVER, Peers::Servers)
+    }
+
+    fn new(
+        certificates: Arc<Certificates>,
+        verifier: Arc<dyn ClientCertVerifier>,
+        alpn: &[u8],
+        from: Peers,
+    ) -> Result<Self, rustls::Error> {
+        let starttls = config(certificates.provider(), verifier, from)?;
         let mut direct = starttls.clone();
-        direct.alpn_protocols = vec![ALPN_CLIENT.to_vec()];
-        Ok(Self { certificates, direct: Arc::new(direct), starttls: Arc::new(starttls) })
+        direct.alpn_protocols = vec![alpn.to_vec()];
+        Ok(Self { certificates, direct: Arc::new(direct), starttls: Arc::new(starttls), from })
     }
 
     /// The certificates that handshakes choose from.
@@ -78,26 +109,36 @@ impl Tls {
         let handshake = Arc::new(Handshake {
             certificates: self.certificates.clone(),
             entry,
+            with: self.from,
             chosen: OnceLock::new(),
             refused: OnceLock::new(),
             exporter: OnceLock::new(),
         });
         config.cert_resolver = handshake.clone();
         config.key_log = handshake.clone();
-        config.ticketer = handshake.clone();
+        if self.from == Peers::Clients {
+            config.ticketer = handshake.clone();
+        }
         (Arc::new(config), handshake)
     }
 }
 
-fn config(provider: &Arc<CryptoProvider>) -> Result<ServerConfig, rustls::Error> {
+/// The versions of TLS that we speak, on both sides.
+pub(crate) const VERSIONS: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
+
+fn config(
+    provider: &Arc<CryptoProvider>,
+    verifier: Arc<dyn ClientCertVerifier>,
+    from: Peers,
+) -> Result<ServerConfig, rustls::Error> {
     let mut config = ServerConfig::builder_with_provider(provider.clone())
-        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
-        .with_no_client_auth()
+        .with_protocol_versions(VERSIONS)?
+        .with_client_cert_verifier(verifier)
         // Each handshake has its own, see `Tls::handshake`.
         .with_cert_resolver(Arc::new(NoCertificate));
     config.session_storage = Arc::new(NoServerSessionStorage {});
     // A client reconnects once at a time and gets a new ticket when it does.
-    config.send_tls13_tickets = 1;
+    config.send_tls13_tickets = if from == Peers::Clients { 1 } else { 0 };
     config.max_early_data_size = 0;
     Ok(config)
 }
@@ -116,6 +157,7 @@ impl ResolvesServerCert for NoCertificate {
 pub(crate) struct Handshake {
     certificates: Arc<Certificates>,
     entry: Entry,
+    with: Peers,
     chosen: OnceLock<Arc<HostCertificate>>,
     refused: OnceLock<String>,
     exporter: OnceLock<Exporter>,
@@ -125,6 +167,23 @@ pub(crate) struct Handshake {
 pub(crate) type Exporter = Zeroizing<[u8; 32]>;
 
 impl Handshake {
+    /// The handshake of a connection that we begin, with the certificate that we show if we are asked.
+    pub(crate) fn outgoing(certificates: Arc<Certificates>, shown: Arc<HostCertificate>) -> Self {
+        Self {
+            certificates,
+            entry: Entry::Direct,
+            with: Peers::Servers,
+            chosen: OnceLock::from(shown),
+            refused: OnceLock::new(),
+            exporter: OnceLock::new(),
+        }
+    }
+
+    /// Whether the peer is a server, too, which may have a certificate.
+    pub(crate) fn is_between_servers(&self) -> bool {
+        self.with == Peers::Servers
+    }
+
     pub(crate) fn chosen(&self) -> Option<&Arc<HostCertificate>> {
         self.chosen.get()
     }
@@ -139,11 +198,14 @@ impl Handshake {
     }
 
     fn choose(&self, sni: Option<&str>) -> Option<Arc<HostCertificate>> {
-        let named = sni.and_then(|name| self.certificates.of_host(name));
+        let of = |name: &str| match self.with {
+            Peers::Clients => self.certificates.of_host(name),
+            Peers::Servers => self.certificates.of_domain(name),
+        };
         match (&self.entry, sni) {
-            (Entry::Direct, Some(_)) => named,
+            (Entry::Direct, Some(name)) => of(name),
             (Entry::Direct, None) => self.certificates.default(),
-            (Entry::StartTls { to }, _) => named.or_else(|| self.certificates.of_host(to)),
+            (Entry::StartTls { to }, _) => sni.and_then(of).or_else(|| of(to)),
         }
     }
 }
@@ -157,8 +219,8 @@ impl ResolvesServerCert for Handshake {
         let sni = hello.server_name();
         let Some(certificate) = self.choose(sni) else {
             let _ = self.refused.set(match sni {
-                Some(name) => format!("the client asks for {name}, no domain of this server"),
-                None => "the client names no domain (SNI) and there is no default domain".to_owned(),
+                Some(name) => format!("the peer asks for {name}, no domain of this server"),
+                None => "the peer names no domain (SNI) and there is no default domain".to_owned(),
             });
             return None;
         };
@@ -244,7 +306,7 @@ pub struct TlsInfo {
 }
 
 impl TlsInfo {
-    /// The certificate that the client saw.
+    /// The certificate that the peer saw; on a connection that we began, the one that it saw if it asked.
     pub fn certificate(&self) -> &Arc<HostCertificate> {
         &self.certificate
     }

@@ -1,28 +1,32 @@
-//! One TLS connection's server side, between slices: no socket, no buffer while idle.
+//! One TLS connection between slices, server's side or client's: no socket, no buffer while idle.
 //!
 //! rustls' buffered connection would keep 4 KiB for the next read; its unbuffered one works on our slices and keeps
-//! nothing but keys and counters. What is left here between calls is the tail of an unfinished record.
+//! nothing but keys and counters. What is left here between calls is the tail of an unfinished record. rustls has a
+//! type for each side; `records` makes one of the two.
 
+mod records;
 #[cfg(test)]
 mod tests;
 
 use std::mem;
 use std::sync::Arc;
 
-use rustls::ProtocolVersion;
+use rustls::client::UnbufferedClientConnection;
+use rustls::pki_types::CertificateDer;
 use rustls::server::UnbufferedServerConnection;
-use rustls::unbuffered::{
-    ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus, WriteTraffic,
-};
+use rustls::{CommonState, ProtocolVersion};
 
+use crate::outgoing::OutgoingTls;
 use crate::tls::{Entry, Handshake, Tls, TlsInfo};
+use records::{Act, Progress, Step};
 
 /// No record is longer, and no handshake message that a client without a certificate has reason to send.
 pub(crate) const MAX_UNFINISHED: usize = 16 * 1024 + 2048 + 5;
 
-/// A record carries at most this much; around it go header, nonce, padding and tag.
-const RECORD: usize = 16 * 1024;
-const RECORD_OVERHEAD: usize = 64;
+/// The same while two servers shake hands: a chain of certificates comes in one message, and must fit into the
+/// worker's buffer with room for a read behind it. Three certificates with the largest keys and signatures that are
+/// in sight (ML-DSA-87, some 8 KiB each) fit well.
+pub(crate) const MAX_HANDSHAKE: usize = 40 * 1024;
 
 /// A TLS connection that cannot go on; what it owes the peer (an alert) is in `wire`.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +44,7 @@ pub(crate) enum TlsError {
 }
 
 pub(crate) struct TlsSession {
-    connection: UnbufferedServerConnection,
+    connection: Side,
     /// Bytes from the peer that are no whole record yet (or not looked at, right after the handshake).
     unfinished: Vec<u8>,
     /// Decrypted bytes that turned up while something was being written.
@@ -55,11 +59,47 @@ pub(crate) struct TlsSession {
     dead: bool,
 }
 
+/// Which of the two ends we are.
+enum Side {
+    Server(UnbufferedServerConnection),
+    /// Boxed, so that the many connections of clients are not larger for the sake of the few to servers.
+    Client(Box<UnbufferedClientConnection>),
+}
+
+impl Side {
+    fn common(&self) -> &CommonState {
+        match self {
+            Self::Server(connection) => connection,
+            Self::Client(connection) => connection,
+        }
+    }
+}
+
 impl TlsSession {
+    /// The end that is connected to.
     pub(crate) fn new(tls: &Tls, entry: Entry) -> Result<Self, TlsError> {
         let (config, handshake) = tls.handshake(entry);
-        Ok(Self {
-            connection: UnbufferedServerConnection::new(config)?,
+        Ok(Self::begin(Side::Server(UnbufferedServerConnection::new(config)?), handshake))
+    }
+
+    /// The end that connects, to another server. Its first words are in `wire` then.
+    pub(crate) fn client(
+        tls: &OutgoingTls,
+        direct: bool,
+        local: &str,
+        remote: &str,
+        wire: &mut Vec<u8>,
+    ) -> Result<Self, TlsError> {
+        let (config, name, handshake) = tls.handshake(direct, local, remote)?;
+        let connection = UnbufferedClientConnection::new(config, name)?;
+        let mut session = Self::begin(Side::Client(Box::new(connection)), handshake);
+        session.receive(&mut [], wire, &mut |_| {})?;
+        Ok(session)
+    }
+
+    fn begin(connection: Side, handshake: Arc<Handshake>) -> Self {
+        Self {
+            connection,
             unfinished: Vec::new(),
             early: Vec::new(),
             handshake: Some(handshake),
@@ -67,7 +107,16 @@ impl TlsSession {
             more: false,
             peer_closed: false,
             dead: false,
-        })
+        }
+    }
+
+    /// What the peer has shown of itself: its certificate first, as it sent them, unchecked but for the signature that
+    /// proves that it has the key. Empty while the handshake lasts, and where none was asked for or shown.
+    pub(crate) fn peer_chain(&self) -> &[CertificateDer<'static>] {
+        match &self.info {
+            Some(_) => self.connection.common().peer_certificates().unwrap_or_default(),
+            None => &[],
+        }
     }
 
     /// Once the handshake is done.
@@ -105,7 +154,7 @@ impl TlsSession {
         self.more = false;
         let (used, secured) = self.advance(input, wire, deliver, None)?;
         let rest = input.get(used..).unwrap_or_default();
-        if !secured && rest.len() > MAX_UNFINISHED {
+        if !secured && rest.len() > self.max_unfinished() {
             self.die();
             return Err(TlsError::TooLong);
         }
@@ -119,19 +168,22 @@ impl TlsSession {
         Ok(secured)
     }
 
+    fn max_unfinished(&self) -> usize {
+        if self.handshake.as_ref().is_some_and(|handshake| handshake.is_between_servers()) {
+            MAX_HANDSHAKE
+        } else {
+            MAX_UNFINISHED
+        }
+    }
+
     /// Encrypts `plain` to the end of `wire`.
     pub(crate) fn send(&mut self, plain: &[u8], wire: &mut Vec<u8>) -> Result<(), TlsError> {
-        let overhead = (plain.len() / RECORD + 2) * RECORD_OVERHEAD;
-        self.when_open(wire, &mut |traffic, wire| {
-            append(wire, plain.len() + overhead, |room| traffic.encrypt(plain, room))
-        })
+        self.when_open(wire, Act::Encrypt(plain))
     }
 
     /// Says that nothing more will be sent. Nothing happens while the handshake is not done.
     pub(crate) fn close(&mut self, wire: &mut Vec<u8>) -> Result<(), TlsError> {
-        self.when_open(wire, &mut |traffic, wire| {
-            append(wire, RECORD_OVERHEAD, |room| traffic.queue_close_notify(room))
-        })
+        self.when_open(wire, Act::Close)
     }
 
     fn when_open(&mut self, wire: &mut Vec<u8>, act: Act<'_>) -> Result<(), TlsError> {
@@ -179,68 +231,33 @@ impl TlsSession {
         input: &mut [u8],
         wire: &mut Vec<u8>,
         deliver: &mut dyn FnMut(&[u8]),
-        mut act: Option<Act<'_>>,
+        act: Option<Act<'_>>,
     ) -> Result<(usize, bool), TlsError> {
-        let mut used = 0;
-        loop {
-            let slice = input.get_mut(used..).unwrap_or_default();
-            let UnbufferedStatus { mut discard, state } = self.connection.process_tls_records(slice);
-            let go_on = match state {
-                Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    append(wire, 0, |room| data.encode(room))?;
-                    true
+        let step = Step { input, wire, deliver, act, open: self.info.is_some(), peer_closed: &mut self.peer_closed };
+        let progress = match &mut self.connection {
+            Side::Server(connection) => step.run(connection),
+            Side::Client(connection) => step.run(&mut **connection),
+        };
+        match progress {
+            Ok(Progress { used, secured }) => {
+                if secured {
+                    self.settle()?;
                 }
-                Ok(ConnectionState::TransmitTlsData(data)) => {
-                    data.done();
-                    true
-                }
-                Ok(ConnectionState::ReadTraffic(mut traffic)) if self.info.is_some() => {
-                    while let Some(record) = traffic.next_record() {
-                        let record = record?;
-                        discard += record.discard;
-                        deliver(record.payload);
-                    }
-                    true
-                }
-                Ok(ConnectionState::PeerClosed) => {
-                    self.peer_closed = true;
-                    true
-                }
-                Ok(ConnectionState::WriteTraffic(mut traffic)) => {
-                    if let Some(act) = act.take() {
-                        act(&mut traffic, wire)?;
-                    }
-                    false
-                }
-                Ok(_) => false,
-                Err(error) => {
-                    self.encode_alert(input.get_mut(used + discard..).unwrap_or_default(), wire);
-                    let refused = self.handshake.as_ref().and_then(|handshake| handshake.refused());
-                    return Err(match refused {
-                        Some(why) => TlsError::Refused(why.to_owned()),
-                        None => error.into(),
-                    });
-                }
-            };
-            used += discard;
-            if self.info.is_none() && !self.connection.is_handshaking() {
-                self.settle()?;
-                return Ok((used, true));
+                Ok((used, secured))
             }
-            if !go_on {
-                return match act {
-                    Some(_) => Err(TlsError::NotOpen),
-                    None => Ok((used, false)),
-                };
-            }
+            Err(error) => Err(match self.handshake.as_ref().and_then(|handshake| handshake.refused()) {
+                Some(why) => TlsError::Refused(why.to_owned()),
+                None => error,
+            }),
         }
     }
 
     /// The handshake is done: keep what it settled, drop what it needed.
     fn settle(&mut self) -> Result<(), TlsError> {
         let handshake = self.handshake.take();
+        let common = self.connection.common();
         let (Some(handshake), Some(version), Some(suite)) =
-            (handshake, self.connection.protocol_version(), self.connection.negotiated_cipher_suite())
+            (handshake, common.protocol_version(), common.negotiated_cipher_suite())
         else {
             return Err(TlsError::NotOpen);
         };
@@ -251,75 +268,10 @@ impl TlsSession {
             certificate,
             version,
             suite: suite.suite(),
-            group: self.connection.negotiated_key_exchange_group().map(|group| group.name()),
-            resumed: self.connection.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
+            group: common.negotiated_key_exchange_group().map(|group| group.name()),
+            resumed: common.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
             exporter: (version == ProtocolVersion::TLSv1_3).then(|| handshake.exporter()).flatten(),
         });
         Ok(())
     }
-
-    fn encode_alert(&mut self, rest: &mut [u8], wire: &mut Vec<u8>) {
-        while self.connection.wants_write() {
-            let status = self.connection.process_tls_records(rest);
-            let Ok(ConnectionState::EncodeTlsData(mut data)) = status.state else {
-                return;
-            };
-            if append(wire, 0, |room| data.encode(room)).is_err() {
-                return;
-            }
-        }
-    }
-}
-
-type Act<'a> = &'a mut dyn FnMut(
-    &mut WriteTraffic<'_, rustls::server::ServerConnectionData>,
-    &mut Vec<u8>,
-) -> Result<(), TlsError>;
-
-/// Why one of rustls' writers could not write.
-trait NoRoom {
-    fn required(&self) -> Option<usize>;
-}
-
-impl NoRoom for EncodeError {
-    fn required(&self) -> Option<usize> {
-        match self {
-            Self::InsufficientSize(InsufficientSizeError { required_size }) => Some(*required_size),
-            Self::AlreadyEncoded => None,
-        }
-    }
-}
-
-impl NoRoom for EncryptError {
-    fn required(&self) -> Option<usize> {
-        match self {
-            Self::InsufficientSize(InsufficientSizeError { required_size }) => Some(*required_size),
-            Self::EncryptExhausted => None,
-        }
-    }
-}
-
-/// Lets `write` put bytes behind those in `wire`, with `guess` bytes of room, or as many as it then says it needs.
-fn append<E: NoRoom>(
-    wire: &mut Vec<u8>,
-    guess: usize,
-    mut write: impl FnMut(&mut [u8]) -> Result<usize, E>,
-) -> Result<(), TlsError> {
-    let start = wire.len();
-    let mut room = guess;
-    for _ in 0..2 {
-        wire.resize(start + room, 0);
-        match write(wire.get_mut(start..).unwrap_or_default()) {
-            Ok(written) => {
-                wire.truncate(start + written);
-                return Ok(());
-            }
-            Err(error) => match error.required() {
-                Some(required) => room = required,
-                None => break,
-            },
-        }
-    }
-    wire.truncate(start);
-    Err(TlsError::Exhausted)
 }

@@ -7,10 +7,12 @@ use std::io::{self, Read as _};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 
+use crate::outgoing::OutgoingTls;
 use crate::tls::{Entry, Tls, TlsInfo};
 use crate::tls_session::{TlsError, TlsSession};
 use crate::worker::{Buffers, with_buffers};
@@ -42,9 +44,9 @@ pub enum Read {
     Cut,
 }
 
-/// Plaintext came behind `<starttls/>`: it must not be read as if it had come through TLS (CVE-2011-0411).
+/// Plaintext came behind `<starttls/>` or `<proceed/>`: it must not be read as if it had come through TLS (CVE-2011-0411).
 #[derive(Debug, thiserror::Error)]
-#[error("plaintext was sent after <starttls/>")]
+#[error("plaintext was sent where TLS had to begin")]
 pub struct Pipelined;
 
 /// A connection's bytes.
@@ -89,6 +91,36 @@ impl Transport {
         Ok(())
     }
 
+    /// A connection to another server that begins with TLS (XEP-0368), from `local`, a domain of ours, to `remote`, a
+    /// domain of theirs. Call [`Self::secure`] next. Whose certificate it is ([`Self::peer_chain`]) must be judged
+    /// then: any is taken here.
+    pub fn direct_tls_client(tcp: TcpStream, tls: &OutgoingTls, local: &str, remote: &str) -> io::Result<Self> {
+        let mut transport = Self::plain(tcp)?;
+        transport.begin_tls_client(tls, true, local, remote)?;
+        Ok(transport)
+    }
+
+    /// From here on the connection to another server is TLS; its `<proceed/>` has been read, and `unread` is what was
+    /// delivered behind it: anything there is an attack, and the connection must be closed. Otherwise like
+    /// [`Self::direct_tls_client`].
+    pub fn start_tls_client(&mut self, tls: &OutgoingTls, local: &str, remote: &str, unread: &[u8]) -> io::Result<()> {
+        if !unread.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, Pipelined));
+        }
+        if self.tls.is_some() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        self.begin_tls_client(tls, false, local, remote)
+    }
+
+    fn begin_tls_client(&mut self, tls: &OutgoingTls, direct: bool, local: &str, remote: &str) -> io::Result<()> {
+        with_buffers(|buffers| {
+            let session = TlsSession::client(tls, direct, local, remote, &mut buffers.wire).map_err(invalid)?;
+            self.tls = Some(Box::new(session));
+            self.send(&buffers.wire)
+        })
+    }
+
     /// Awaits the end of the TLS handshake, at most for `patience`. An error's text says why it failed.
     pub async fn secure(&mut self, patience: Duration) -> io::Result<()> {
         let handshake = async {
@@ -98,7 +130,7 @@ impl Transport {
                     Read::Ended | Read::Cut => {
                         return Err(io::Error::new(
                             io::ErrorKind::UnexpectedEof,
-                            "the client went away during the TLS handshake",
+                            "the peer went away during the TLS handshake",
                         ));
                     }
                     Read::Blocked | Read::Bytes(_) => {
@@ -240,6 +272,12 @@ impl Transport {
     /// What the TLS handshake settled; `None` on a plain connection and before its end.
     pub fn tls(&self) -> Option<&TlsInfo> {
         self.tls.as_ref()?.info()
+    }
+
+    /// The certificates that the other server has shown, its own first; as it sent them, proven to be held, believed by
+    /// nobody yet: see [`crate::s2s::identity::judge`]. Empty if it has none, and for clients, who are not asked.
+    pub fn peer_chain(&self) -> &[CertificateDer<'static>] {
+        self.tls.as_ref().map_or(&[], |tls| tls.peer_chain())
     }
 
     /// The peer's address.

@@ -4,6 +4,8 @@
 //! A message that comes and goes within the batch is only removed. The removal is kept although the row was most likely
 //! never written: an earlier commit of the same message may have been cut off after it reached the disk.
 //!
+//! What waits for other servers is put and removed likewise.
+//!
 //! A room's message is a message like any other. What is history and not in the archive waits in the room's tail for those
 //! who enter.
 
@@ -12,7 +14,7 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{Hash, Hasher};
 
 use foldhash::fast::RandomState;
-use rookery_core::store::{Archived, Record, RoomRecord, RoomWrite, StoreError, TailChange};
+use rookery_core::store::{Archived, OutgoingEntry, Record, RoomRecord, RoomWrite, StoreError, TailChange};
 use rookery_xmpp::jid::BareJid;
 
 use crate::codec::{to_column, to_stamp};
@@ -149,6 +151,9 @@ pub(crate) struct Batch<'a> {
     pub(crate) created: Vec<Creation<'a>>,
     /// Each once.
     pub(crate) parts: Vec<(PartKey<'a>, Option<&'a [u8]>)>,
+    /// What waits for other servers, and what does not any more. No id is in both.
+    pub(crate) sends: Vec<(i64, &'a OutgoingEntry)>,
+    pub(crate) sent: Vec<i64>,
     /// The highest id that the batch names.
     pub(crate) highest: i64,
     /// How far the times of the ids of archived messages are ahead of their stamps and behind them, in microseconds.
@@ -180,6 +185,18 @@ impl<'a> Batch<'a> {
                     let put = Put::of_room(room, record, to_column(record.id)?);
                     (put.place(), Fate::Put(put))
                 }
+                TailChange::Send(entry) => {
+                    let id = to_column(entry.id)?;
+                    batch.highest = batch.highest.max(id);
+                    batch.sends.push((id, entry));
+                    continue;
+                }
+                TailChange::Sent { id } => {
+                    let id = to_column(*id)?;
+                    batch.highest = batch.highest.max(id);
+                    batch.sent.push(id);
+                    continue;
+                }
                 TailChange::Room { room, change } => {
                     batch.change_room(room, change, &mut parts);
                     continue;
@@ -197,6 +214,11 @@ impl<'a> Batch<'a> {
                     }
                 }
             }
+        }
+        if !batch.sends.is_empty() && !batch.sent.is_empty() {
+            // Nothing that has gone comes back.
+            let sent: HashSet<i64, RandomState> = batch.sent.iter().copied().collect();
+            batch.sends.retain(|(id, _)| !sent.contains(id));
         }
         for (place, fate) in order {
             match fate {
@@ -260,6 +282,8 @@ impl<'a> Batch<'a> {
         self.destroyed.is_empty()
             && self.created.is_empty()
             && self.parts.is_empty()
+            && self.sends.is_empty()
+            && self.sent.is_empty()
             && !self.puts.iter().any(|put| put.of_room && put.waits)
     }
 }

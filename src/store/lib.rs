@@ -16,6 +16,7 @@ mod health;
 mod memory;
 mod migrations;
 mod open;
+mod outgoing;
 mod postgres;
 mod rooms;
 mod rows;

@@ -13,8 +13,8 @@ use parking_lot::Mutex;
 use rookery_core::roster::RosterItem;
 use rookery_core::store::{
     AccountInfo, AccountStore, ArchiveEnds, ArchivePage, ArchiveQuery, ArchiveStore, Conversation, KeyValueStore,
-    RoomWrite, RosterChange, RosterStore, SavedSession, Seen, SessionStore, Store, StoreError, StoreResult,
-    StoredRoster, TailChange, TailEntry, TailSize, TailStore,
+    OutgoingEntry, OutgoingStore, RoomWrite, RosterChange, RosterStore, SavedSession, Seen, SessionStore, Store,
+    StoreError, StoreResult, StoredRoster, TailChange, TailEntry, TailSize, TailStore,
 };
 use rookery_xmpp::jid::{BareJid, FullJid};
 use rookery_xmpp::sasl::Credentials;
@@ -44,6 +44,7 @@ struct State {
     accounts: BTreeMap<BareJid, Account>,
     rooms: BTreeMap<BareJid, Room>,
     values: BTreeMap<(BareJid, String, String), Vec<u8>>,
+    outgoing: BTreeMap<u64, OutgoingEntry>,
     last_id: u64,
     last_account: u64,
     /// Up to which id digests are forgotten.
@@ -332,6 +333,8 @@ impl TailStore for MemoryStore {
                 TailChange::Append(record) => Some(record.entry.id),
                 TailChange::Deliver { id, .. } | TailChange::Refuse { id, .. } => Some(*id),
                 TailChange::Room { change: RoomWrite::Message(record), .. } => Some(record.id),
+                TailChange::Send(entry) => Some(entry.id),
+                TailChange::Sent { id } => Some(*id),
                 TailChange::Room { .. } => None,
             };
             for change in changes {
@@ -356,6 +359,12 @@ impl TailStore for MemoryStore {
                         }
                     }
                     TailChange::Room { room, change } => state.change_room(room, change),
+                    TailChange::Send(entry) => {
+                        state.outgoing.entry(entry.id).or_insert_with(|| entry.clone());
+                    }
+                    TailChange::Sent { id } => {
+                        state.outgoing.remove(id);
+                    }
                 }
             }
             state.trim_rooms();
@@ -407,6 +416,17 @@ impl TailStore for MemoryStore {
             state.accounts.values_mut().for_each(|account| account.messages.forget_seen(up_to));
             state.rooms.values_mut().for_each(|room| room.messages.forget_seen(up_to));
             Ok(())
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl OutgoingStore for MemoryStore {
+    async fn outgoing(&self, after: u64, limit: usize) -> StoreResult<Vec<OutgoingEntry>> {
+        self.call(Access::Read, |state| {
+            let entries = state.outgoing.range(after.saturating_add(1)..);
+            Ok(entries.take(limit).map(|(_, entry)| entry.clone()).collect())
         })
         .await
     }

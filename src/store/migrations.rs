@@ -10,6 +10,7 @@ pub(crate) fn sqlite() -> Migrator {
         step(2, "archive", include_str!("../../schemas/sqlite/0002_archive.sql")),
         step(3, "sessions", include_str!("../../schemas/sqlite/0003_sessions.sql")),
         step(4, "rooms", include_str!("../../schemas/sqlite/0004_rooms.sql")),
+        step(5, "outgoing", include_str!("../../schemas/sqlite/0005_outgoing.sql")),
     ])
 }
 
@@ -20,6 +21,7 @@ pub(crate) fn postgres() -> Migrator {
         step(2, "archive", include_str!("../../schemas/postgres/0002_archive.sql")),
         step(3, "sessions", include_str!("../../schemas/postgres/0003_sessions.sql")),
         step(4, "rooms", include_str!("../../schemas/postgres/0004_rooms.sql")),
+        step(5, "outgoing", include_str!("../../schemas/postgres/0005_outgoing.sql")),
     ])
 }
 

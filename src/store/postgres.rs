@@ -7,6 +7,7 @@
 mod commit;
 mod open;
 mod room_changes;
+mod sends;
 pub(crate) mod texts;
 mod words;
 
@@ -31,18 +32,23 @@ mod rooms {
     crate::rooms::statements!(sqlx::PgConnection, "BEGIN", "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
 }
 
+mod outgoing {
+    crate::outgoing::statements!(sqlx::PgConnection);
+}
+
 mod sessions {
     crate::sessions::statements!(sqlx::PgConnection, "BEGIN");
 }
 
 crate::rows::store!(PostgresStore);
 crate::rooms::store!(PostgresStore);
+crate::outgoing::store!(PostgresStore);
 crate::sessions::store!(PostgresStore);
 
 /// The statements of a commit, by name.
 #[cfg(test)]
 pub(crate) fn commits() -> impl Iterator<Item = (&'static str, &'static str)> {
-    commit::ALL.into_iter().chain(room_changes::ALL)
+    commit::ALL.into_iter().chain(room_changes::ALL).chain(sends::ALL)
 }
 
 /// How long to wait before a call is tried again.

@@ -15,6 +15,7 @@ mod epochs;
 mod names;
 mod open;
 mod room_changes;
+mod sends;
 pub(crate) mod texts;
 mod wide;
 mod words;
@@ -43,18 +44,23 @@ mod rooms {
     crate::rooms::statements!(sqlx::SqliteConnection, "BEGIN IMMEDIATE", "BEGIN");
 }
 
+mod outgoing {
+    crate::outgoing::statements!(sqlx::SqliteConnection);
+}
+
 mod sessions {
     crate::sessions::statements!(sqlx::SqliteConnection, "BEGIN IMMEDIATE");
 }
 
 crate::rows::store!(SqliteStore);
 crate::rooms::store!(SqliteStore);
+crate::outgoing::store!(SqliteStore);
 crate::sessions::store!(SqliteStore);
 
 /// Statements of a commit that look for rows, by name.
 #[cfg(test)]
 pub(crate) fn commits() -> impl Iterator<Item = (&'static str, &'static str)> {
-    room_changes::ALL.into_iter().flat_map(|(name, texts)| texts.map(|text| (name, text)))
+    room_changes::ALL.into_iter().chain(sends::ALL).flat_map(|(name, texts)| texts.map(|text| (name, text)))
 }
 
 /// How long to wait before the log is tried again.

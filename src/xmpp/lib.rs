@@ -6,6 +6,7 @@ pub mod caps;
 mod chars;
 pub mod dataform;
 pub mod datetime;
+pub mod dialback;
 pub mod element;
 pub mod error;
 mod escape;

@@ -10,13 +10,15 @@ use crate::ns::{self, XML, XMLNS};
 impl Element {
     /// Writes the element where the default namespace is `inherited_ns`.
     pub fn write(&self, out: &mut Vec<u8>, inherited_ns: &str) {
-        write_tree(self, out, inherited_ns, false);
+        write_tree(self, out, inherited_ns);
     }
 
     /// Writes a child of the stream: like [`Element::write`], but what is in the streams namespace gets the prefix
-    /// `stream`, which the stream header declares and old entities insist on (RFC 6120 §4.8.5).
+    /// `stream`, which the stream header declares and old entities insist on (RFC 6120 §4.8.5), and between servers, what
+    /// is dialback's gets `db` (XEP-0220 §2).
     pub fn write_in_stream(&self, out: &mut Vec<u8>, content_ns: &str) {
-        write_tree(self, out, content_ns, true);
+        let prefixes = if content_ns == ns::SERVER { Prefixes::Servers } else { Prefixes::Stream };
+        write_with(self, out, content_ns, prefixes);
     }
 
     /// The element as a document of its own.
@@ -27,11 +29,23 @@ impl Element {
     }
 }
 
+/// The prefixes that a stream header of ours has declared.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Prefixes {
+    None,
+    Stream,
+    Servers,
+}
+
 /// Writes `root` and all below it.
-pub(crate) fn write_tree(root: &Element, out: &mut impl Sink, inherited_ns: &str, stream_prefix: bool) {
+pub(crate) fn write_tree(root: &Element, out: &mut impl Sink, inherited_ns: &str) {
+    write_with(root, out, inherited_ns, Prefixes::None);
+}
+
+fn write_with(root: &Element, out: &mut impl Sink, inherited_ns: &str, prefixes: Prefixes) {
     let mut open: SmallVec<[_; 8]> = SmallVec::new();
     let (mut element, mut default) = (root, inherited_ns);
-    let mut nodes = Writer { out, stream_prefix };
+    let mut nodes = Writer { out, prefixes };
     let mut rest = nodes.start(element, &mut default);
     loop {
         match rest.next() {
@@ -59,23 +73,23 @@ pub(crate) fn write_around(
 ) {
     let mut default = inherited_ns;
     for element in around {
-        let mut writer = Writer { out: &mut *out, stream_prefix: false };
+        let mut writer = Writer { out: &mut *out, prefixes: Prefixes::None };
         for node in writer.open(element, &mut default) {
             match node {
                 Node::Text(text) => escape::text(out, text),
-                Node::Element(child) => write_tree(child, out, default, false),
+                Node::Element(child) => write_tree(child, out, default),
             }
         }
     }
     inside(out);
     for element in around.iter().rev() {
-        Writer { out: &mut *out, stream_prefix: false }.close(element);
+        Writer { out: &mut *out, prefixes: Prefixes::None }.close(element);
     }
 }
 
 struct Writer<'o, S> {
     out: &'o mut S,
-    stream_prefix: bool,
+    prefixes: Prefixes,
 }
 
 impl<S: Sink> Writer<'_, S> {
@@ -128,7 +142,8 @@ impl<S: Sink> Writer<'_, S> {
     fn prefix(&self, namespace: &str) -> Option<&'static [u8]> {
         match namespace {
             XML => Some(b"xml:"),
-            ns::STREAMS if self.stream_prefix => Some(b"stream:"),
+            ns::STREAMS if self.prefixes != Prefixes::None => Some(b"stream:"),
+            ns::DIALBACK if self.prefixes == Prefixes::Servers => Some(b"db:"),
             _ => None,
         }
     }

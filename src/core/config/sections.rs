@@ -167,6 +167,10 @@ pub enum ListenerKind {
     /// Clients (RFC 6120).
     #[default]
     C2s,
+    /// Other servers.
+    S2s,
+    /// External components (XEP-0114).
+    Component,
 }
 
 impl ListenerKind {
@@ -174,6 +178,8 @@ impl ListenerKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::C2s => "c2s",
+            Self::S2s => "s2s",
+            Self::Component => "component",
         }
     }
 }

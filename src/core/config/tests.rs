@@ -119,7 +119,7 @@ fn unknown_options_name_the_nearest() {
         ("[limts]\n", ":1:2: unknown section \"limts\"; did you mean \"limits\"?"),
         (
             "colour = 1\n",
-            ":1:1: unknown section \"colour\"; the sections are host, limits, listen, log, modules, server, store",
+            ":1:1: unknown section \"colour\"; the sections are component, host, limits, listen, log, modules, s2s, server, store",
         ),
         ("[log]\nlvel = \"info\"", ":2:1: unknown option \"lvel\" in [log]; did you mean \"level\"?"),
         ("[log]\ncolour = true", ":2:1: unknown option \"colour\" in [log]; the options are format, level"),
@@ -386,11 +386,22 @@ fn the_conf_as_shipped_is_the_defaults() {
     let in_force = parse(&shipped_in_force());
     let defaults = parse("");
     assert_eq!(shipped.hosts(), defaults.hosts());
+    assert_eq!(shipped.components(), defaults.components());
+    let [component] = in_force.components() else { panic!("one component: {:?}", in_force.components()) };
+    let wait = parse("[component.\"a.example\"]\nsecret = \"s\"").components()[0].wait;
+    assert_eq!(component.wait, wait);
     for conf in [&shipped, &in_force] {
         assert_eq!(conf.server(), defaults.server());
         assert_eq!(conf.log(), defaults.log());
         assert_eq!(conf.limits(), defaults.limits());
         assert_eq!(conf.listeners(), defaults.listeners());
+        let s2s = S2sConf { authorities: None, ..conf.s2s().clone() };
+        assert_eq!(&s2s, defaults.s2s());
+        assert_eq!(
+            conf.remote("partner.example"),
+            RemoteConf { certificates: conf.remote("partner.example").certificates, ..RemoteConf::default() }
+        );
+        assert_eq!(conf.certificates("partner.example"), defaults.certificates("partner.example"));
         let store = StoreConf { url: defaults.store().url.clone(), ..conf.store().clone() };
         assert_eq!(&store, defaults.store());
     }
@@ -405,14 +416,79 @@ fn the_conf_as_shipped_names_every_option() {
         ("[store]", "zzzz = 1"),
         ("[limits]", "zzzz = 1"),
         ("[[listen]]", "zzzz = 1"),
+        ("[s2s]", "zzzz = 1"),
+        ("[s2s.domain.\"partner.example\"]", "zzzz = 1"),
+        ("[component.\"irc.example.org\"]", "zzzz = 1"),
         ("[host.\"localhost\"]", "zzzz = 1"),
     ] {
         let why = Conf::parse(&format!("{section}\n{ending}"), FILE).unwrap_err().why;
         let (_, options) = why.split_once("the options are ").unwrap();
         let after = text.split_once(&format!("\n{section}\n")).unwrap().1;
         let inside = after.split("\n[").next().unwrap();
-        for option in options.split(", ").filter(|option| *option != "modules") {
+        for option in options.split(", ").filter(|option| !["modules", "domain"].contains(option)) {
             assert!(inside.lines().any(|line| line.starts_with(&format!("{option} = "))), "{option} in {section}");
         }
     }
+}
+
+#[test]
+fn other_servers_and_components_have_sections() {
+    let conf = parse(
+        "[s2s]\ncertificates = \"dialback\"\nallow = [\"*.example.org\", \"Bücher.example\"]\ndeny = [\"bad.example.org\"]\n\
+         [s2s.domain.\"Partner.example.org\"]\ncertificates = \"plain\"\naddresses = [\"192.0.2.1:5269\"]\ntls = \"direct\"\n\
+         [s2s.domain.\"x.example.org\"]\ncertificates = \"refuse\"\n\
+         [component.\"IRC.localhost\"]\nsecret = \"s\"\nwait = \"5 minutes\"",
+    );
+    assert_eq!(conf.certificates("other.example"), Certificates::Dialback);
+    assert_eq!(conf.certificates("partner.example.org"), Certificates::Plain);
+    assert_eq!(conf.remote("partner.example.org").addresses, ["192.0.2.1:5269".parse().unwrap()]);
+    assert_eq!(conf.remote("other.example"), RemoteConf::default());
+    for (domain, expected) in [
+        ("a.example.org", true),
+        ("a.b.example.org", true),
+        ("example.org", false),
+        ("xexample.org", false),
+        ("bad.example.org", false),
+        ("very.bad.example.org", true),
+        ("x.example.org", false),
+        ("bücher.example", true),
+        ("other.example", false),
+    ] {
+        assert_eq!(conf.may_federate(domain), expected, "{domain}");
+    }
+    assert!(!parse("[s2s]\nenabled = false").may_federate("a.example"));
+    assert!(parse("").may_federate("a.example"));
+    assert_eq!(conf.component("irc.localhost").unwrap().secret.expose(), "s");
+    assert_eq!(conf.component("irc.localhost").unwrap().wait.get().as_secs(), 300);
+    assert!(conf.component("localhost").is_none());
+    let pin = format!("[s2s.domain.\"a.example\"]\npin = [\"{}\"]", "0aF".repeat(21) + "1");
+    assert_eq!(parse(&pin).remote("a.example").pin[0].0[..3], [0x0a, 0xf0, 0xaf]);
+}
+
+#[test]
+fn what_is_wrong_with_other_servers_is_said() {
+    for (text, expected) in [
+        ("[s2s]\ncertificates = \"plain\"", "\"certificates\" in [s2s] takes \"valid\" or \"dialback\""),
+        ("[s2s]\nallow = [\"a b\"]", "a domain such as \"example.org\""),
+        ("[s2s]\nwait = \"1 second\"", "from 5s to"),
+        ("[s2s.domain.\"a@b\"]", "this is no domain"),
+        ("[s2s.domain.\"a.example\"]\n[s2s.domain.\"A.example\"]", "the same domain as another section's"),
+        ("[s2s.domain.\"a.example\"]\ntls = \"plain\"", "takes \"starttls\" or \"direct\""),
+        ("[s2s.domain.\"a.example\"]\npin = [\"ab\"]", "64 hexadecimal digits"),
+        ("[s2s.domain.\"a.example\"]\ncertificate = \"valid\"", "did you mean \"certificates\"?"),
+        ("[component.\"a.example\"]", "the option \"secret\" is missing"),
+        ("[component.localhost]\nsecret = \"s\"", "this domain is one of the hosts"),
+        ("[[listen]]\nkind = \"s2s\"\naddress = \"127.0.0.1:1\"\ntls = \"plain\"", "other servers connect with TLS"),
+        ("[[listen]]\nkind = \"component\"\naddress = \"[::]:1\"", "components send their handshake in the clear"),
+        ("[[listen]]\nkind = \"component\"\naddress = \"[::1]:1\"\ntls = \"starttls\"", "components know no STARTTLS"),
+        (
+            "[[listen]]\nkind = \"s2s\"\naddress = \"[::1]:1\"\nallow_plain_passwords = true",
+            "of the kind \"c2s\" alone",
+        ),
+    ] {
+        let why = Conf::parse(text, FILE).unwrap_err().why;
+        assert!(why.contains(expected), "{text}: {why}");
+    }
+    let listeners = parse("[[listen]]\nkind = \"component\"\naddress = \"127.0.0.1:5347\"");
+    assert_eq!(listeners.listeners()[0].tls, TlsMode::Plain);
 }

@@ -273,12 +273,36 @@ impl<T: FromStr> Visitor<'_> for Parsed<T> {
     }
 }
 
-fn parsed<'de, T: FromStr, D: Deserializer<'de>>(deserializer: D, expected: &'static str) -> Result<T, D::Error> {
+pub(super) fn parsed<'de, T: FromStr, D: Deserializer<'de>>(
+    deserializer: D,
+    expected: &'static str,
+) -> Result<T, D::Error> {
     deserializer.deserialize_str(Parsed { expected, parsed: PhantomData })
 }
 
 pub(super) fn socket_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
     parsed(deserializer, "an address with a port such as \"[::]:5222\" or \"192.0.2.1:5222\"")
+}
+
+/// An address with a port.
+struct Socket(SocketAddr);
+
+impl FromStr for Socket {
+    type Err = std::net::AddrParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Socket {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        parsed(deserializer, "addresses with ports such as \"192.0.2.1:5269\" or \"[2001:db8::1]:5269\"")
+    }
+}
+
+pub(super) fn socket_addresses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SocketAddr>, D::Error> {
+    Ok(Vec::<Socket>::deserialize(deserializer)?.into_iter().map(|socket| socket.0).collect())
 }
 
 /// A file or folder that is named, not empty.

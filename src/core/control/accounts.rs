@@ -146,8 +146,8 @@ impl<S: AccountStore + KeyValueStore + ?Sized> Commands for AccountCommands<S> {
                 }
                 jid
             }
-            Request::Room(_) => {
-                let text = "rooms are not kept with the accounts";
+            Request::Room(_) | Request::S2s(_) => {
+                let text = "this is no command on accounts";
                 return Err(CommandError::new(CommandCondition::FeatureNotImplemented, text));
             }
         };

@@ -1,8 +1,8 @@
 //! Stream management (XEP-0198) of a session: what its client has sent and we have handled, what it was sent and has not
 //! acknowledged, and its resumption on a new connection.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -10,6 +10,7 @@ use rookery_xmpp::ack;
 
 use super::outbox::{Out, Outgoing};
 use super::{Phase, Session, State};
+use crate::receipt::Receipt;
 use crate::tail::Kept;
 
 /// Resumptions in a row that find the same stanza first and unhandled, until it is given up.
@@ -45,42 +46,6 @@ pub(crate) struct Resumed {
 /// The connection that speaks is not the session's any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Past;
-
-/// A stanza of the client that is being handled; dropping it counts the stanza as handled (XEP-0198 `h`).
-///
-/// Whoever takes responsibility for the stanza holds the receipt until that is on disk.
-pub struct Receipt {
-    session: Arc<Session>,
-    slot: ack::Slot,
-    /// What the sender's own account has recorded of it.
-    record: OnceLock<Weak<Kept>>,
-}
-
-impl Receipt {
-    pub(crate) fn stands_for(&self, record: &Arc<Kept>) {
-        // A stanza is recorded once.
-        let _ = self.record.set(Arc::downgrade(record));
-    }
-
-    /// The stanza was refused since it could not be stored, and its sender is told: what its own account has recorded of
-    /// it goes as well. Not with a tail locked.
-    pub(crate) fn withdraw(&self) {
-        if let Some(record) = self.record.get().and_then(Weak::upgrade) {
-            record.withdraw();
-        }
-    }
-
-    /// Whose client sent the stanza.
-    pub(crate) fn session(&self) -> &Arc<Session> {
-        &self.session
-    }
-}
-
-impl Drop for Receipt {
-    fn drop(&mut self) {
-        self.session.handled_slot(self.slot);
-    }
-}
 
 impl Session {
     /// Turns stream management on. `enabled` is the answer to the client; what is written after it is counted.
@@ -131,7 +96,7 @@ impl Session {
             return Err(Past);
         }
         let slot = state.acks.as_mut().map(|acks| acks.incoming.receive());
-        Ok(slot.map(|slot| Receipt { session: self.clone(), slot, record: OnceLock::new() }))
+        Ok(slot.map(|slot| Receipt::of_session(self.clone(), slot)))
     }
 
     /// Parts the session from its connection before a resumption, so that nothing more comes in on the old one. An `h`
@@ -216,7 +181,7 @@ impl Session {
         }
     }
 
-    fn handled_slot(&self, slot: ack::Slot) {
+    pub(crate) fn handled_slot(&self, slot: ack::Slot) {
         let mut state = self.state.lock();
         if state.has_gap {
             // What the client was not told may be what became of this.

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use rookery_xmpp::jid::BareJid;
 
-use super::{RoomWrite, StoreResult};
+use super::{OutgoingEntry, RoomWrite, StoreResult};
 
 /// A message that waits in an account's tail: stored, and not delivered to any resource yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +62,7 @@ pub struct Seen {
     pub digest: u64,
 }
 
-/// A change of the tails and of rooms, committed in batches. An id belongs to one account or room for ever.
+/// A change of the tails, of rooms and of what waits for other servers, committed in batches. An id belongs to one account or room for ever.
 #[derive(Debug, Clone)]
 pub enum TailChange {
     /// Stores a message.
@@ -87,6 +87,13 @@ pub enum TailChange {
         room: BareJid,
         /// How.
         change: RoomWrite,
+    },
+    /// A stanza waits for another server.
+    Send(OutgoingEntry),
+    /// It waits no more.
+    Sent {
+        /// The entry's id.
+        id: u64,
     },
 }
 

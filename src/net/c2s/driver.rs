@@ -288,8 +288,8 @@ impl Driver {
                 self.transmit_stream()?;
                 Err(Gone::Closed(ending))
             }
-            // Of a stream that we open.
-            Event::Features(_) | Event::Bound(_) => Ok(()),
+            // Of a stream that we open, or of a component.
+            Event::Features(_) | Event::Bound(_) | Event::Handshake { .. } => Ok(()),
         }
     }
 

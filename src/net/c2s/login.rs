@@ -36,7 +36,7 @@ impl Driver {
         // Where nobody may register, a query for it is answered so (XEP-0077 §3.1), but it is not offered.
         let register = secured;
         self.host = Some(host);
-        self.stream.handle_host(Ok(stream::Host { features, external: Vec::new(), register }));
+        self.stream.handle_host(Ok(stream::Host { features, external: Vec::new(), register, plain: false }));
     }
 
     pub(super) async fn start_tls(&mut self) -> Result<(), Gone> {

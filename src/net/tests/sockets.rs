@@ -135,7 +135,7 @@ async fn a17_plaintext_behind_starttls_ends_the_connection() {
     let mut running = Running::start(server);
     let mut tcp = TcpStream::connect(address).await.expect("connected");
     tcp.write_all(b"<starttls/><message>smuggled</message>").await.expect("written");
-    assert_eq!(running.end_of_one().await, "plaintext was sent after <starttls/>");
+    assert_eq!(running.end_of_one().await, "plaintext was sent where TLS had to begin");
     let mut rest = Vec::new();
     tcp.read_to_end(&mut rest).await.expect("read");
     assert_eq!(rest, b"<proceed/>");

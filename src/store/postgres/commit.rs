@@ -4,7 +4,7 @@
 
 use sqlx::{Connection, PgConnection, query};
 
-use super::room_changes;
+use super::{room_changes, sends};
 use crate::batch::{Batch, Place, Put};
 use crate::health::Outcome;
 use crate::span::widened;
@@ -163,6 +163,7 @@ pub(super) async fn commit(on: &mut PgConnection, batches: &[Batch<'_>], (): &()
         room_changes::live(&mut tx, batch).await?;
         write(&mut tx, batch).await?;
         room_changes::change(&mut tx, batch).await?;
+        sends::write(&mut tx, batch).await?;
     }
     tx.commit().await?;
     Ok(())

@@ -14,8 +14,8 @@ use sqlx::{Connection, query, query_as};
 
 use super::epochs::Epochs;
 use super::names::{Names, Numbered, Row};
-use super::room_changes;
 use super::wide::{Values, Wide, run, wide};
+use super::{room_changes, sends};
 use crate::batch::{Batch, Put};
 use crate::health::Outcome;
 use crate::span::widened;
@@ -132,6 +132,7 @@ async fn apply(on: &mut SqliteConnection, batch: &Batch<'_>, known: &mut Memory)
     write(on, &numbered, &known.epochs, mark).await?;
     room_changes::change(on, &numbered).await?;
     room_changes::trim(on, &numbered).await?;
+    sends::write(on, batch).await?;
     query("UPDATE tail_marks SET id = max(id, ?), records = ? WHERE slot = 0")
         .bind(batch.highest)
         .bind(records)

@@ -116,7 +116,7 @@ impl Raw {
     /// The same with `element` behind; `None` if its namespace is not written as it reads.
     fn with(&self, element: &Element) -> Option<Body> {
         let mut size = escape::Count(0);
-        write::write_tree(element, &mut size, ns::CLIENT, false);
+        write::write_tree(element, &mut size, ns::CLIENT);
         self.with_written(element, size.0, |bytes| element.write(bytes, ns::CLIENT))
     }
 
@@ -330,7 +330,7 @@ impl Body {
             Self::Raw(raw) => out.put(raw.content()),
             Self::Edited(elements) => {
                 for element in elements.iter() {
-                    write::write_tree(element, out, ns::CLIENT, false);
+                    write::write_tree(element, out, ns::CLIENT);
                 }
             }
         }

@@ -16,6 +16,8 @@ pub enum Kind {
     C2s,
     /// Two servers.
     S2s,
+    /// A server and an external component of it (XEP-0114).
+    Component,
 }
 
 impl Kind {
@@ -24,6 +26,7 @@ impl Kind {
         match self {
             Self::C2s => ns::CLIENT,
             Self::S2s => ns::SERVER,
+            Self::Component => ns::COMPONENT,
         }
     }
 }

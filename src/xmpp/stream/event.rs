@@ -8,11 +8,11 @@ use crate::{
     stanza::Stanza,
 };
 
-/// Something for the driver to act on. Four of them are questions: until each has its answer,
+/// Something for the driver to act on. Five of them are questions: until each has its answer,
 /// [`Stream::handle_input`](super::Stream::handle_input) takes no more bytes.
 #[derive(Debug)]
 pub enum Event {
-    /// A stream header came. A question: answer with `handle_host`.
+    /// A stream header came. A question: answer with `handle_host`, on a component's stream with `handle_component`.
     Opened(Box<Opened>),
     /// Do the TLS handshake, after writing what `poll_transmit` has. A question: answer with
     /// `handle_tls`.
@@ -28,6 +28,11 @@ pub enum Event {
     Bind {
         /// The one it would like.
         resource: Option<String>,
+    },
+    /// A component says that it knows the secret. A question: answer with `handle_handshake`.
+    Handshake {
+        /// It does.
+        right: bool,
     },
     /// The peer proved who it is, or we did as initiating entity.
     Authenticated {
@@ -85,6 +90,8 @@ pub struct Opened {
     pub lang: Option<Box<str>>,
     /// How far the stream has come.
     pub phase: Phase,
+    /// A server that speaks no XMPP 1.0: there are no features, no TLS and no SASL, only dialback.
+    pub is_old: bool,
     /// Who the peer is, after [`Phase::AfterAuth`].
     pub identity: Option<Jid>,
 }
@@ -99,6 +106,8 @@ pub struct Host {
     pub external: Vec<BareJid>,
     /// Let queries of XEP-0077 through before authentication, as [`Event::PreAuthIq`].
     pub register: bool,
+    /// This server may go on without encryption, and without XMPP 1.0, though others may not.
+    pub plain: bool,
 }
 
 /// What the TLS handshake came to.

@@ -16,6 +16,8 @@ pub(super) struct Header<'a> {
     pub(super) to: Option<&'a str>,
     pub(super) from: Option<&'a str>,
     pub(super) id: Option<&'a str>,
+    /// The peer speaks no XMPP 1.0, and neither do we (RFC 6120, section 4.7.5).
+    pub(super) old: bool,
 }
 
 impl Header<'_> {
@@ -34,7 +36,12 @@ impl Header<'_> {
                 escape::attr_pair(out, name, value);
             }
         }
-        out.extend_from_slice(b" version='1.0' xml:lang='en'>");
+        // Components know no features, so they are not told that there may be any (XEP-0114 §3).
+        out.extend_from_slice(match self.kind {
+            Kind::Component => b">",
+            Kind::S2s if self.old => b" xml:lang='en'>",
+            Kind::C2s | Kind::S2s => b" version='1.0' xml:lang='en'>",
+        });
     }
 }
 
@@ -42,12 +49,14 @@ impl Header<'_> {
 pub(super) struct Checked {
     pub(super) to: BareJid,
     pub(super) from: Option<Jid>,
+    /// See [`check_response`].
+    pub(super) old: bool,
 }
 
 /// Judges an initial header (RFC 6120, sections 4.7 and 4.8). The order is that of what can be
 /// said about it: its language first, then whether it is XMPP 1.0, then whom it addresses.
 pub(super) fn check_initial(header: &StreamHeader, kind: Kind) -> Result<Checked, StreamError> {
-    check_response(header, kind)?;
+    let old = check_response(header, kind)?;
     let to = header.to.as_deref().filter(|to| !to.is_empty()).ok_or_else(|| {
         StreamError::new(StreamCondition::ImproperAddressing).with_text("The stream header has no 'to'.")
     })?;
@@ -59,22 +68,31 @@ pub(super) fn check_initial(header: &StreamHeader, kind: Kind) -> Result<Checked
     if kind == Kind::S2s && from.as_ref().is_some_and(|from| !from.is_domain()) {
         return Err(StreamCondition::ImproperAddressing.into());
     }
-    Ok(Checked { to, from })
+    Ok(Checked { to, from, old })
 }
 
-/// Judges what a response header must have in common with an initial one.
-pub(super) fn check_response(header: &StreamHeader, kind: Kind) -> Result<(), StreamError> {
+/// Judges what a response header must have in common with an initial one. Says whether it is that of a server from before
+/// XMPP 1.0, which has no version; whether that will do is for others to say.
+pub(super) fn check_response(header: &StreamHeader, kind: Kind) -> Result<bool, StreamError> {
     match header.namespaces.default_ns() {
         declared if declared == kind.content_ns() => {}
+        // By its namespace a component says which protocol it speaks.
+        _ if kind == Kind::Component => return Err(StreamCondition::InvalidNamespace.into()),
         ns::CLIENT | ns::SERVER | ns::COMPONENT => {
             return Err(StreamCondition::InvalidNamespace.into());
         }
         // Stanzas may declare their namespace one by one (RFC 6120, section 4.8.3).
         _ => {}
     }
+    if kind == Kind::Component {
+        return Ok(false);
+    }
+    if kind == Kind::S2s && header.version.is_none() {
+        return Ok(true);
+    }
     let major = header.version.as_deref().and_then(|version| version.split_once('.'));
     match major.and_then(|(major, minor)| minor.parse::<u32>().ok().and(major.parse::<u32>().ok())) {
-        Some(1..) => Ok(()),
+        Some(1..) => Ok(false),
         _ => Err(StreamCondition::UnsupportedVersion.into()),
     }
 }

@@ -64,16 +64,33 @@ impl Stream {
         };
         // A client does not name itself in the clear (RFC 6120, section 4.7.1).
         let from = peer.from.as_ref().filter(|_| negotiation.secured || self.config.kind == Kind::S2s);
-        Header { kind: self.config.kind, to: Some(peer.to.as_str()), from: from.map(|from| from.bare_str()), id: None }
-            .write(&mut self.out);
+        Header {
+            kind: self.config.kind,
+            to: Some(peer.to.as_str()),
+            from: from.map(|from| from.bare_str()),
+            id: None,
+            old: false,
+        }
+        .write(&mut self.out);
         self.header_sent = true;
     }
 
     pub(super) fn check_response_header(&mut self, header: StreamHeader) -> Outcome {
-        check_response(&header, self.config.kind)?;
+        let old = check_response(&header, self.config.kind)?;
         self.id = header.id.clone();
         self.declare(header);
-        self.proceed_to(Step::AwaitFeatures);
+        if !old {
+            self.proceed_to(Step::AwaitFeatures);
+            return Ok(());
+        }
+        let lacks_tls = self.negotiation.as_ref().is_none_or(|negotiation| negotiation.lacks_tls(&self.config));
+        if lacks_tls {
+            return Err(StreamError::new(StreamCondition::UnsupportedVersion)
+                .with_text("The server speaks no XMPP 1.0, and the stream cannot be encrypted."));
+        }
+        // Its features never come: dialback is all it knows.
+        self.event = Some(Event::Features(Element::new("features", ns::STREAMS)));
+        self.proceed_to(Step::Choose);
         Ok(())
     }
 
@@ -129,7 +146,8 @@ impl Stream {
         }
         self.proceed_to(Step::Choose);
         match (self.config.kind, &peer.binding) {
-            (Kind::S2s, _) => {
+            // Components connect to us, and never we to them.
+            (Kind::S2s | Kind::Component, _) => {
                 self.open();
                 self.event = Some(Event::Features(features));
             }

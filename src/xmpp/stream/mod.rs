@@ -1,5 +1,6 @@
 //! The stream (RFC 6120, sections 4 to 7) as a state machine: headers, STARTTLS, SASL, resource
-//! binding and the end, for both roles, between client and server and between servers.
+//! binding and the end, for both roles, between client and server and between servers; and of a
+//! server's external components (XEP-0114).
 //!
 //! It has no socket and no clock. The driver feeds it bytes with [`Stream::handle_input`] and
 //! time with [`Stream::handle_timeout`]; after each call it takes what [`Stream::poll_event`],
@@ -10,6 +11,7 @@
 //! It knows no hosts, accounts or sessions: it asks. Once open it passes stanzas on and does not
 //! look at whom they claim to be from; the driver writes the session's stanzas by itself.
 
+mod component;
 mod config;
 mod event;
 mod header;
@@ -91,6 +93,10 @@ enum Step {
     Bind,
     /// The driver's: may it have this resource?
     Resource,
+    /// The peer's: a component's handshake.
+    Proof,
+    /// The driver's: may this component come in?
+    Judgement,
     /// Initiating; the peer's: stream features.
     AwaitFeatures,
     /// Initiating; the peer's: `<proceed/>`.
@@ -106,7 +112,7 @@ enum Step {
 impl Step {
     /// Whether the driver owes an answer.
     const fn is_question(self) -> bool {
-        matches!(self, Self::Host | Self::Handshake | Self::Keys | Self::Resource)
+        matches!(self, Self::Host | Self::Handshake | Self::Keys | Self::Resource | Self::Judgement)
     }
 }
 
@@ -302,6 +308,12 @@ impl Stream {
         self.negotiation.as_ref().is_none_or(|negotiation| negotiation.secured)
     }
 
+    /// Whether the peer's header has declared this namespace: how servers say that they know dialback (XEP-0220, section
+    /// 2.4.1).
+    pub fn peer_declares(&self, namespace: &str) -> bool {
+        self.context.prefixes().any(|(_, declared)| declared == namespace)
+    }
+
     /// The id of the stream: ours when we received it, the peer's when we opened it. Forgotten
     /// when a client's stream is open.
     pub fn id(&self) -> Option<&str> {
@@ -354,11 +366,12 @@ impl Stream {
                 Step::Features => self.handle_before_auth(now, parsed, more),
                 Step::Response => self.handle_sasl_response(now, parsed),
                 Step::Bind => self.handle_before_bind(parsed),
+                Step::Proof => self.handle_proof(parsed),
                 Step::AwaitFeatures | Step::AwaitProceed | Step::AwaitSasl | Step::AwaitBound | Step::Choose => {
                     self.handle_reply(now, step, parsed, more)
                 }
                 // Unreachable while a question is open, since no input is taken then.
-                Step::Host | Step::Handshake | Step::Keys | Step::Resource => {
+                Step::Host | Step::Handshake | Step::Keys | Step::Resource | Step::Judgement => {
                     Err(StreamCondition::PolicyViolation.into())
                 }
             },
@@ -375,7 +388,10 @@ impl Stream {
             },
             // Stanzas of no known kind or of the other kind of stream, and what was due earlier.
             Parsed::Nonza(element)
-                if matches!(element.ns(), "" | ns::CLIENT | ns::SERVER | ns::STREAMS | ns::TLS | ns::SASL) =>
+                if matches!(
+                    element.ns(),
+                    "" | ns::CLIENT | ns::SERVER | ns::COMPONENT | ns::STREAMS | ns::TLS | ns::SASL
+                ) =>
             {
                 return Err(StreamCondition::UnsupportedStanzaType.into());
             }

@@ -6,7 +6,7 @@ use crate::{
     element::Element,
     jid::{BareJid, Jid},
     ns,
-    sasl::{ChannelBindings, ClientExchange, Exchange, Offer},
+    sasl::{ChannelBindings, ClientExchange, Exchange, Offer, Secret},
 };
 
 use super::{
@@ -27,6 +27,10 @@ pub(super) struct Negotiation {
     pub(super) from: Option<Jid>,
     pub(super) offer: Offer,
     pub(super) register: bool,
+    /// The peer may do without encryption.
+    pub(super) plain: bool,
+    /// The peer speaks no XMPP 1.0.
+    pub(super) old: bool,
     pub(super) exchange: Option<Exchange>,
     /// The account that the exchange is about.
     pub(super) user: Option<BareJid>,
@@ -35,6 +39,10 @@ pub(super) struct Negotiation {
     /// The id of the IQ that asked for a resource.
     pub(super) bind_id: Box<str>,
     pub(super) client: Option<ClientExchange>,
+    /// What a component must know, until it has tried once.
+    pub(super) secret: Option<Secret>,
+    /// It has shown that it does.
+    pub(super) proven: bool,
 }
 
 impl Negotiation {
@@ -48,12 +56,16 @@ impl Negotiation {
             from: None,
             offer: Offer::default(),
             register: false,
+            plain: false,
+            old: false,
             exchange: None,
             user: None,
             failures: 0,
             identity: None,
             bind_id: Box::default(),
             client: None,
+            secret: None,
+            proven: false,
         }
     }
 
@@ -69,7 +81,7 @@ impl Negotiation {
 
     /// Whether TLS must come first.
     pub(super) fn lacks_tls(&self, config: &Config) -> bool {
-        config.require_tls && !self.secured
+        config.require_tls && !self.secured && !self.plain
     }
 
     /// The stream's own features, for the phase at hand (XEP-0170).
@@ -84,7 +96,7 @@ impl Negotiation {
             Phase::AfterAuth => {}
             phase => {
                 if phase == Phase::BeforeTls {
-                    let required = config.require_tls.then(|| Element::new("required", ns::TLS));
+                    let required = self.lacks_tls(config).then(|| Element::new("required", ns::TLS));
                     features.push(Element::new("starttls", ns::TLS).children(required));
                 }
                 features.extend(self.sasl_features());

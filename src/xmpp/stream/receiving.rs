@@ -6,7 +6,7 @@ use crate::{
     element::Element,
     error::{Condition, SaslCondition, SaslError, StanzaError, StreamCondition, StreamError},
     header::StreamHeader,
-    jid::{FullJid, Jid},
+    jid::{BareJid, FullJid, Jid},
     ns,
     parser::Parsed,
     sasl::{self, Credentials, Exchange, Offer},
@@ -29,6 +29,14 @@ impl Stream {
         }
         let checked = check_initial(&header, self.config.kind)?;
         let negotiation = self.negotiation.as_mut().ok_or(StreamCondition::BadFormat)?;
+        // Between servers, both ends go by the domains of the first header: the certificate is chosen by the one and judged
+        // for the other.
+        let is_other = |last: &Option<BareJid>, next: &BareJid| last.as_ref().is_some_and(|last| last != next);
+        if self.config.kind == Kind::S2s && is_other(&negotiation.host, &checked.to) {
+            return Err(
+                StreamError::new(StreamCondition::NotAuthorized).with_text("The stream was begun with another host.")
+            );
+        }
         if let Some(identity) = &negotiation.identity {
             // Who is authenticated at one host is nobody at another.
             if negotiation.host.as_ref() != Some(&checked.to) {
@@ -44,10 +52,12 @@ impl Stream {
             from: checked.from.clone(),
             lang: header.lang.clone(),
             phase: negotiation.phase(&self.config),
+            is_old: checked.old,
             identity: negotiation.identity.clone(),
         };
         negotiation.host = Some(checked.to);
         negotiation.from = checked.from;
+        negotiation.old = checked.old;
         self.declare(header);
         self.event = Some(Event::Opened(Box::new(opened)));
         self.proceed_to(Step::Host);
@@ -67,14 +77,25 @@ impl Stream {
             id: self.id.as_deref(),
             from: from.map(|jid| jid.as_str()),
             to: to.map(|jid| jid.as_str()),
+            old: negotiation.is_some_and(|negotiation| negotiation.old),
         }
         .write(&mut self.out);
         self.header_sent = true;
     }
 
     pub(super) fn offer_features(&mut self, host: Host) -> Outcome {
+        // A component has a secret and no features.
+        if self.config.kind == Kind::Component {
+            return Err(StreamCondition::InternalServerError.into());
+        }
         let negotiation = self.negotiation.as_mut().ok_or(StreamCondition::BadFormat)?;
         negotiation.register = host.register;
+        negotiation.plain = host.plain && self.config.kind == Kind::S2s;
+        let old = negotiation.old;
+        if old && !negotiation.plain {
+            return Err(StreamError::new(StreamCondition::UnsupportedVersion)
+                .with_text("XMPP 1.0 is needed: the stream header has no version."));
+        }
         negotiation.offer = if negotiation.lacks_tls(&self.config) {
             Offer::default()
         } else {
@@ -84,11 +105,13 @@ impl Stream {
         let authenticated = negotiation.identity.is_some();
         let own = negotiation.features(&self.config);
         self.send_response_header();
-        self.write(&Element::new("features", ns::STREAMS).children(own).children(host.features));
+        if !old {
+            self.write(&Element::new("features", ns::STREAMS).children(own).children(host.features));
+        }
         match (authenticated, self.config.kind) {
             (false, _) => self.proceed_to(Step::Features),
             (true, Kind::C2s) => self.proceed_to(Step::Bind),
-            (true, Kind::S2s) => self.open(),
+            (true, Kind::S2s | Kind::Component) => self.open(),
         }
         Ok(())
     }
@@ -111,7 +134,9 @@ impl Stream {
             Parsed::Nonza(element) if element.ns() == ns::SASL => {
                 self.fail_sasl(SaslCondition::MalformedRequest.into())
             }
-            Parsed::Nonza(element) if element.ns() == ns::DIALBACK && self.config.kind == Kind::S2s && !lacks_tls => {
+            Parsed::Nonza(element)
+                if matches!(element.ns(), ns::DIALBACK | ns::BIDI) && self.config.kind == Kind::S2s && !lacks_tls =>
+            {
                 self.event = Some(Event::Nonza(element));
                 Ok(())
             }

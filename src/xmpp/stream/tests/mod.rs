@@ -1,6 +1,7 @@
 //! Conversations with a stream: two of them joined, or one against raw XML, with a made-up clock.
 
 mod attacks;
+mod component;
 mod login;
 mod oracle;
 mod servers;
@@ -69,6 +70,7 @@ struct Side {
     now: Instant,
     external: Vec<BareJid>,
     register: bool,
+    plain: bool,
     features: Vec<Element>,
     /// Cuts what it is fed into pieces, by this seed.
     seed: u64,
@@ -97,6 +99,7 @@ impl Side {
             now,
             external: Vec::new(),
             register: false,
+            plain: false,
             features: Vec::new(),
             seed: 0,
             log: Vec::new(),
@@ -172,6 +175,7 @@ impl Side {
                         features: self.features.clone(),
                         external: self.external.clone(),
                         register: self.register,
+                        plain: self.plain,
                     })
                 } else {
                     Err(StreamCondition::HostUnknown.into())
@@ -194,6 +198,10 @@ impl Side {
                 self.stream
                     .handle_bind(identity.with_resource(&wanted).map_err(|_| StanzaError::new(Condition::BadRequest)));
                 format!("bind {resource:?}")
+            }
+            Event::Handshake { right } => {
+                self.stream.handle_handshake(Ok(()));
+                format!("handshake {right}")
             }
             Event::Authenticated { identity, mechanism } => {
                 self.identity = Some(identity.clone());

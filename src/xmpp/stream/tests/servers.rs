@@ -54,6 +54,145 @@ fn a_stranger_server_sends_no_stanza() {
     assert_eq!(pair.server.last(), "closed by us: not-authorized");
 }
 
+const S2S: &str = "<stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams' \
+                   xmlns:db='jabber:server:dialback' from='a.example' to='b.example'";
+
+#[test]
+fn a3_the_stream_of_a_server_stays_with_its_host() {
+    let mut side = Side::receiving(Config { require_tls: true, ..config(Kind::S2s) });
+    side.feed(&format!("{S2S} version='1.0'>{STARTTLS}"));
+    side.feed(&format!("{} version='1.0'>", S2S.replace("to='b.example'", "to='example.org'")));
+    assert_eq!(side.last(), "closed by us: not-authorized");
+
+    let mut pair = servers();
+    pair.server.external = vec![BareJid::new("a.example").unwrap()];
+    pair.talk();
+    pair.client.stream.authenticate_external();
+    let auth = pair.client.written();
+    pair.server.feed(&auth);
+    let restart = format!("{} version='1.0'>", S2S.replace("from='a.example'", "from='example.org'"));
+    pair.server.feed(&restart);
+    assert_eq!(pair.server.last(), "closed by us: invalid-from", "who is authenticated is nobody else");
+}
+
+#[test]
+fn a1_external_is_for_the_domain_of_the_header_and_no_other() {
+    for (authzid, result) in [
+        ("a.example", "authenticated a.example EXTERNAL"),
+        ("", "authenticated a.example EXTERNAL"),
+        ("A.example", "authenticated a.example EXTERNAL"),
+        ("b.example", "failed  invalid-authzid"),
+        ("sub.a.example", "failed  invalid-authzid"),
+        ("u@a.example", "failed  invalid-authzid"),
+        ("a.example/r", "failed  invalid-authzid"),
+        ("a.example\0", "failed  invalid-authzid"),
+    ] {
+        let mut side = Side::receiving(Config { secured: true, ..config(Kind::S2s) });
+        side.external = vec![BareJid::new("a.example").unwrap()];
+        side.feed(&format!("{S2S} version='1.0'>"));
+        side.feed(&auth("EXTERNAL", authzid));
+        assert_eq!(side.last(), result, "{authzid}");
+    }
+}
+
+#[test]
+fn a2_external_is_taken_only_where_it_is_offered() {
+    let mut side = Side::receiving(Config { secured: true, ..config(Kind::S2s) });
+    let features = side.feed(&format!("{S2S} version='1.0'>"));
+    assert!(!features.contains("EXTERNAL"), "{features}");
+    side.feed(&auth("EXTERNAL", "a.example"));
+    assert_eq!(side.last(), "failed  invalid-mechanism");
+}
+
+#[test]
+fn without_encryption_there_is_nothing_unless_it_is_allowed_for_that_server() {
+    let result = "<db:result from='a.example' to='b.example'>key</db:result>";
+    for old in [false, true] {
+        let header = if old { format!("{S2S}>") } else { format!("{S2S} version='1.0'>") };
+        let mut side = Side::receiving(config(Kind::S2s));
+        let answer = side.feed(&header);
+        if old {
+            assert_eq!(side.last(), "closed by us: unsupported-version");
+        } else {
+            assert!(answer.contains("<required/>"), "{answer}");
+            side.feed(result);
+            assert_eq!(side.last(), "closed by us: policy-violation");
+        }
+
+        let mut side = Side::receiving(config(Kind::S2s));
+        side.plain = true;
+        let answer = side.feed(&header);
+        assert_eq!(answer.contains("version='1.0' xml:lang"), !old, "{answer}");
+        assert_eq!(answer.contains("<stream:features>"), !old, "{answer}");
+        assert!(!answer.contains("<required/>"), "{answer}");
+        side.feed(result);
+        assert!(side.last().starts_with("nonza <result"), "{:?}", side.log);
+    }
+}
+
+#[test]
+fn we_go_on_with_a_server_from_before_xmpp_1_0_only_if_it_may_be_plain() {
+    let peer = || Peer {
+        to: BareJid::new("b.example").unwrap(),
+        from: Some(Jid::new("a.example").unwrap()),
+        login: None,
+        binding: Binding::Any,
+    };
+    let answer = "<stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams' \
+                  xmlns:db='jabber:server:dialback' id='1'>";
+    let mut side = Side::initiating(config(Kind::S2s), peer());
+    side.feed(answer);
+    assert_eq!(side.last(), "closed by us: unsupported-version");
+    let mut side = Side::initiating(Config { require_tls: false, ..config(Kind::S2s) }, peer());
+    side.feed(answer);
+    assert_eq!(side.last(), "features <features xmlns='http://etherx.jabber.org/streams'/>");
+    assert!(side.stream.peer_declares(ns::DIALBACK) && side.stream.id() == Some("1"));
+}
+
+#[test]
+fn what_servers_say_is_written_as_old_ones_read_it() {
+    let mut pair = servers();
+    pair.talk();
+    pair.client.stream.send(&Element::new("result", ns::DIALBACK).attr("from", "a.example").text("key"));
+    assert_eq!(pair.client.written(), "<db:result from='a.example'>key</db:result>");
+}
+
+/// Stanzas of servers are in another namespace than those of clients, on the wire and nowhere else.
+#[test]
+fn stanzas_change_their_namespace_with_the_stream() {
+    let stanzas = [
+        "<message to='x@b.example'><body>hi</body></message>",
+        "<message xmlns='jabber:server' to='x@b.example'><body>hi</body></message>",
+        "<message to='x@b.example'><body xmlns='jabber:server'>hi</body></message>",
+        "<s:message xmlns:s='jabber:server' to='x@b.example'><s:body>hi</s:body></s:message>",
+    ];
+    for xml in stanzas {
+        let mut pair = servers();
+        pair.server.external = vec![BareJid::new("a.example").unwrap()];
+        pair.talk();
+        pair.client.stream.authenticate_external();
+        pair.talk();
+        pair.server.feed(xml);
+        let got = "stanza <message xmlns='jabber:client' to='x@b.example' xml:lang='en'><body>hi</body></message>";
+        assert_eq!(pair.server.last(), got, "{xml}");
+        let stanza: crate::stanza::Stanza =
+            pair.server.last().strip_prefix("stanza ").and_then(|xml| xml.parse().ok()).unwrap();
+        assert_eq!(stanza.find("body", ns::CLIENT).map(Element::content), Some("hi".to_owned()));
+        let mut out = Vec::new();
+        stanza.write(&mut out, None);
+        let written = String::from_utf8(out).unwrap();
+        assert!(!written.contains("xmlns"), "{written}");
+    }
+    // What is in the namespace of clients is no stanza between servers.
+    let mut pair = servers();
+    pair.server.external = vec![BareJid::new("a.example").unwrap()];
+    pair.talk();
+    pair.client.stream.authenticate_external();
+    pair.talk();
+    pair.server.feed("<message xmlns='jabber:client' to='x@b.example'/>");
+    assert_eq!(pair.server.last(), "closed by us: unsupported-stanza-type");
+}
+
 #[test]
 fn header_faults_have_their_names() {
     let good = "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' to='localhost' version='1.0'>";

@@ -1,0 +1,352 @@
+//! A link: what waits to go from one of our domains to one of another server, and the stream that carries it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, SystemTime};
+
+use parking_lot::Mutex;
+use rookery_xmpp::error::{Condition, ErrorKind, StanzaError};
+use rookery_xmpp::stanza::Stanza;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::posted::{Over, Posted};
+use super::queue::{Carrier, Failed, Queue};
+use super::{Failure, Pair};
+use crate::server::Server;
+use crate::session::Receipt;
+use crate::writer::Writer;
+
+/// A link that is empty and that nobody has used for so long is dropped.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// A stanza that a stream is to write.
+#[derive(Debug, Clone)]
+pub struct Due {
+    /// Its place: those of a link grow. [`Link::confirm`] takes it back.
+    pub ticket: u64,
+    /// The stanza, with its addresses.
+    pub stanza: Arc<Stanza>,
+}
+
+/// How much waits in a link.
+#[derive(Debug, Clone, Default)]
+pub struct Waiting {
+    /// Stanzas that are not confirmed.
+    pub stanzas: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// A stream carries them.
+    pub carried: bool,
+    /// How long the oldest has waited.
+    pub oldest: Option<Duration>,
+    /// Why the last attempt to connect failed, and when, if none has succeeded since.
+    pub failure: Option<(Failure, SystemTime)>,
+}
+
+/// What bounds a link when something is added to it.
+pub(super) struct Room {
+    /// Bytes of one link.
+    pub(super) link: u64,
+    /// Bytes of all.
+    pub(super) all: u64,
+}
+
+struct State {
+    queue: Queue<Arc<Posted>>,
+    /// The network knows that the link is wanted.
+    is_wanted: bool,
+    failure: Option<(Failure, SystemTime)>,
+    used: Instant,
+    /// One for each carrier: what wakes the present one is not lost to one that is past.
+    wake: Arc<Notify>,
+}
+
+/// What waits to go from one of our domains to one of another server, in order. It is on disk as far as it has to be.
+///
+/// There is one for each [`Pair`], made when it is first needed, dropped when it is empty and idle.
+pub struct Link {
+    pub(super) pair: Arc<Pair>,
+    is_component: bool,
+    server: Weak<Server>,
+    writer: Arc<Writer>,
+    /// Bytes in all links.
+    all: Arc<AtomicU64>,
+    state: Mutex<State>,
+}
+
+impl Link {
+    pub(super) fn new(pair: Pair, is_component: bool, server: &Arc<Server>) -> Arc<Self> {
+        Arc::new(Self {
+            pair: Arc::new(pair),
+            is_component,
+            server: Arc::downgrade(server),
+            writer: server.writer.clone(),
+            all: server.links.bytes.clone(),
+            state: Mutex::new(State {
+                queue: Queue::new(),
+                is_wanted: false,
+                failure: None,
+                used: Instant::now(),
+                wake: Arc::default(),
+            }),
+        })
+    }
+
+    // ---- for the stream -------------------------------------------------------------------------------------------
+
+    /// The two domains.
+    pub fn pair(&self) -> &Pair {
+        &self.pair
+    }
+
+    /// Whether it leads to an external component.
+    pub fn is_component(&self) -> bool {
+        self.is_component
+    }
+
+    /// A stream that is ready to carry the link takes it over; whoever carried it before is past. What was handed out and
+    /// never confirmed goes out again, first.
+    pub fn carry(&self) -> Carrier {
+        let mut state = self.state.lock();
+        let carrier = state.queue.carry();
+        state.is_wanted = false;
+        state.failure = None;
+        let past = std::mem::take(&mut state.wake);
+        drop(state);
+        past.notify_one();
+        carrier
+    }
+
+    /// The next stanza to be written; `None` when nothing waits, or the carrier is past.
+    pub fn next(&self, carrier: Carrier) -> Option<Due> {
+        let mut state = self.state.lock();
+        let (ticket, posted) = state.queue.next(carrier)?;
+        Some(Due { ticket, stanza: posted.stanza.clone() })
+    }
+
+    /// The peer has all that this carrier was handed up to this ticket, for certain: its `h` says so (XEP-0198), or it has
+    /// answered a ping that was sent after. A carrier that is past is still believed.
+    pub fn confirm(&self, carrier: Carrier, up_to: u64) {
+        let confirmed = {
+            let mut state = self.state.lock();
+            state.used = Instant::now();
+            state.queue.confirm(carrier, up_to)
+        };
+        self.subtract(confirmed.iter());
+        for posted in confirmed {
+            let Over { receipt, is_stored } = posted.over();
+            if is_stored {
+                self.writer.remove_posted(posted);
+            }
+            drop(receipt);
+        }
+    }
+
+    /// Whether the carrier is the one that carries; one that is not has nothing more to do here.
+    pub fn is_current(&self, carrier: Carrier) -> bool {
+        self.state.lock().queue.is_current(carrier)
+    }
+
+    /// Waits until there may be something for the carrier, or it is past. Safe to drop at any await.
+    pub async fn woken(&self, carrier: Carrier) {
+        let wake = {
+            let state = self.state.lock();
+            if !state.queue.is_current(carrier) {
+                return;
+            }
+            state.wake.clone()
+        };
+        wake.notified().await;
+    }
+
+    /// The stream is gone and will not be resumed: what it did not confirm waits again, in front. The connection must be cut
+    /// off by then, so that nothing of it arrives any more.
+    pub fn let_go(self: &Arc<Self>, carrier: Carrier) {
+        let mut state = self.state.lock();
+        state.used = Instant::now();
+        if !state.queue.let_go(carrier) {
+            return;
+        }
+        let past = std::mem::take(&mut state.wake);
+        let is_wanted = state.wants();
+        drop(state);
+        past.notify_one();
+        if is_wanted {
+            self.want();
+        }
+    }
+
+    /// Connecting has failed. A definite failure sends back all that waits; with another one it waits until its time is
+    /// up. A link that is carried meanwhile goes on.
+    pub fn failed(&self, failure: Failure) {
+        let mut state = self.state.lock();
+        if state.queue.is_carried() {
+            return;
+        }
+        state.is_wanted = false;
+        let failed = if failure.definite { state.queue.give_up() } else { Vec::new() };
+        let error = StanzaError::new(failure.condition).with_text(failure.text.clone());
+        state.failure = Some((failure, SystemTime::now()));
+        drop(state);
+        self.send_back(failed, &error);
+    }
+
+    /// How much waits.
+    pub fn waiting(&self) -> Waiting {
+        let state = self.state.lock();
+        let age = |posted: &Arc<Posted>| SystemTime::now().duration_since(posted.stamp).unwrap_or_default();
+        Waiting {
+            stanzas: state.queue.len(),
+            bytes: state.queue.bytes(),
+            carried: state.queue.is_carried(),
+            oldest: state.queue.first().map(age),
+            failure: state.failure.clone(),
+        }
+    }
+
+    // ---- for the server -------------------------------------------------------------------------------------------
+
+    /// Appends a stanza, unless there is no room.
+    pub(super) fn post(
+        self: &Arc<Self>,
+        server: &Server,
+        stanza: Stanza,
+        durable: bool,
+        receipt: Option<Arc<Receipt>>,
+        wait: Duration,
+        room: &Room,
+    ) -> Result<(), (Box<Stanza>, StanzaError)> {
+        let size = stanza.size() as u64;
+        let mut state = self.state.lock();
+        if durable && (server.writer.is_full() || (server.writer.is_failing() && !state.queue.is_carried())) {
+            return Err((Box::new(stanza), Writer::refusal()));
+        }
+        if state.queue.bytes() + size > room.link || self.all.load(Ordering::Relaxed) + size > room.all {
+            let text = format!("Too much waits for {} already; please try again later.", self.pair.remote);
+            let error = StanzaError::new(Condition::ResourceConstraint).with_kind(ErrorKind::Wait).with_text(text);
+            return Err((Box::new(stanza), error));
+        }
+        self.all.fetch_add(size, Ordering::Relaxed);
+        // Under the lock, so that the order of the ids is that of the queue.
+        let posted = Posted::new(server.ids.next(), self, stanza, durable, receipt);
+        let now = Instant::now();
+        state.used = now;
+        state.queue.push(posted.id, size, now + wait, posted.clone());
+        state.wake.notify_one();
+        let is_wanted = state.wants();
+        drop(state);
+        if durable {
+            self.writer.append_posted(posted);
+        }
+        if is_wanted {
+            self.want();
+        }
+        Ok(())
+    }
+
+    /// Lists one that was on disk when the server started.
+    pub(super) fn recall(self: &Arc<Self>, id: u64, stanza: Stanza, stamp: SystemTime, wait: Duration) {
+        let posted = Posted::stored(id, self, stanza, stamp);
+        let size = posted.size();
+        self.all.fetch_add(size, Ordering::Relaxed);
+        self.state.lock().queue.push(id, size, Instant::now() + wait, posted);
+    }
+
+    /// Tells the network if something waits that nobody carries.
+    pub(super) fn ask(self: &Arc<Self>) {
+        if self.state.lock().wants() {
+            self.want();
+        }
+    }
+
+    fn want(self: &Arc<Self>) {
+        let Some(server) = self.server.upgrade().filter(|_| !self.is_component) else { return };
+        if let Some(net) = server.links.net() {
+            net.wanted(self.clone());
+        }
+    }
+
+    /// Sends back what has waited too long.
+    pub(super) fn expire(&self, now: Instant) {
+        let mut state = self.state.lock();
+        let failed = state.queue.expire(now);
+        if !state.queue.is_carried() && !failed.is_empty() {
+            // A carrier that was too slow is past: it sees that when it wakes.
+            state.wake.notify_one();
+        }
+        let why = state.failure.as_ref().map(|(failure, _)| failure.text.clone());
+        drop(state);
+        if failed.is_empty() {
+            return;
+        }
+        let remote = &self.pair.remote;
+        let why = why.unwrap_or_else(|| match self.is_component {
+            true => format!("The component {remote} is not connected."),
+            false => format!("{remote} did not answer in time."),
+        });
+        self.send_back(failed, &StanzaError::new(Condition::RemoteServerTimeout).with_text(why));
+    }
+
+    /// Sends back all that waits and is not with a carrier.
+    pub(super) fn give_up(&self, error: &StanzaError) {
+        let failed = self.state.lock().queue.give_up();
+        self.send_back(failed, error);
+    }
+
+    /// A stanza that the database does not take, and that no stream has been handed either: its sender is to be told.
+    pub(crate) fn take(&self, id: u64) -> Option<Arc<Posted>> {
+        let posted = self.state.lock().queue.take(id)?.what;
+        self.subtract([&posted]);
+        Some(posted)
+    }
+
+    /// Whether it can be dropped: nobody else holds it now, and nothing is in it.
+    pub(super) fn is_idle(self: &Arc<Self>, now: Instant) -> bool {
+        let state = self.state.lock();
+        state.queue.is_empty() && now.saturating_duration_since(state.used) >= IDLE && Arc::strong_count(self) == 1
+    }
+
+    fn subtract<'a>(&self, gone: impl IntoIterator<Item = &'a Arc<Posted>>) {
+        let bytes: u64 = gone.into_iter().map(|posted| posted.size()).sum();
+        self.all.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    fn send_back(&self, failed: Vec<Failed<Arc<Posted>>>, error: &StanzaError) {
+        self.subtract(failed.iter().map(|failed| &failed.what));
+        let Some(server) = self.server.upgrade().filter(|_| !failed.is_empty()) else { return };
+        // From here on the writer passes them over.
+        let failed: Vec<_> = failed
+            .into_iter()
+            .map(|Failed { what, in_doubt }| {
+                let text = error.text.clone().unwrap_or_default();
+                let error = match in_doubt {
+                    true => error.clone().with_text(format!("{text} It is not known whether this has arrived.")),
+                    false => error.clone(),
+                };
+                let over = what.over();
+                (what, over, error)
+            })
+            .collect();
+        let writer = self.writer.clone();
+        tokio::spawn(async move {
+            for (posted, Over { receipt, is_stored }, error) in failed {
+                let session = receipt.as_ref().and_then(|receipt| receipt.session());
+                server.bounce(&posted.stanza, error, session).await;
+                drop(receipt);
+                if is_stored {
+                    writer.remove_posted(posted);
+                }
+            }
+        });
+    }
+}
+
+impl State {
+    /// Whether the network is to be told that the link is wanted; notes that it is.
+    fn wants(&mut self) -> bool {
+        let wants = !self.is_wanted && !self.queue.is_carried() && !self.queue.is_empty();
+        self.is_wanted |= wants;
+        wants
+    }
+}

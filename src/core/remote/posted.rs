@@ -1,0 +1,193 @@
+//! A stanza on its way to another server or a component, and how far the disk is with it.
+//!
+//! ```text
+//! Queued ── its batch begins ─▶ Writing ── committed ─▶ Written ── over ─▶ Settled (leaves the disk)
+//!    │ over                        │ over
+//!    ▼                             ▼
+//! Settled                      Overtaken ── the commit is over ─▶ Settled (leaves the disk)
+//! ```
+//!
+//! *Over* means confirmed by the peer, or its sender was told. What is over before its batch begins never touches the disk.
+
+use std::sync::{Arc, Weak};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use rookery_xmpp::error::StanzaError;
+use rookery_xmpp::stanza::{IqType, Kind, MessageType, PresenceType, Stanza};
+use tokio::time::Instant;
+
+use super::{Link, Pair};
+use crate::deliver::may_be_kept;
+use crate::server::Server;
+use crate::session::Receipt;
+use crate::store::OutgoingEntry;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// It is never written.
+    InMemory,
+    Queued,
+    Writing,
+    Written,
+    Overtaken,
+    Settled,
+}
+
+struct Fate {
+    phase: Phase,
+    receipt: Option<Arc<Receipt>>,
+    /// A transaction with it has failed, with an outcome that nobody knows.
+    tried: bool,
+}
+
+/// A stanza on its way.
+pub(crate) struct Posted {
+    /// Unique in the server, growing; its ticket.
+    pub(crate) id: u64,
+    pub(crate) pair: Arc<Pair>,
+    pub(crate) stanza: Arc<Stanza>,
+    /// When the server took it.
+    pub(crate) stamp: SystemTime,
+    pub(super) link: Weak<Link>,
+    queued: Instant,
+    fate: Mutex<Fate>,
+}
+
+/// What is left to be done for a stanza that is over. Not under a lock.
+#[must_use]
+pub(crate) struct Over {
+    pub(crate) receipt: Option<Arc<Receipt>>,
+    /// It has to leave the disk.
+    pub(crate) is_stored: bool,
+}
+
+impl Posted {
+    /// A new one. `durable`: it is to be given to the writer.
+    pub(super) fn new(
+        id: u64,
+        link: &Arc<Link>,
+        stanza: Stanza,
+        durable: bool,
+        receipt: Option<Arc<Receipt>>,
+    ) -> Arc<Self> {
+        let phase = if durable { Phase::Queued } else { Phase::InMemory };
+        // What is not stored is handled when it is in the queue.
+        let receipt = receipt.filter(|_| durable);
+        Self::make(id, link, stanza, SystemTime::now(), Fate { phase, receipt, tried: false })
+    }
+
+    /// One that is on disk.
+    pub(super) fn stored(id: u64, link: &Arc<Link>, stanza: Stanza, stamp: SystemTime) -> Arc<Self> {
+        Self::make(id, link, stanza, stamp, Fate { phase: Phase::Written, receipt: None, tried: false })
+    }
+
+    fn make(id: u64, link: &Arc<Link>, stanza: Stanza, stamp: SystemTime, fate: Fate) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            pair: link.pair.clone(),
+            stanza: Arc::new(stanza),
+            stamp,
+            link: Arc::downgrade(link),
+            queued: Instant::now(),
+            fate: Mutex::new(fate),
+        })
+    }
+
+    pub(crate) fn size(&self) -> u64 {
+        self.stanza.size() as u64
+    }
+
+    /// How long the writer has had it.
+    pub(crate) fn waited(&self) -> Duration {
+        self.queued.elapsed()
+    }
+
+    /// What goes to disk of it.
+    pub(crate) fn entry(&self) -> OutgoingEntry {
+        let mut stanza = Vec::with_capacity(self.stanza.size() + 64);
+        self.stanza.write_standalone(&mut stanza);
+        let Pair { local, remote } = (*self.pair).clone();
+        OutgoingEntry { id: self.id, local, remote, stamp: self.stamp, stanza: Bytes::from(stanza) }
+    }
+
+    /// It is confirmed, or its sender is told next.
+    pub(super) fn over(&self) -> Over {
+        let mut fate = self.fate.lock();
+        let (phase, is_stored) = match fate.phase {
+            Phase::Queued => (Phase::Settled, fate.tried),
+            Phase::Written => (Phase::Settled, true),
+            Phase::Writing => (Phase::Overtaken, false),
+            phase @ (Phase::InMemory | Phase::Overtaken | Phase::Settled) => (phase, false),
+        };
+        fate.phase = phase;
+        Over { receipt: fate.receipt.take(), is_stored }
+    }
+
+    // ---- for the writer -------------------------------------------------------------------------------------------
+
+    /// Its batch begins; `false` when there is nothing to be written any more.
+    pub(crate) fn begin(&self) -> bool {
+        let mut fate = self.fate.lock();
+        let begins = fate.phase == Phase::Queued;
+        if begins {
+            fate.phase = Phase::Writing;
+        }
+        begins
+    }
+
+    /// It is on disk.
+    pub(crate) fn written(&self) -> Over {
+        let mut fate = self.fate.lock();
+        let is_over = fate.phase == Phase::Overtaken;
+        fate.phase = if is_over { Phase::Settled } else { Phase::Written };
+        Over { receipt: fate.receipt.take(), is_stored: is_over }
+    }
+
+    /// Its commit has failed, and may have come through all the same. `None`: it is to be tried again.
+    pub(crate) fn not_written(&self) -> Option<Over> {
+        let mut fate = self.fate.lock();
+        fate.tried = true;
+        if fate.phase == Phase::Overtaken {
+            fate.phase = Phase::Settled;
+            return Some(Over { receipt: fate.receipt.take(), is_stored: true });
+        }
+        fate.phase = Phase::Queued;
+        None
+    }
+
+    /// The database has not taken it for too long. `true`: it leaves its link, since no stream has been handed it either,
+    /// and is to be [sent back](Self::send_back).
+    pub(crate) fn give_up(&self) -> bool {
+        self.link.upgrade().is_some_and(|link| link.take(self.id).is_some())
+    }
+
+    /// Tells its sender that it could not be stored.
+    pub(crate) async fn send_back(self: Arc<Self>, server: &Arc<Server>, error: StanzaError) {
+        let Over { receipt, is_stored } = self.over();
+        if let Some(receipt) = &receipt {
+            receipt.withdraw();
+        }
+        server.bounce(&self.stanza, error, receipt.as_ref().and_then(|receipt| receipt.session())).await;
+        drop(receipt);
+        if is_stored {
+            server.writer.remove_posted(self);
+        }
+    }
+}
+
+/// Whether a stanza outlives the process while it waits for another server: what somebody has said or asked. Presence and
+/// answers are of now; what does not want to be stored (XEP-0334), and chat states alone, are not.
+pub(super) fn is_durable(stanza: &Stanza) -> bool {
+    match stanza.head.kind {
+        Kind::Message(kind @ (MessageType::Normal | MessageType::Chat)) => may_be_kept(kind, stanza),
+        Kind::Message(MessageType::Groupchat) => may_be_kept(MessageType::Normal, stanza),
+        Kind::Message(MessageType::Headline | MessageType::Error) => false,
+        Kind::Presence(kind) => matches!(
+            kind,
+            PresenceType::Subscribe | PresenceType::Subscribed | PresenceType::Unsubscribe | PresenceType::Unsubscribed
+        ),
+        Kind::Iq(kind) => matches!(kind, IqType::Get | IqType::Set),
+    }
+}

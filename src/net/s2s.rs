@@ -1,0 +1,6 @@
+//! Streams between servers.
+//!
+//! `identity` says whether a certificate proves a domain, `roots` whom we believe that.
+
+pub mod identity;
+pub mod roots;

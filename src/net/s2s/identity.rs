@@ -1,0 +1,178 @@
+//! Who a certificate is: whether the chain that another server has shown proves that it speaks for a domain.
+//!
+//! RFC 6120 section 13.7.2 with RFC 9525 for the names, RFC 5280 for the path to an authority (rustls-webpki's). TLS has
+//! made sure that the peer holds the leaf's key, and nothing else (`peer_certificate`). What proves a domain, in this
+//! order:
+//!
+//! 1. a pin of the conf: this key and no other, whatever else the certificate says;
+//! 2. a path to an authority, valid now, from a leaf that names the domain.
+//!
+//! What a peer connects for matters little: many authorities issue no certificates for TLS clients any more (the browsers'
+//! root programs forbid them from 2026 on), so one for servers is as good from a server that calls us (XEP-0178 never
+//! asked for more). A certificate for clients alone is good for calling, not for being called.
+//!
+//! Deliberately absent: the common name, which proves nothing (RFC 9525 section 2); revocation, which nobody publishes in
+//! a form that a server could rely on: authorities answer with certificates of a few days instead.
+//!
+//! A refusal names everything that is wrong, not the first thing found (`fault`), since whoever reads it has to write to
+//! the other server's admin.
+
+mod fault;
+pub mod names;
+mod path;
+
+use std::fmt;
+use std::time::SystemTime;
+
+use aws_lc_rs::digest;
+use rustls::pki_types::CertificateDer;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+pub use self::fault::Fault;
+use self::names::{Names, Reference};
+pub(super) use self::path::name_of;
+use super::roots::Roots;
+
+/// SHA-256 of a key (the SubjectPublicKeyInfo, as in RFC 7469 section 2.4).
+pub type KeyDigest = [u8; 32];
+
+/// What the peer is to us: RFC 5280 gives certificates a purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// It has called us (TLS's client).
+    Initiating,
+    /// We have called it (TLS's server).
+    Receiving,
+}
+
+/// Whom to believe.
+#[derive(Debug, Clone, Copy)]
+pub struct Trust<'a> {
+    roots: &'a Roots,
+    role: Role,
+    pins: &'a [KeyDigest],
+}
+
+impl<'a> Trust<'a> {
+    /// These authorities, for a peer in that role.
+    pub fn new(roots: &'a Roots, role: Role) -> Self {
+        Self { roots, role, pins: &[] }
+    }
+
+    /// With keys that the conf names for the domain: if there are any, nothing else counts.
+    #[must_use]
+    pub fn pinned(self, pins: &'a [KeyDigest]) -> Self {
+        Self { pins, ..self }
+    }
+}
+
+/// Whether it is who it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is, and this proves it.
+    Valid(Basis),
+    /// It is not proven, for these reasons: never empty.
+    Invalid(Vec<Fault>),
+}
+
+/// What a valid certificate rests on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Basis {
+    /// The authority of this name.
+    Authority(String),
+    /// The conf names the key.
+    Pin,
+}
+
+impl Verdict {
+    /// Whether the domain is proven.
+    pub fn is_valid(&self) -> bool {
+        matches!(self, Self::Valid(_))
+    }
+}
+
+/// In plain words, after "the certificate of …".
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Valid(Basis::Authority(name)) => {
+                write!(f, "is valid, issued under {name} (whether it was revoked is not checked)")
+            }
+            Self::Valid(Basis::Pin) => write!(f, "has the key that the conf names"),
+            Self::Invalid(faults) => {
+                for (n, fault) in faults.iter().enumerate() {
+                    write!(f, "{}{fault}", if n == 0 { "" } else { "; it " })?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Judges what a peer has shown: `chain` as it came, its own certificate first; `domain` is whom it must prove to be, in
+/// Unicode or in ASCII form.
+pub fn judge(chain: &[CertificateDer<'_>], domain: &str, trust: &Trust<'_>, now: SystemTime) -> Verdict {
+    let Some(leaf) = chain.first() else {
+        return Verdict::Invalid(vec![Fault::NoCertificate]);
+    };
+    let parsed = match read(leaf) {
+        Ok(parsed) => parsed,
+        Err(fault) => return Verdict::Invalid(vec![fault]),
+    };
+    if !trust.pins.is_empty() {
+        let found = key_digest(&parsed);
+        return match trust.pins.contains(&found) {
+            true => Verdict::Valid(Basis::Pin),
+            false => Verdict::Invalid(vec![Fault::PinMismatch { found }]),
+        };
+    }
+
+    let mut faults = Vec::new();
+    let named = Names::of(&parsed).map(|names| Named::judge(&names, domain));
+    match &named {
+        Ok(Named::Well(_)) => {}
+        Ok(Named::Not(fault)) | Err(fault) => faults.push(fault.clone()),
+    }
+    let beyond_dns = matches!(named, Ok(Named::Well(by)) if !by.is_constrained());
+    match path::to_authority(chain, &parsed, trust.roots, trust.role, now, beyond_dns) {
+        Ok(authority) if faults.is_empty() => Verdict::Valid(Basis::Authority(authority)),
+        Ok(_) => Verdict::Invalid(faults),
+        Err(mut of_path) => {
+            of_path.append(&mut faults);
+            Verdict::Invalid(of_path)
+        }
+    }
+}
+
+/// Whether the names are the domain's.
+enum Named {
+    Well(names::By),
+    Not(Fault),
+}
+
+impl Named {
+    fn judge(names: &Names, domain: &str) -> Self {
+        match Reference::new(domain).and_then(|reference| names.prove(&reference)) {
+            Some(by) => Self::Well(by),
+            None => Self::Not(names.fault(domain)),
+        }
+    }
+}
+
+/// The whole of `der` as a certificate.
+fn read<'a>(der: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, Fault> {
+    match X509Certificate::from_der(der) {
+        Ok(([], certificate)) => Ok(certificate),
+        Ok(_) => Err(Fault::Unreadable("there are bytes behind its end".to_owned())),
+        Err(error) => Err(Fault::Unreadable(error.to_string())),
+    }
+}
+
+fn key_digest(certificate: &X509Certificate<'_>) -> KeyDigest {
+    let mut found = [0; 32];
+    let digest = digest::digest(&digest::SHA256, certificate.public_key().raw);
+    for (to, from) in found.iter_mut().zip(digest.as_ref()) {
+        *to = *from;
+    }
+    found
+}

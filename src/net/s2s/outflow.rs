@@ -1,0 +1,328 @@
+//! What goes out by one stream: the links that it carries, and what of them the peer has for certain.
+//!
+//! With stream management (XEP-0198) the peer's count says it. Without, a ping (XEP-0199) goes behind the last stanza: its
+//! answer, whatever it says, shows that all before it was read. Some servers answer no pings, or cannot reach us to do so:
+//! then what was written counts after a while, on a stream that lives; TCP gives up sooner than that on a peer that does
+//! not confirm its bytes ([`PATIENCE_OF_TCP`]).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rookery_core::remote::{Carrier, Link, Pair};
+use rookery_xmpp::ack::{self, BadResume, HandledTooHigh};
+use rookery_xmpp::element::Element;
+use rookery_xmpp::ns;
+use rookery_xmpp::stanza::{IqType, Stanza};
+
+/// How long bytes may stay without the acknowledgement of TCP.
+pub(super) const PATIENCE_OF_TCP: Duration = Duration::from_secs(25);
+
+/// How long an answer to a ping is waited for; longer than TCP waits.
+const SILENT: Duration = Duration::from_secs(30);
+
+/// How long the peer may take to acknowledge when it is asked; then it is taken to be gone. Shorter than core's patience
+/// with what has been handed out, so that a resumption comes in time.
+const ACK_PATIENCE: Duration = Duration::from_secs(45);
+
+/// When a peer has acknowledged less than was sent, it is asked again after so long.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// A link and how far it is on this stream.
+struct Carried {
+    link: Arc<Link>,
+    carrier: Carrier,
+    /// The last ticket that was written.
+    written: u64,
+    /// The last that was confirmed.
+    confirmed: u64,
+    /// The last that was too large for the peer: it is over when all before it is.
+    refused: u64,
+}
+
+/// A stanza that was written and is not acknowledged.
+#[derive(Clone)]
+struct Sent {
+    place: usize,
+    ticket: u64,
+    stanza: Arc<Stanza>,
+}
+
+/// The ping that is under way.
+struct Ping {
+    id: Box<str>,
+    at: Instant,
+    /// What had been written of each link when it was sent.
+    up_to: Vec<u64>,
+}
+
+/// What goes out by one stream.
+#[derive(Default)]
+pub(super) struct Outflow {
+    carried: Vec<Carried>,
+    acks: Option<ack::Outgoing<Sent>>,
+    /// To be sent again after a resumption, first.
+    again: VecDeque<Sent>,
+    asked: Option<Instant>,
+    ask_at: Option<Instant>,
+    ping: Option<Ping>,
+    /// The largest stanza that the peer takes (XEP-0478).
+    pub(super) max_bytes: Option<usize>,
+}
+
+/// What [`Outflow::fill`] came to.
+#[derive(Default)]
+pub(super) struct Filled {
+    /// Stanzas were written.
+    pub(super) wrote: bool,
+    /// There may be more.
+    pub(super) more: bool,
+    /// The peer would not take these: their senders are to be told, and then [`Outflow::settle_refused`] called.
+    pub(super) refused: Vec<Arc<Stanza>>,
+}
+
+/// What has gone on for too long.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Overdue {
+    /// Nothing.
+    No,
+    /// The peer does not acknowledge.
+    Acknowledgement,
+    /// The peer does not answer our ping: what was written counts as read.
+    Ping,
+}
+
+impl Outflow {
+    /// Takes a link over.
+    pub(super) fn carry(&mut self, link: Arc<Link>) {
+        let carrier = link.carry();
+        self.carried.push(Carried { link, carrier, written: 0, confirmed: 0, refused: 0 });
+    }
+
+    /// Whether it carries nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.carried.is_empty()
+    }
+
+    /// Whether it carries this pair's link.
+    pub(super) fn carries(&self, pair: &Pair) -> bool {
+        self.carried.iter().any(|carried| carried.link.pair() == pair)
+    }
+
+    /// The pairs whose links it carries.
+    pub(super) fn pairs(&self) -> impl Iterator<Item = &Pair> {
+        self.carried.iter().map(|carried| carried.link.pair())
+    }
+
+    /// Whether a link has been taken away, by another stream or since it was too slow.
+    pub(super) fn is_past(&self) -> bool {
+        self.carried.iter().any(|carried| !carried.link.is_current(carried.carrier))
+    }
+
+    /// Whether the peer has all that was written.
+    pub(super) fn is_settled(&self) -> bool {
+        self.again.is_empty()
+            && self.acks.as_ref().is_none_or(ack::Outgoing::is_empty)
+            && self.carried.iter().all(|carried| self.acks.is_some() || carried.written <= carried.confirmed)
+    }
+
+    /// From here on stanzas are counted.
+    pub(super) fn enable_acks(&mut self) {
+        self.acks.get_or_insert_with(|| ack::Outgoing::new(0));
+    }
+
+    /// Whether they are.
+    pub(super) fn has_acks(&self) -> bool {
+        self.acks.is_some()
+    }
+
+    /// Returns when there may be something to write, or a link is past. Safe to drop at any await.
+    pub(super) async fn woken(&self) {
+        match &*self.carried {
+            [] => std::future::pending().await,
+            [one] => one.link.woken(one.carrier).await,
+            many => {
+                let mut woken: Vec<_> =
+                    many.iter().map(|carried| Box::pin(carried.link.woken(carried.carrier))).collect();
+                std::future::poll_fn(|context| {
+                    let ready = woken.iter_mut().any(|woken| woken.as_mut().poll(context).is_ready());
+                    if ready { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+                })
+                .await;
+            }
+        }
+    }
+
+    /// Writes what waits to `out`, until `budget` bytes are there.
+    pub(super) fn fill(&mut self, out: &mut Vec<u8>, budget: usize, now: Instant) -> Filled {
+        let mut filled = Filled::default();
+        while out.len() < budget {
+            if let Some(sent) = self.again.pop_front() {
+                sent.stanza.write(out, None);
+                if let Some(acks) = &mut self.acks {
+                    acks.push(sent);
+                }
+                filled.wrote = true;
+                continue;
+            }
+            let next = self.carried.iter_mut().enumerate().find_map(|(place, carried)| {
+                let due = carried.link.next(carried.carrier)?;
+                Some((place, carried, due))
+            });
+            let Some((place, carried, due)) = next else { break };
+            let before = out.len();
+            due.stanza.write(out, None);
+            if self.max_bytes.is_some_and(|most| out.len() - before > most) {
+                out.truncate(before);
+                carried.refused = due.ticket;
+                filled.refused.push(due.stanza);
+                continue;
+            }
+            carried.written = due.ticket;
+            if let Some(acks) = &mut self.acks {
+                acks.push(Sent { place, ticket: due.ticket, stanza: due.stanza });
+            }
+            filled.wrote = true;
+        }
+        filled.more = out.len() >= budget;
+        if self.acks.is_some() && filled.wrote {
+            self.ask_at.get_or_insert(now);
+        }
+        self.write_request(out, now);
+        filled
+    }
+
+    /// Asks for an acknowledgement if one is due.
+    fn write_request(&mut self, out: &mut Vec<u8>, now: Instant) {
+        if self.asked.is_none() && self.ask_at.is_some_and(|at| at <= now) {
+            Element::new("r", ns::SM).write(out, ns::SERVER);
+            self.asked = Some(now);
+            self.ask_at = None;
+        }
+    }
+
+    /// Asks now, to see whether the peer is there. `false` without stream management.
+    pub(super) fn ask(&mut self, now: Instant) -> bool {
+        if self.acks.is_some() && self.asked.is_none() {
+            self.ask_at = Some(now);
+        }
+        self.acks.is_some()
+    }
+
+    /// The ping that should go behind what was written, from ours to theirs, when one should.
+    pub(super) fn ping(&mut self, new_id: impl FnOnce() -> Option<Box<str>>, now: Instant) -> Option<Stanza> {
+        let due = self.acks.is_none()
+            && self.ping.is_none()
+            && self.carried.iter().any(|carried| carried.written > carried.confirmed);
+        let pair = self.carried.first().filter(|_| due)?.link.pair();
+        let id = new_id()?;
+        let ping = Stanza::iq(IqType::Get, id.clone())
+            .from(pair.local.clone())
+            .to(pair.remote.clone())
+            .child(Element::new("ping", ns::PING));
+        let up_to = self.carried.iter().map(|carried| carried.written).collect();
+        self.ping = Some(Ping { id, at: now, up_to });
+        Some(ping)
+    }
+
+    /// The id of the ping that is under way.
+    pub(super) fn ping_id(&self) -> Option<&str> {
+        self.ping.as_ref().map(|ping| &*ping.id)
+    }
+
+    /// A ping was answered: all before it is confirmed. `false` if it is not the one under way.
+    pub(super) fn answered(&mut self, id: &str) -> bool {
+        let Some(ping) = self.ping.take_if(|ping| &*ping.id == id) else { return false };
+        for (carried, up_to) in self.carried.iter_mut().zip(ping.up_to) {
+            carried.confirm(up_to);
+        }
+        self.settle_refused();
+        true
+    }
+
+    /// The peer has handled our stanzas up to `h`.
+    pub(super) fn acknowledged(&mut self, h: u32, now: Instant) -> Result<(), HandledTooHigh> {
+        let Some(acks) = &mut self.acks else { return Ok(()) };
+        let acked: Vec<Sent> = acks.ack(h)?.collect();
+        self.asked = None;
+        self.ask_at = if acks.is_empty() { None } else { Some(now + ASK_AGAIN) };
+        self.confirm(&acked);
+        Ok(())
+    }
+
+    /// The peer goes on after a lost connection, and has handled our stanzas up to `h`: the rest goes out again.
+    pub(super) fn resume(&mut self, h: u32) -> Result<(), BadResume> {
+        let Some(acks) = &mut self.acks else { return Ok(()) };
+        let acked: Vec<Sent> = acks.resume(h)?.collect();
+        // What had not come to be sent again the last time comes behind.
+        let mut again = acks.take_all();
+        again.append(&mut self.again);
+        self.again = again;
+        self.asked = None;
+        self.ask_at = None;
+        self.confirm(&acked);
+        Ok(())
+    }
+
+    fn confirm(&mut self, acked: &[Sent]) {
+        for (place, carried) in self.carried.iter_mut().enumerate() {
+            if let Some(last) = acked.iter().rfind(|sent| sent.place == place) {
+                carried.confirm(last.ticket);
+            }
+        }
+        self.settle_refused();
+    }
+
+    /// The senders of what was refused have been told: it is over as soon as all before it is.
+    pub(super) fn settle_refused(&mut self) {
+        let Self { carried, acks, again, .. } = self;
+        for (place, carried) in carried.iter_mut().enumerate() {
+            let refused = carried.refused;
+            let before = |sent: &Sent| sent.place == place && sent.ticket < refused;
+            let waits = match acks {
+                Some(acks) => acks.iter().any(before) || again.iter().any(before),
+                None => carried.written.min(refused) > carried.confirmed,
+            };
+            if refused > carried.confirmed && !waits {
+                carried.confirm(refused);
+            }
+        }
+    }
+
+    /// When to look at [`Self::overdue`], or to write what is due.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let asked = self.asked.map(|at| at + ACK_PATIENCE);
+        let ask = self.ask_at.filter(|_| self.asked.is_none());
+        let ping = self.ping.as_ref().map(|ping| ping.at + SILENT);
+        [asked, ask, ping].into_iter().flatten().min()
+    }
+
+    /// What the time has brought.
+    pub(super) fn overdue(&mut self, now: Instant) -> Overdue {
+        if self.asked.is_some_and(|at| at + ACK_PATIENCE <= now) {
+            return Overdue::Acknowledgement;
+        }
+        if let Some(id) = self.ping.as_ref().filter(|ping| ping.at + SILENT <= now).map(|ping| ping.id.clone()) {
+            self.answered(&id);
+            return Overdue::Ping;
+        }
+        Overdue::No
+    }
+
+    /// The stream will not go on: what is not confirmed waits again, for another one. The connection must be cut off.
+    pub(super) fn let_go(&mut self) {
+        for carried in std::mem::take(&mut self.carried) {
+            carried.link.let_go(carried.carrier);
+        }
+        *self = Self::default();
+    }
+}
+
+impl Carried {
+    fn confirm(&mut self, up_to: u64) {
+        if up_to > self.confirmed {
+            self.confirmed = up_to;
+            self.link.confirm(self.carrier, up_to);
+        }
+    }
+}
