@@ -7,6 +7,7 @@ below its folder, nothing needs privileges.
 """
 
 import asyncio
+import json
 import os
 import shutil
 import signal
@@ -53,6 +54,8 @@ class Peer:
     password = "correct horse"
 
     resolves_hosts = True  # or it leaves that to the system
+    bidi = True  # it knows XEP-0288
+    ends_presence = True  # who unsubscribes sees his contact go (RFC 6121, 3.3.3)
 
     def __init__(self, world, name, address, certificate: Certificate, view):
         self.world, self.view, self.name, self.address, self.certificate = world, view, name, address, certificate
@@ -103,6 +106,8 @@ class Peer:
 
 
 class Prosody(Peer):
+    ends_presence = False
+
     def configure(self):
         setting, (address, port) = self.world.setting, self.view.address
         modules = ["roster", "saslauth", "tls", "disco", "ping", "smacks", "carbons", "vcard", "version", "uptime"]
@@ -157,7 +162,7 @@ def encoded(name):
 
 
 class Ejabberd(Peer):
-    resolves_hosts = False
+    resolves_hosts = bidi = False
 
     def configure(self):
         setting, (address, port) = self.world.setting, self.view.address
@@ -274,6 +279,18 @@ domains = ["rooms"]
             await asyncio.to_thread(subprocess.run, [
                 self.program, "user", "add", f"{name}@{self.domain}", "--password", self.password, "--config", self.conf,
             ], check=True, stdout=subprocess.DEVNULL)
+
+    async def look(self, *command):
+        """What `rookery s2s` says."""
+        process = await asyncio.create_subprocess_exec(self.program, "s2s", *command, "--json", "--config", self.conf,
+                                                       stdout=subprocess.PIPE)
+        output, _ = await process.communicate()
+        return json.loads(output)
+
+    async def waiting(self, domain):
+        """Stanzas and bytes that wait for another domain."""
+        links = (await self.look("show", domain)).get("ok", {}).get("links", [])
+        return sum(link["stanzas"] for link in links), sum(link["bytes"] for link in links)
 
 
 KINDS = {"prosody": Prosody, "ejabberd": Ejabberd, "rookery": Rookery, "second": Rookery, "third": Prosody}

@@ -26,7 +26,7 @@ class Proxy:
         self.flows.clear()
 
     def slow(self, rate):
-        """So many bytes a second, of all connections and directions together."""
+        """So many bytes a second, each way of each connection."""
         self.rate = rate
 
     def cut(self):

@@ -30,7 +30,13 @@ async def messages(a, b):
 
 
 async def subscription(a, b):
-    """RFC 6121, 3: asked for, approved, presence both ways, and taken back, all from one server to the other."""
+    """RFC 6121, 3: asked for, approved, presence both ways, and taken back, from one server to the other; and once more with the
+    parts swapped."""
+    await subscribe(a, b)
+    await subscribe(b, a)
+
+
+async def subscribe(a, b):
     for person in (a, b):
         await person.ask(None, "get", "<query xmlns='jabber:iq:roster'/>")
     for asker, asked in ((a, b), (b, a)):
@@ -47,12 +53,15 @@ async def subscription(a, b):
     await relogin(a, b)
     a.presence(b.bare, "unsubscribe")
     await b.wait(lambda s: is_presence(s, a.bare, "unsubscribe"), f"that {a} unsubscribes")
-    await a.wait(lambda s: is_presence(s, b.bare, "unavailable"), f"that {b} is not shown to {a} any more")
+    if b.peer.ends_presence:
+        await a.wait(lambda s: is_presence(s, b.bare, "unavailable"), f"that {b} is not shown to {a} any more")
     await rosters(a, b, "from", "to")
     a.presence(b.bare, "unsubscribed")
     await b.wait(lambda s: is_presence(s, a.bare, "unsubscribed"), f"that {a} cancels")
     await b.wait(lambda s: is_presence(s, a.bare, "unavailable"), f"that {a} is not shown to {b} any more")
     await rosters(a, b, "none", "none")
+    a.heard.clear()
+    b.heard.clear()
 
 
 async def relogin(a, b):
@@ -168,6 +177,35 @@ async def flow(sender, receiver, count):
         expect(heard == count, f"{receiver} heard {heard} messages, {count} were sent")
     finally:
         receiver.taps.remove(tap)
+
+
+async def one_stream(a, b):
+    """Both directions on the stream that `a` has opened (XEP-0288): for the server of `b`, that of `a` has no DNS."""
+    b.peer.view.hidden.add(a.peer.domain)
+    try:
+        await messages(a, b)
+    finally:
+        b.peer.view.hidden.remove(a.peer.domain)
+
+
+async def streams(peer, other):
+    """What Rookery says of its streams with another server: who is who by certificates or by dialback, nothing without TLS."""
+    setting, known = peer.world.setting, (await peer.look("show", other.domain)).get("ok", {})
+    wanted, seen = "certificate" if setting.trusted else "dialback", known.get("streams", [])
+    pairs = [pair for stream in seen for pair in stream["pairs"]]
+    for way in ({"from": peer.domain, "to": other.domain}, {"from": other.domain, "to": peer.domain}):
+        expect(any(pair | way == pair for pair in pairs), f"nothing may go from {way['from']} to {way['to']}: {known}")
+    expect(all(pair["by"] == wanted for pair in pairs), f"not all is by {wanted}: {pairs}")
+    expect(all(stream["tls"] for stream in seen), f"not all is encrypted: {seen}")
+    if setting.bidi and other.bidi:
+        expect(any(stream["bidi"] for stream in seen), f"no stream goes both ways: {seen}")
+    return f"{len(seen)} streams, {wanted}, {seen[0]['tls']}" + (", acks" if any(s["acks"] for s in seen) else "")
+
+
+async def check(peer, other):
+    """`rookery s2s check` finds nothing wrong with a server that one can talk to."""
+    report = await peer.look("check", other.domain)
+    expect("error" not in report, f"it says {report}")
 
 
 PAIRS = {"messages": messages, "subscription": subscription, "questions": questions, "errors": errors}
