@@ -119,8 +119,12 @@ impl Disco {
         if call.payload.get("node").is_some() {
             return Err(no_such_node());
         }
-        let items =
-            call.host.components().map(|domain| Element::new("item", ns::DISCO_ITEMS).attr("jid", domain.as_str()));
+        let conf = call.server.conf();
+        let external = conf.components().iter().map(|component| &component.domain);
+        let external = external
+            .filter(|domain| conf.host_of_component(domain).is_some_and(|host| host.domain == call.host.domain));
+        let items = call.host.components().chain(external);
+        let items = items.map(|domain| Element::new("item", ns::DISCO_ITEMS).attr("jid", domain.as_str()));
         Ok(Some(Element::new("query", ns::DISCO_ITEMS).children(items)))
     }
 

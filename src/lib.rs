@@ -9,14 +9,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rookery_core::config::{Conf, ConfigError, Listener};
+use rookery_core::config::{Conf, ConfigError, Listener, ListenerKind};
 use rookery_core::control::{AccountCommands, CommandCondition, CommandError, Commands, Reply, Request};
 use rookery_core::server::Server;
 use rookery_core::store::Store;
 use rookery_net::c2s::C2s;
 use rookery_net::certs::{Certificates, HostFiles};
+use rookery_net::component::Components;
 use rookery_net::limits::Admission;
-use rookery_net::tls::Tls;
+use rookery_net::s2s::{FederateError, S2s};
+use rookery_net::server::TlsByKind;
+use rookery_net::services::Services;
 use tokio::sync::mpsc;
 use tracing::error;
 
@@ -49,6 +52,9 @@ pub enum StartError {
     /// TLS cannot be set up.
     #[error("TLS cannot be set up: {0}")]
     Tls(String),
+    /// There is no talking to other servers.
+    #[error("{0}")]
+    Federate(#[from] FederateError),
     /// A port cannot be had.
     #[error("{0}")]
     Listen(#[from] rookery_net::listen::ListenError),
@@ -95,13 +101,21 @@ pub async fn serve_from(
     let store = store.await?;
     let server = Server::start(conf.clone(), store.clone(), rookery_modules::ALL).await?;
     let certificates = Arc::new(Certificates::open(HostFiles::of_conf(&conf), None)?);
-    let tls = Tls::for_clients(certificates.clone()).map_err(|error| StartError::Tls(error.to_string()))?;
+    let tls = TlsByKind::new(certificates.clone()).map_err(|error| StartError::Tls(error.to_string()))?;
     let admission = Admission::new(conf.limits().into());
+    let federates = conf.s2s().enabled;
+    let listeners: Vec<_> =
+        conf.listeners().iter().filter(|port| federates || port.kind != ListenerKind::S2s).cloned().collect();
     let ports =
-        rookery_net::server::Server::bind(conf.listeners(), tls, admission.clone(), conf.limits().tls_handshake.get())?;
+        rookery_net::server::Server::bind(&listeners, tls, admission.clone(), conf.limits().tls_handshake.get())?;
     let ready = Ready { listeners: ports.ports().map(|port| (port.conf.clone(), port.address)).collect() };
 
-    let clients = C2s::new(server.clone());
+    let servers = federates.then(|| S2s::new(server.clone(), certificates.clone())).transpose()?;
+    let services = Arc::new(Services {
+        clients: C2s::new(server.clone()),
+        servers,
+        components: Components::new(server.clone()),
+    });
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let stopped = || {
         let mut stopped = stopped.clone();
@@ -110,7 +124,7 @@ pub async fn serve_from(
     };
     let commands = Arc::new(LiveCommands { accounts: AccountCommands::new(&conf, store), server: server.clone() });
     let control = tokio::spawn(control.serve(commands, stopped()));
-    let network = tokio::spawn(ports.run(clients.clone(), stopped(), GRACE));
+    let network = tokio::spawn(ports.run(services.clone(), stopped(), GRACE));
     on_ready(&ready);
     let sessions = server.clone();
     tokio::spawn(async move { sessions.bring_all_back().await });
@@ -126,7 +140,7 @@ pub async fn serve_from(
                 }
                 certificates.reload(HostFiles::of_conf(&conf), None);
                 admission.set_limits(conf.limits().into());
-                clients.reload();
+                services.reload();
                 if let Err(failure) = server.begin().await {
                     error!("not all modules could begin with the new conf: {failure}");
                 }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use rookery_core::config::ListenerKind;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tracing::{debug, error, info};
@@ -26,14 +25,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 pub struct ListenError {
     address: SocketAddr,
     error: io::Error,
-}
-
-impl ListenError {
-    /// A port for connections that nothing here serves.
-    pub(crate) fn unserved(address: SocketAddr, kind: ListenerKind) -> Self {
-        let why = format!("connections of the kind \"{}\" are not served", kind.as_str());
-        Self { address, error: io::Error::new(io::ErrorKind::Unsupported, why) }
-    }
 }
 
 fn remedy(error: &io::Error, address: SocketAddr) -> &'static str {

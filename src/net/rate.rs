@@ -111,6 +111,11 @@ impl Buckets {
         self.hasher.hash_one(of)
     }
 
+    /// Counts what somebody has sent. `Some(when)`: read no more of theirs before then.
+    pub fn take_of(&self, of: impl Hash, rate: Rate, bytes: usize, now: Instant) -> Option<Instant> {
+        self.take(self.key(of), rate, bytes, now)
+    }
+
     fn take(&self, key: u64, rate: Rate, bytes: usize, now: Instant) -> Option<Instant> {
         if rate.per_second == 0 {
             return None;

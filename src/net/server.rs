@@ -6,7 +6,6 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -16,8 +15,9 @@ use rookery_core::config::{Listener, ListenerKind, TlsMode};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tracing::{debug, error, info};
+use tracing::{debug, info};
 
+use crate::certs::Certificates;
 use crate::limits::{Admission, Unauthenticated};
 use crate::listen::{self, Hush, ListenError};
 use crate::tls::Tls;
@@ -37,50 +37,22 @@ pub trait Service: Send + Sync + 'static {
     }
 }
 
-/// A service, whatever it is made of.
-trait AnyService: Send + Sync {
-    /// Serves a connection in a task of its own.
-    fn take(&self, connection: Connection);
+/// Where connections go, by the port that they came by. A [`Service`] alone takes those of every port.
+pub trait Reception: Send + Sync + 'static {
+    /// Starts the task that serves the connection.
+    fn receive(&self, connection: Connection);
 
-    fn end_all(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+    /// The server ends.
+    fn end(&self) -> impl Future<Output = ()> + Send;
 }
 
-impl<S: Service> AnyService for S {
-    fn take(&self, connection: Connection) {
+impl<S: Service> Reception for S {
+    fn receive(&self, connection: Connection) {
         tokio::spawn(self.serve(connection));
     }
 
-    fn end_all(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        Box::pin(self.end())
-    }
-}
-
-/// Who serves which kind of connections.
-#[derive(Clone, Default)]
-pub struct Services(Vec<(Option<ListenerKind>, Arc<dyn AnyService>)>);
-
-impl Services {
-    /// Nobody yet.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Adds the service of a kind. When the server ends, services end in the order in which they were added.
-    #[must_use]
-    pub fn with<S: Service>(mut self, kind: ListenerKind, service: Arc<S>) -> Self {
-        self.0.push((Some(kind), service));
-        self
-    }
-
-    fn of(&self, kind: ListenerKind) -> Option<&Arc<dyn AnyService>> {
-        self.0.iter().find(|(of, _)| of.is_none_or(|of| of == kind)).map(|(_, service)| service)
-    }
-}
-
-impl<S: Service> From<Arc<S>> for Services {
-    /// One for all kinds.
-    fn from(service: Arc<S>) -> Self {
-        Self(vec![(None, service)])
+    fn end(&self) -> impl Future<Output = ()> + Send {
+        Service::end(self)
     }
 }
 
@@ -101,6 +73,11 @@ impl From<Tls> for TlsByKind {
 }
 
 impl TlsByKind {
+    /// With these certificates.
+    pub fn new(certificates: Arc<Certificates>) -> Result<Self, rustls::Error> {
+        Ok(Self { clients: Tls::for_clients(certificates.clone())?, servers: Tls::for_servers(certificates)? })
+    }
+
     fn of(&self, kind: ListenerKind) -> &Tls {
         match kind {
             ListenerKind::C2s | ListenerKind::Component => &self.clients,
@@ -171,6 +148,11 @@ impl Connection {
 pub struct Ending(watch::Receiver<bool>);
 
 impl Ending {
+    /// The view of an end that this sender tells of.
+    pub(crate) fn of(ending: &watch::Sender<bool>) -> Self {
+        Self(ending.subscribe())
+    }
+
     /// Whether the server has begun to end.
     pub fn has_begun(&self) -> bool {
         *self.0.borrow()
@@ -202,9 +184,6 @@ impl Server {
         let tls = tls.into();
         let mut ports = Vec::new();
         for conf in listeners {
-            if conf.kind != ListenerKind::C2s {
-                return Err(ListenError::unserved(conf.address, conf.kind));
-            }
             let listener = listen::bind(conf.address)?;
             let address = listener.local_addr().unwrap_or(conf.address);
             ports.push((Arc::new(Port { conf: conf.clone(), address }), listener));
@@ -219,16 +198,12 @@ impl Server {
     }
 
     /// Serves until `end` comes; then closes the ports, tells the connections, and waits for them at most `grace`.
-    pub async fn run(self, services: impl Into<Services>, end: impl Future<Output = ()>, grace: Duration) {
-        let services = services.into();
+    pub async fn run<R: Reception>(self, service: Arc<R>, end: impl Future<Output = ()>, grace: Duration) {
         let (ending, view) = watch::channel(false);
         let mut tasks = JoinSet::new();
         for (port, listener) in self.ports {
-            let Some(service) = services.of(port.conf.kind).cloned() else {
-                error!(address = %port.address, kind = port.conf.kind.as_str(), "nobody serves this port");
-                continue;
-            };
-            let door = Door { port, shared: self.shared.clone(), service, ending: Ending(view.clone()) };
+            let door =
+                Door { port, shared: self.shared.clone(), service: service.clone(), ending: Ending(view.clone()) };
             tasks.spawn(async move {
                 let admission = door.shared.admission.clone();
                 listen::accept(&listener, &admission, |tcp, peer, guard| door.enter(tcp, peer, guard)).await;
@@ -239,9 +214,7 @@ impl Server {
         end.await;
         tasks.shutdown().await;
         let _ = ending.send(true);
-        for (_, service) in &services.0 {
-            service.end_all().await;
-        }
+        service.end().await;
         if tokio::time::timeout(grace, ending.closed()).await.is_err() {
             info!(connections = ending.receiver_count(), "some connections did not end in time");
         }
@@ -249,14 +222,14 @@ impl Server {
 }
 
 /// A port and what to do with those who come by it.
-struct Door {
+struct Door<R> {
     port: Arc<Port>,
     shared: Arc<Shared>,
-    service: Arc<dyn AnyService>,
+    service: Arc<R>,
     ending: Ending,
 }
 
-impl Door {
+impl<R: Reception> Door<R> {
     fn enter(&self, tcp: TcpStream, peer: SocketAddr, guard: Unauthenticated) {
         let direct = self.port.conf.tls == TlsMode::Direct;
         let transport = if direct { Transport::direct_tls(tcp, self.shared.tls.of(self.port.conf.kind)) } else { Transport::plain(tcp) };
@@ -274,7 +247,7 @@ impl Door {
             shared: self.shared.clone(),
         };
         if !direct {
-            return self.service.take(connection);
+            return self.service.receive(connection);
         }
         let service = self.service.clone();
         // The handshake has a task of its own, so that its state is gone when the service's begins.
@@ -285,7 +258,7 @@ impl Door {
                 () = connection.ending.begun() => return,
             };
             match secured {
-                Ok(()) => service.take(connection),
+                Ok(()) => service.receive(connection),
                 Err(error) => connection.shared.failed(peer, &error),
             }
         });

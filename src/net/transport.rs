@@ -146,6 +146,19 @@ impl Transport {
         }
     }
 
+    /// How long sent bytes may stay without TCP's acknowledgement before the connection counts as broken.
+    pub fn set_patience(&self, patience: Duration) -> io::Result<()> {
+        #[cfg(target_os = "linux")]
+        SockRef::from(&self.tcp).set_tcp_user_timeout(Some(patience))?;
+        Ok(())
+    }
+
+    /// Ends the connection at once when it is dropped: what the kernel has not sent yet goes nowhere any more.
+    pub fn cut(&self) {
+        // Best effort: what is gone already cannot be cut off.
+        let _ = SockRef::from(&self.tcp).set_linger(Some(Duration::ZERO));
+    }
+
     /// Returns when [`Self::read`] may have something to say.
     pub async fn readable(&self) -> io::Result<()> {
         if self.tls.as_ref().is_some_and(|tls| tls.has_more()) {

@@ -5,12 +5,14 @@
 
 mod archive;
 mod archive_keeping;
+mod authority;
 mod blocking;
 mod canary;
 mod caps;
 mod carbons;
 mod chaos;
 mod commands;
+mod component;
 mod contacts;
 mod delivery;
 mod disco;
@@ -35,9 +37,12 @@ mod rooms_races;
 mod rooms_secrets;
 mod roster;
 mod rules;
+mod s2s;
 mod security;
+mod served;
 mod subscription;
 mod tables;
+mod talk;
 mod told;
 mod world;
 mod writer;

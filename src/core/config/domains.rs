@@ -4,7 +4,7 @@ use rookery_xmpp::jid::BareJid;
 
 use super::s2s::{Certificates, Component, ComponentConf, RemoteConf, S2sConf};
 use super::tree::{Entry, Value};
-use super::{Conf, ConfigError, TlsMode, reader};
+use super::{Conf, ConfigError, Host, TlsMode, reader};
 
 impl Conf {
     pub(super) fn read_s2s(&mut self, entry: &Entry) -> Result<(), ConfigError> {
@@ -69,6 +69,16 @@ impl Conf {
         }
         self.components = components;
         Ok(())
+    }
+
+    /// The host that an external component belongs to: the one that it is a part of by its name, or else the first.
+    pub fn host_of_component(&self, component: &BareJid) -> Option<&Host> {
+        let above = |host: &&Host| {
+            let below = component.as_str().strip_suffix(host.domain.as_str());
+            below.is_some_and(|below| below.ends_with('.'))
+        };
+        let nearest = self.hosts().iter().filter(above).max_by_key(|host| host.domain.as_str().len());
+        nearest.or(self.hosts().first())
     }
 
     /// No domain is served in two ways.

@@ -235,6 +235,11 @@ impl Conf {
         self.remotes.get(domain).cloned().unwrap_or_default()
     }
 
+    /// All of them, by domain.
+    pub fn remotes(&self) -> impl Iterator<Item = (&str, &RemoteConf)> {
+        self.remotes.iter().map(|(domain, remote)| (domain.as_str(), remote))
+    }
+
     /// What a domain has to show, by its own section or `[s2s]`.
     pub fn certificates(&self, domain: &str) -> Certificates {
         self.remotes.get(domain).and_then(|remote| remote.certificates).unwrap_or(self.s2s.certificates)

@@ -100,6 +100,11 @@ impl Link {
         &self.pair
     }
 
+    /// Whether a stream carries it.
+    pub fn is_carried(&self) -> bool {
+        self.state.lock().queue.is_carried()
+    }
+
     /// Whether it leads to an external component.
     pub fn is_component(&self) -> bool {
         self.is_component

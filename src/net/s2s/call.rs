@@ -1,0 +1,248 @@
+//! Calling another server: finding it, connecting, and trying again for as long as something waits for it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rookery_core::config::Certificates;
+use rookery_core::remote::{Failure, Link, Pair};
+use rookery_xmpp::error::Condition;
+use rookery_xmpp::stream::{Binding, Peer, Stream, TlsInfo};
+use tracing::{debug, info};
+
+use super::driver::{Driver, Gone, Wire, now};
+use super::opened::{Goal, Opened};
+use super::outflow::PATIENCE_OF_TCP;
+use super::remotes::{Order, Remote};
+use super::rest::Rest;
+use super::{Common, failure};
+use crate::dns::{self, Target, TlsMode};
+use crate::transport::Transport;
+
+/// A stream that has ended sooner, and by which nothing was confirmed, counts as a failure.
+const SHORT: Duration = Duration::from_secs(10);
+
+/// Brings a link to its domain as long as something waits in it.
+pub(super) async fn carry(common: Arc<Common>, remote: Arc<Remote>, link: Arc<Link>) {
+    let pair = link.pair().clone();
+    keep_calling(&common, &remote, &link).await;
+    remote.end_call(&pair.local);
+    // Something may have come while this call was already at its end.
+    let waiting = link.waiting();
+    if waiting.stanzas > 0 && !waiting.carried && !common.is_ending() {
+        common.want(link);
+    }
+}
+
+async fn keep_calling(common: &Arc<Common>, remote: &Arc<Remote>, link: &Arc<Link>) {
+    let pair = link.pair();
+    let (mut rest, mut no_external) = (None::<Rest>, false);
+    let mut ending = common.ending();
+    while !ending.has_begun() {
+        rest.take_if(|rest| rest.until <= now() || rest.outflow.is_past());
+        if rest.is_none() {
+            let waiting = link.waiting();
+            if waiting.stanzas == 0 || waiting.carried {
+                return;
+            }
+            if let Some(handle) = remote.carrier_of(pair)
+                && handle.orders.send(Order::Carry(link.clone())).is_ok()
+            {
+                return;
+            }
+        }
+        if let Some(until) = remote.not_before().filter(|until| *until > now()) {
+            let alive = remote.alive.notified();
+            tokio::select! {
+                () = tokio::time::sleep_until(until.into()) => {}
+                () = alive => {}
+                () = ending.begun() => {}
+            }
+            continue;
+        }
+        let settings = common.settings();
+        let turn = tokio::select! {
+            turn = remote.attempts.acquire() => turn,
+            () = ending.begun() => return,
+        };
+        // Somebody else may have found out meanwhile that nobody is there.
+        if remote.not_before().is_some_and(|until| until > now()) {
+            continue;
+        }
+        let goal = Goal::Carry(link.clone());
+        let dialled = tokio::select! {
+            dialled = dial(common, pair, goal, &mut rest, no_external) => dialled,
+            () = ending.begun() => return,
+        };
+        drop(turn);
+        match dialled {
+            Ok(mut driver) => {
+                remote.succeeded();
+                driver.remotes.push(remote.clone());
+                remote.add(driver.handle.clone());
+                let gone = match driver.drive(false).await {
+                    Err(gone) => gone,
+                    Ok(()) => Gone::Past,
+                };
+                let ended = driver.part(gone).await;
+                rest = ended.rest;
+                if ended.lived < SHORT {
+                    let text = ended.failure.unwrap_or_else(|| "the stream has ended at once".to_owned());
+                    remote.failed(failure(false, Condition::RemoteServerTimeout, &text), settings.retry, now());
+                }
+            }
+            Err(Missed { failure, stumbled }) => {
+                if stumbled && !no_external {
+                    no_external = true;
+                    continue;
+                }
+                let Failure { definite, text, .. } = &failure;
+                info!(remote = %pair.remote, local = %pair.local, definite, "no connection to a server: {text}");
+                if failure.definite {
+                    rest = None;
+                }
+                remote.failed(failure.clone(), settings.retry, now());
+                link.failed(failure);
+            }
+        }
+    }
+}
+
+/// An attempt that came to nothing.
+pub(super) struct Missed {
+    pub(super) failure: Failure,
+    /// The peer has ended the stream when it saw our certificate: without it, there may be a way.
+    stumbled: bool,
+}
+
+impl From<Failure> for Missed {
+    fn from(failure: Failure) -> Self {
+        Self { failure, stumbled: false }
+    }
+}
+
+/// Finds and connects to the server of a domain, up to where stanzas may flow (or questions may be asked). `rest` is taken
+/// only if the stream goes on with it, or cannot.
+pub(super) async fn dial(
+    common: &Arc<Common>,
+    pair: &Pair,
+    goal: Goal,
+    rest: &mut Option<Rest>,
+    no_external: bool,
+) -> Result<Driver, Missed> {
+    let settings = common.settings();
+    if settings.certificates(&pair.remote) == Certificates::Refuse {
+        let text = format!("this server does not talk to {}", pair.remote);
+        return Err(failure(true, Condition::PolicyViolation, &text).into());
+    }
+    let found = tokio::time::timeout(settings.connect, common.resolver.find_servers(pair.remote.as_str())).await;
+    let targets = match found {
+        Ok(Ok(targets)) => targets,
+        Ok(Err(error)) => {
+            let condition =
+                if error.is_definite() { Condition::RemoteServerNotFound } else { Condition::RemoteServerTimeout };
+            return Err(failure(error.is_definite(), condition, &format!("{}: {error}", pair.remote)).into());
+        }
+        Err(_) => {
+            let text = format!("{}: DNS does not answer", pair.remote);
+            return Err(failure(false, Condition::RemoteServerTimeout, &text).into());
+        }
+    };
+    let deadline = now() + settings.connect;
+    let goal = Shared(goal);
+    let mut left = &targets[..];
+    loop {
+        let patience = deadline.saturating_duration_since(now());
+        let (tcp, at, address) = dns::connect(left, patience).await.map_err(|errors| {
+            let tried: Vec<_> = errors.iter().map(ToString::to_string).collect();
+            let text = format!("{}: {}", pair.remote, tried.join("; "));
+            failure(false, Condition::RemoteServerTimeout, &text)
+        })?;
+        let Some(target) = left.get(at) else {
+            return Err(failure(false, Condition::InternalServerError, "a target without an address").into());
+        };
+        left = left.get(at + 1..).unwrap_or_default();
+        let opening = open(common, pair, &goal, rest, no_external, (tcp, target, address), deadline);
+        match Box::pin(opening).await {
+            Ok(driver) => return Ok(driver),
+            // The next one may be in better health; what the domain itself has decided, they have all.
+            Err(missed) if !missed.failure.definite && !missed.stumbled && !left.is_empty() && now() < deadline => {
+                debug!(remote = %pair.remote, %address, "{}", missed.failure.text);
+            }
+            Err(missed) => return Err(missed),
+        }
+    }
+}
+
+/// A goal for each attempt.
+struct Shared(Goal);
+
+impl Shared {
+    fn copy(&self) -> Goal {
+        match &self.0 {
+            Goal::Carry(link) => Goal::Carry(link.clone()),
+            Goal::Ask => Goal::Ask,
+        }
+    }
+}
+
+async fn open(
+    common: &Arc<Common>,
+    pair: &Pair,
+    goal: &Shared,
+    rest: &mut Option<Rest>,
+    no_external: bool,
+    (tcp, target, address): (tokio::net::TcpStream, &Target, std::net::SocketAddr),
+    deadline: Instant,
+) -> Result<Driver, Missed> {
+    let settings = common.settings();
+    let lost = |error: std::io::Error| {
+        let text = format!("{} ({}:{}, {address}): {error}", pair.remote, target.host, target.port);
+        failure(false, Condition::RemoteServerTimeout, &text)
+    };
+    let patience = deadline.saturating_duration_since(now()).min(settings.handshake);
+    let mut transport = match target.tls {
+        TlsMode::Starttls => Transport::plain(tcp).map_err(lost)?,
+        TlsMode::Direct => {
+            let (local, remote) = (pair.local.as_str(), pair.remote.as_str());
+            Transport::direct_tls_client(tcp, &common.tls, local, remote).map_err(lost)?
+        }
+    };
+    transport.set_patience(PATIENCE_OF_TCP).map_err(lost)?;
+    let is_direct = target.tls == TlsMode::Direct;
+    if is_direct {
+        transport.secure(patience).await.map_err(lost)?;
+    }
+    let peer = Peer {
+        to: pair.remote.clone(),
+        from: Some(pair.local.clone().into()),
+        login: None,
+        binding: Binding::Any,
+    };
+    let mut stream = Stream::initiating(settings.calling(&pair.remote), Arc::new(peer), now());
+    if is_direct {
+        stream.handle_tls(now(), TlsInfo::default());
+    }
+    let mut driver = Driver::new(common.clone(), Wire::Opened(Box::new(transport)), stream, address);
+    driver.local = Some(pair.local.clone());
+    driver.remote = Some(pair.remote.clone());
+    driver.opened = Some(Box::new(Opened::new(pair.clone(), goal.copy(), rest.take(), no_external)));
+    let negotiated = async {
+        if is_direct {
+            driver.secured()?;
+        }
+        driver.drive(true).await
+    };
+    let gone = match tokio::time::timeout(deadline.saturating_duration_since(now()), negotiated).await {
+        Ok(Ok(())) => return Ok(driver),
+        Ok(Err(gone)) => gone,
+        Err(_) => Gone::TimedOut("the negotiation of the stream takes too long"),
+    };
+    if let Some(opened) = &mut driver.opened {
+        *rest = opened.rest.take();
+    }
+    let stumbled = driver.opened.as_ref().is_some_and(|opened| opened.stumbled_over_external());
+    let text = gone.to_string();
+    let failure = driver.failure_of(gone);
+    debug!(stream = driver.id(), remote = %pair.remote, peer = %address, "the stream has come to nothing: {text}");
+    Err(Missed { failure, stumbled })
+}

@@ -1,0 +1,611 @@
+//! One stream between servers, driven: reads, lets stream and core decide, writes, waits; whoever has opened it.
+//!
+//! What is particular to streams that others open is in `accepted.rs`, to those that we open in `opened.rs`; what happens
+//! when stanzas flow in `flow.rs`.
+
+use std::fmt;
+use std::io;
+use std::mem;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use rookery_core::remote::{Failure, Inbound, Pair, StreamStatus};
+use rookery_xmpp::datetime;
+use rookery_xmpp::error::{Condition, StreamCondition, StreamError};
+use rookery_xmpp::jid::BareJid;
+use rookery_xmpp::stream::{Ending, Event, Stream};
+use rustls::ProtocolVersion;
+use tokio::sync::mpsc;
+use tokio::time::Sleep;
+use tracing::{error, info};
+
+use super::identity::Verdict;
+use super::opened::Opened;
+use super::outflow::{Outflow, Overdue};
+use super::remotes::{Facts, Handle, Order, Remote, in_words};
+use super::settings::Settings;
+use super::{Common, LAST_MOMENT, LAST_WORDS};
+use crate::rate::Meter;
+use crate::server::{self, Connection};
+use crate::transport::{Read, Transport};
+
+/// So many bytes are taken from the links for one write.
+const BUDGET: usize = 64 * 1024;
+
+/// With more than this waiting for the socket, a peer is not heard.
+const BACKLOG: usize = 1024 * 1024;
+
+/// A stream that the other side uses is left to it to close, for so long.
+const COURTESY: Duration = Duration::from_secs(30);
+
+/// How a connection came to its end.
+#[derive(Debug)]
+pub(super) enum Gone {
+    /// The stream was closed, by either side.
+    Closed(Ending),
+    /// The socket failed, or ended before the stream.
+    Lost(io::Error),
+    /// The peer did nothing for too long.
+    TimedOut(&'static str),
+    /// What it carried is another stream's now, or was too slow for its senders.
+    Past,
+    /// The peer goes on by another connection.
+    HandedOver,
+    /// There is nothing to be had from this peer.
+    Failed(Box<Failure>),
+    /// A bug in the server.
+    Panicked,
+}
+
+impl fmt::Display for Gone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed(Ending::ByPeer(None)) => f.write_str("closed by the other server"),
+            Self::Closed(Ending::ByPeer(Some(error))) => {
+                write!(f, "closed by the other server with {}", in_words(error))
+            }
+            Self::Closed(Ending::ByUs(None) | Ending::Login(_)) => f.write_str("closed"),
+            Self::Closed(Ending::ByUs(Some(error))) => write!(f, "closed with {error}"),
+            Self::Lost(error) => write!(f, "connection lost: {error}"),
+            Self::TimedOut(what) => f.write_str(what),
+            Self::Past => f.write_str("what it carried has waited too long, or goes by another stream"),
+            Self::HandedOver => f.write_str("the other server goes on by another connection"),
+            Self::Failed(failure) => f.write_str(&failure.text),
+            Self::Panicked => f.write_str("a bug in the server"),
+        }
+    }
+}
+
+impl From<io::Error> for Gone {
+    fn from(error: io::Error) -> Self {
+        Self::Lost(error)
+    }
+}
+
+impl Gone {
+    /// What those are told who wait for a stream that has come to nothing.
+    pub(super) fn into_failure(self) -> Failure {
+        match self {
+            Self::Failed(failure) => *failure,
+            Self::Closed(Ending::ByPeer(Some(error))) if error.condition == StreamCondition::HostUnknown => {
+                super::failure(true, Condition::RemoteServerNotFound, "the server found there does not know the domain")
+            }
+            other => super::failure(false, Condition::RemoteServerTimeout, &other.to_string()),
+        }
+    }
+
+    /// Whether the connection is gone and the stream may go on.
+    fn is_loss(&self) -> bool {
+        matches!(self, Self::Lost(_) | Self::TimedOut(_) | Self::HandedOver)
+    }
+}
+
+/// The connection, and who has made it.
+pub(super) enum Wire {
+    Accepted(Box<Connection>),
+    Opened(Box<Transport>),
+}
+
+impl Wire {
+    pub(super) fn transport(&mut self) -> &mut Transport {
+        match self {
+            Self::Accepted(connection) => &mut connection.transport,
+            Self::Opened(transport) => transport,
+        }
+    }
+
+    pub(super) fn look(&self) -> &Transport {
+        match self {
+            Self::Accepted(connection) => &connection.transport,
+            Self::Opened(transport) => transport,
+        }
+    }
+}
+
+pub(super) struct Driver {
+    pub(super) common: Arc<Common>,
+    pub(super) settings: Arc<Settings>,
+    pub(super) wire: Wire,
+    pub(super) peer: SocketAddr,
+    pub(super) stream: Box<Stream>,
+    /// Read, but not looked at yet: behind a question, or behind a step of the negotiation.
+    pub(super) unread: Vec<u8>,
+    pub(super) handle: Arc<Handle>,
+    orders: mpsc::UnboundedReceiver<Order>,
+    ending: server::Ending,
+    /// The domains of the stream header: ours, and theirs as they say.
+    pub(super) local: Option<BareJid>,
+    pub(super) remote: Option<BareJid>,
+    /// What the peer's certificate proves of `remote`.
+    pub(super) verdict: Option<Verdict>,
+    /// The remote domains that count this stream as theirs.
+    pub(super) remotes: Vec<Arc<Remote>>,
+    /// The pairs for which the peer may send to us.
+    pub(super) hears: Vec<Pair>,
+    /// Requests for dialback that are being looked into.
+    pub(super) pending: Vec<Pair>,
+    /// Stanzas go both ways.
+    pub(super) bidi: bool,
+    pub(super) inbound: Arc<Inbound>,
+    pub(super) outflow: Outflow,
+    /// The id by which it can be resumed.
+    pub(super) resumption: Option<Box<str>>,
+    /// What is particular to a stream of ours.
+    pub(super) opened: Option<Box<Opened>>,
+    /// Stanzas may flow, and all is settled that goes before them.
+    pub(super) is_ready: bool,
+    /// The stream has been closed by us, in order.
+    pub(super) is_leaving: bool,
+    pub(super) hand_over: Option<tokio::sync::oneshot::Sender<Option<super::rest::Rest>>>,
+    meter: Meter,
+    /// Nothing is read before.
+    pub(super) paused: Option<Instant>,
+    /// Since when the peer has taken nothing of what waits, and how much it had taken then.
+    stalled: Option<(Instant, u64)>,
+    timer: Option<(Instant, Pin<Box<Sleep>>)>,
+    begun: Instant,
+    /// When something came in last; when we asked for something last; when a stanza came or went.
+    heard: Instant,
+    probed: Instant,
+    pub(super) used: Instant,
+}
+
+impl Driver {
+    pub(super) fn new(common: Arc<Common>, wire: Wire, stream: Stream, peer: SocketAddr) -> Self {
+        let (settings, now) = (common.settings(), now());
+        let inbound = Inbound::new(&common.server);
+        let (send, orders) = mpsc::unbounded_channel();
+        let is_ours = matches!(wire, Wire::Opened(_));
+        let status = StreamStatus {
+            id: inbound.id(),
+            direction: if is_ours { "out" } else { "in" }.to_owned(),
+            address: peer.to_string(),
+            since: datetime::format(std::time::SystemTime::now()),
+            silent: 0,
+            tls: None,
+            certificate: None,
+            pairs: Vec::new(),
+            bidi: false,
+            acks: false,
+            resumable: false,
+        };
+        let facts = Facts { status, heard: now, may_carry: Vec::new(), is_open: false };
+        let handle = Handle { id: inbound.id(), is_ours, orders: send, facts: Mutex::new(facts) };
+        let ip = peer.ip();
+        let limited = !is_ours && !settings.is_exempt(ip);
+        Self {
+            meter: Meter::new(&common.buckets, limited.then_some(ip), now),
+            ending: common.ending(),
+            common,
+            settings,
+            wire,
+            peer,
+            stream: Box::new(stream),
+            unread: Vec::new(),
+            handle: Arc::new(handle),
+            orders,
+            local: None,
+            remote: None,
+            verdict: None,
+            remotes: Vec::new(),
+            hears: Vec::new(),
+            pending: Vec::new(),
+            bidi: false,
+            inbound,
+            outflow: Outflow::default(),
+            resumption: None,
+            opened: None,
+            is_ready: false,
+            is_leaving: false,
+            hand_over: None,
+            paused: None,
+            stalled: None,
+            timer: None,
+            begun: now,
+            heard: now,
+            probed: now,
+            used: now,
+        }
+    }
+
+    pub(super) fn id(&self) -> u64 {
+        self.handle.id
+    }
+
+    /// How the stream is protected, for the log and the admin.
+    pub(super) fn tls_in_words(&self) -> Option<String> {
+        let info = self.wire.look().tls()?;
+        let version = if info.version() == ProtocolVersion::TLSv1_3 { "1.3" } else { "1.2" };
+        Some(format!("{version} {:?}", info.suite))
+    }
+
+    /// Drives the stream until its end, or until stanzas may flow.
+    pub(super) async fn drive(&mut self, until_ready: bool) -> Result<(), Gone> {
+        let common = self.common.clone();
+        let driven = common.server.panics.caught(pin!(self.go_on(until_ready))).await;
+        driven.unwrap_or(Err(Gone::Panicked))
+    }
+
+    async fn go_on(&mut self, until_ready: bool) -> Result<(), Gone> {
+        let mut events = Vec::new();
+        loop {
+            self.digest(mem::take(&mut events)).await?;
+            self.transmit().await?;
+            if until_ready && self.is_ready {
+                return Ok(());
+            }
+            match self.stream.poll_event() {
+                Some(event) => events.push(event),
+                None => events = self.wait().await?,
+            }
+        }
+    }
+
+    /// The stream is over: those who know of it are told, and the connection is ended. What the peer may go on with is
+    /// handed to whoever opened the stream, or kept for the peer.
+    pub(super) async fn part(mut self, gone: Gone) -> Ended {
+        self.handle.facts.lock().may_carry.clear();
+        for remote in &self.remotes {
+            remote.remove(self.id());
+        }
+        if let Gone::Panicked = gone {
+            error!(stream = self.id(), peer = %self.peer, "a bug in the server ended a stream");
+        }
+        if self.is_ready || !self.hears.is_empty() {
+            let remote = self.remote.as_ref().map_or("", |remote| remote.as_str());
+            info!(stream = self.id(), remote, peer = %self.peer, reason = %gone, "the stream has ended");
+        }
+        if gone.is_loss() || matches!(gone, Gone::Past | Gone::Panicked) {
+            // What the kernel still has must not arrive any more: it goes by another stream.
+            self.wire.transport().cut();
+        }
+        let rest = self.rest(&gone);
+        let ended = Ended {
+            rest,
+            lived: self.begun.elapsed(),
+            was_ready: self.is_ready,
+            failure: matches!(gone, Gone::Closed(_) | Gone::Failed(_)).then(|| gone_text(&gone)),
+        };
+        let may_close = matches!(gone, Gone::Closed(_) | Gone::Failed(_));
+        if may_close {
+            let mut ending = self.ending.clone();
+            let last_moment = async {
+                ending.begun().await;
+                tokio::time::sleep(LAST_MOMENT).await;
+            };
+            tokio::select! {
+                () = Box::pin(self.wire.transport().close(LAST_WORDS)) => {}
+                () = last_moment => {}
+            }
+        }
+        // Only now that nothing of it can arrive any more.
+        self.outflow.let_go();
+        self.turn_away();
+        ended
+    }
+
+    /// What this stream was asked for and cannot do any more.
+    fn turn_away(&mut self) {
+        self.orders.close();
+        while let Ok(order) = self.orders.try_recv() {
+            if let Order::Carry(link) = order {
+                self.common.want(link);
+            }
+        }
+    }
+
+    // ---- reading --------------------------------------------------------------------------------------------------
+
+    fn read(&mut self) -> Result<Vec<Event>, Gone> {
+        let (stream, unread, now) = (&mut self.stream, &mut self.unread, now());
+        let mut events = Vec::new();
+        let read = self.wire.transport().read(|bytes| {
+            let used = if unread.is_empty() { feed(stream, now, bytes, &mut events) } else { 0 };
+            unread.extend_from_slice(bytes.get(used..).unwrap_or_default());
+        })?;
+        match read {
+            Read::Bytes(count) => {
+                self.heard = now;
+                self.handle.facts.lock().heard = now;
+                let address = self.meter.take(&self.common.buckets, &self.settings.rates, count, now);
+                let domains = self.hears.first().map(|pair| &pair.remote);
+                let domain = domains.and_then(|remote| self.common.rates.take_of(remote, self.settings.rate, count, now));
+                // Once it is known who it is, the domain counts and not the address: many may share one.
+                self.paused = if self.hears.is_empty() { address } else { domain };
+                Ok(events)
+            }
+            Read::Blocked | Read::Secured => Ok(events),
+            Read::Ended => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "ended without </stream:stream>").into()),
+            Read::Cut => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "cut off").into()),
+        }
+    }
+
+    /// Deals with what happened and with what has been read but not looked at, until something is missing.
+    async fn digest(&mut self, mut events: Vec<Event>) -> Result<(), Gone> {
+        loop {
+            if events.is_empty() {
+                events.extend(self.stream.poll_event());
+            }
+            if events.is_empty() {
+                if self.unread.is_empty() || self.stream.is_busy() {
+                    return Ok(());
+                }
+                let unread = mem::take(&mut self.unread);
+                let used = feed(&mut self.stream, now(), &unread, &mut events);
+                let rest = unread.get(used..).unwrap_or_default();
+                if !rest.is_empty() {
+                    self.unread = rest.to_vec();
+                } else if events.is_empty() {
+                    return Ok(());
+                }
+            }
+            for event in mem::take(&mut events) {
+                self.handle(event).await?;
+                tokio::task::coop::consume_budget().await;
+            }
+        }
+    }
+
+    async fn handle(&mut self, event: Event) -> Result<(), Gone> {
+        match event {
+            Event::Stanza(stanza) => self.accept(stanza).await,
+            Event::Answered(reply) => {
+                self.answered(reply).await;
+                Ok(())
+            }
+            Event::Nonza(element) => Box::pin(self.nonza(element)).await,
+            Event::Opened(opened) => {
+                self.header(&opened);
+                Ok(())
+            }
+            Event::StartTls if self.opened.is_some() => Box::pin(self.start_tls_client()).await,
+            Event::StartTls => Box::pin(self.start_tls()).await,
+            Event::Features(features) => self.features(&features),
+            Event::Authenticated { .. } => {
+                self.authenticated();
+                Ok(())
+            }
+            Event::AuthFailed { condition, .. } => {
+                self.auth_failed(condition);
+                Ok(())
+            }
+            Event::Closed(ending) => {
+                self.transmit_stream()?;
+                Err(Gone::Closed(ending))
+            }
+            // Of streams of clients and components.
+            Event::LookUp { .. } | Event::PreAuthIq(_) | Event::Bind { .. } | Event::Bound(_) | Event::Handshake { .. } => {
+                Ok(())
+            }
+        }
+    }
+
+    // ---- writing --------------------------------------------------------------------------------------------------
+
+    /// What the stream itself has to say.
+    pub(super) fn transmit_stream(&mut self) -> Result<(), Gone> {
+        while let Some(bytes) = self.stream.poll_transmit() {
+            self.wire.transport().write(&bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Writes what there is, as long as the socket takes it.
+    async fn transmit(&mut self) -> Result<(), Gone> {
+        self.transmit_stream()?;
+        while self.is_ready && self.stream.is_open() && self.wire.look().is_flushed() {
+            let (outflow, inbound, now) = (&mut self.outflow, &self.inbound, now());
+            let mut filled = super::outflow::Filled::default();
+            self.wire.transport().write_with(|out| {
+                if let Some(h) = inbound.answer() {
+                    super::flow::answer(h).write(out, rookery_xmpp::ns::SERVER);
+                }
+                filled = outflow.fill(out, BUDGET, now);
+            })?;
+            if filled.wrote {
+                self.used = now;
+            }
+            if !filled.refused.is_empty() {
+                Box::pin(self.send_back(filled.refused)).await;
+            }
+            if !filled.more {
+                return self.ping(now);
+            }
+        }
+        Ok(())
+    }
+
+    // ---- waiting --------------------------------------------------------------------------------------------------
+
+    async fn wait(&mut self) -> Result<Vec<Event>, Gone> {
+        let now = now();
+        self.watch(now).await?;
+        let stall = self.stalled.map(|(since, _)| since + self.settings.write_stall);
+        let keepalive = self.is_ready.then(|| self.heard.max(self.probed) + self.settings.keepalive);
+        let idle = (self.is_ready && !self.is_leaving).then(|| self.used + self.idle_time());
+        let due = [self.stream.poll_timeout(), self.paused, stall, keepalive, idle, self.outflow.due()];
+        self.arm(due.into_iter().flatten().min());
+
+        let listens = self.paused.is_none() && self.wire.look().unwritten() <= BACKLOG;
+        let writes = self.is_ready && self.stream.is_open() && self.wire.look().is_flushed();
+        let Self { wire, orders, inbound, outflow, timer, ending, is_leaving, .. } = self;
+        let transport = wire.look();
+        let happened = tokio::select! {
+            biased;
+            ready = transport.readable(), if listens => {
+                ready?;
+                Happened::Readable
+            }
+            ready = transport.writable(), if !transport.is_flushed() => {
+                ready?;
+                Happened::Writable
+            }
+            Some(order) = orders.recv() => Happened::Order(order),
+            () = inbound.woken(), if writes => Happened::Other,
+            () = outflow.woken(), if writes => Happened::Other,
+            () = expired(timer.as_mut()), if timer.is_some() => Happened::Timer,
+            () = ending.begun(), if !*is_leaving => Happened::Ending,
+        };
+        match happened {
+            Happened::Readable => return self.read(),
+            Happened::Writable => self.wire.transport().offer()?,
+            Happened::Order(order) => Box::pin(self.obey(order)).await?,
+            Happened::Timer => {
+                self.timer = None;
+                self.stream.handle_timeout(self::now());
+            }
+            Happened::Ending => Box::pin(self.leave()).await?,
+            Happened::Other => {}
+        }
+        Ok(Vec::new())
+    }
+
+    /// What the time brings.
+    async fn watch(&mut self, now: Instant) -> Result<(), Gone> {
+        if self.paused.is_some_and(|until| until <= now) {
+            self.paused = None;
+        }
+        let transport = self.wire.look();
+        self.stalled = match self.stalled {
+            _ if transport.is_flushed() => None,
+            Some((since, written)) if written == transport.written() => {
+                if now >= since + self.settings.write_stall {
+                    return Err(Gone::TimedOut("the other server does not read"));
+                }
+                Some((since, written))
+            }
+            _ => Some((now, transport.written())),
+        };
+        if !self.is_ready || self.is_leaving {
+            return Ok(());
+        }
+        if self.outflow.is_past() {
+            return Err(Gone::Past);
+        }
+        match self.outflow.overdue(now) {
+            Overdue::Acknowledgement => return Err(Gone::TimedOut("no acknowledgement")),
+            Overdue::Ping => self.common.forget_ping(self.id()),
+            Overdue::No => {}
+        }
+        if self.heard.max(self.probed) + self.settings.keepalive <= now {
+            self.probed = now;
+            if !self.outflow.ask(now) {
+                self.wire.transport().write(b" ")?;
+            }
+            self.transmit().await?;
+        }
+        if self.used + self.idle_time() <= now && self.outflow.is_settled() {
+            Box::pin(self.leave()).await?;
+        }
+        Ok(())
+    }
+
+    fn idle_time(&self) -> Duration {
+        self.settings.idle + if self.opened.is_some() { Duration::ZERO } else { COURTESY }
+    }
+
+    async fn obey(&mut self, order: Order) -> Result<(), Gone> {
+        match order {
+            Order::Carry(link) => self.carry(link),
+            Order::Verify(question) => self.ask(question),
+            Order::Verified(request, says) => self.answer_request(&request, says)?,
+            Order::Answered(id) => drop(self.outflow.answered(&id)),
+            Order::HandOver(to) => {
+                self.hand_over = Some(to);
+                return Err(Gone::HandedOver);
+            }
+            Order::Close => self.leave().await?,
+        }
+        Ok(())
+    }
+
+    /// Makes sure of a wake-up at `due`. A timer that is set too early is let be.
+    fn arm(&mut self, due: Option<Instant>) {
+        if let Some(due) = due
+            && self.timer.as_ref().is_none_or(|(at, _)| *at > due)
+        {
+            self.timer = Some((due, Box::pin(tokio::time::sleep_until(due.into()))));
+        }
+    }
+
+    /// Ends the stream with an error.
+    pub(super) fn end(&mut self, error: StreamError) {
+        self.stream.close(now(), Some(error));
+    }
+}
+
+/// What is left when a stream is over.
+pub(super) struct Ended {
+    /// What we can go on with, on a stream that we had opened.
+    pub(super) rest: Option<super::rest::Rest>,
+    pub(super) lived: Duration,
+    pub(super) was_ready: bool,
+    /// Why it was closed.
+    pub(super) failure: Option<String>,
+}
+
+fn gone_text(gone: &Gone) -> String {
+    gone.to_string()
+}
+
+enum Happened {
+    Readable,
+    Writable,
+    Order(Order),
+    Timer,
+    Ending,
+    Other,
+}
+
+/// Gives the stream what was read. An open stream is fed on while its events are plain; else one event at a time, since
+/// the answer may change how the next bytes are to be read.
+fn feed(stream: &mut Stream, now: Instant, bytes: &[u8], events: &mut Vec<Event>) -> usize {
+    let mut used = 0;
+    while let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
+        if !stream.is_open() && !events.is_empty() {
+            break;
+        }
+        let taken = stream.handle_input(now, rest);
+        used += taken;
+        match stream.poll_event() {
+            Some(event) => events.push(event),
+            None if taken == 0 => break,
+            None => {}
+        }
+    }
+    used
+}
+
+async fn expired(timer: Option<&mut (Instant, Pin<Box<Sleep>>)>) {
+    if let Some((_, sleep)) = timer {
+        sleep.as_mut().await;
+    }
+}
+
+/// The runtime's clock, so that tests can make it run.
+pub(super) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}

@@ -1,0 +1,303 @@
+//! The other servers: which streams there are to and from each, who is being called, and when to try again.
+//!
+//! Every domain is by itself: two attempts to connect to it at a time, and a pause that grows with each failure, so that a
+//! domain that is gone costs the others nothing.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use parking_lot::Mutex;
+use rookery_core::remote::{Failure, FailureStatus, Link, Pair, RemoteStatus, StreamStatus};
+use rookery_xmpp::dialback::{Packet, Says};
+use rookery_xmpp::error::StreamError;
+use rookery_xmpp::jid::BareJid;
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+
+use super::rest::Rest;
+
+/// Attempts to connect to one domain at a time, from all of ours.
+const ATTEMPTS: usize = 2;
+
+/// Questions of dialback that one domain is asked at a time on streams of their own. They have turns of their own: an
+/// attempt to connect may wait for the other side, which waits for a question.
+const QUESTIONS: usize = 4;
+
+/// The first pause after a failure; each further one is twice as long, up to the conf's `retry`.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Domains without a stream that are remembered, for their pauses and what went wrong.
+const MOST_REMEMBERED: usize = 4096;
+
+/// What others ask of a stream.
+pub(super) enum Order {
+    /// Carry this link as well: the peer is authenticated for it, and takes stanzas on its own stream (XEP-0288).
+    Carry(Arc<Link>),
+    /// Ask the peer, whose domain it is, whether a key is right.
+    Verify(Question),
+    /// What became of a request for dialback.
+    Verified(Box<Packet>, Says),
+    /// The ping of this id was answered, on another stream.
+    Answered(Box<str>),
+    /// The peer is back on another connection: hand over what it resumes.
+    HandOver(oneshot::Sender<Option<Rest>>),
+    /// Close in order, because of an admin.
+    Close,
+}
+
+/// A request of dialback that the server of a domain is to judge (XEP-0220, step 2).
+pub(super) struct Question {
+    /// `<db:verify/>`.
+    pub(super) request: Packet,
+    /// Gets the answer; dropped if there is none.
+    pub(super) answer: oneshot::Sender<Says>,
+}
+
+/// A stream, as others see it.
+pub(super) struct Handle {
+    pub(super) id: u64,
+    pub(super) is_ours: bool,
+    pub(super) orders: mpsc::UnboundedSender<Order>,
+    pub(super) facts: Mutex<Facts>,
+}
+
+/// What is known of a stream; its driver keeps it.
+pub(super) struct Facts {
+    pub(super) status: StreamStatus,
+    /// When something came in last.
+    pub(super) heard: Instant,
+    /// The pairs whose link it may carry.
+    pub(super) may_carry: Vec<Pair>,
+    /// It is ours and the peer listens: questions may go by it.
+    pub(super) is_open: bool,
+}
+
+impl Handle {
+    fn status(&self) -> StreamStatus {
+        let facts = self.facts.lock();
+        StreamStatus { silent: facts.heard.elapsed().as_secs(), ..facts.status.clone() }
+    }
+}
+
+/// A remote domain.
+pub(super) struct Remote {
+    pub(super) domain: BareJid,
+    /// Attempts to connect to it.
+    pub(super) attempts: Semaphore,
+    /// Streams to it that are for questions alone.
+    pub(super) questions: Semaphore,
+    /// The domain is there after all.
+    pub(super) alive: Notify,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    streams: Vec<Arc<Handle>>,
+    /// Our domains from which it is being called.
+    callers: HashSet<BareJid>,
+    failures: u32,
+    not_before: Option<Instant>,
+    failure: Option<(Failure, SystemTime)>,
+}
+
+impl Remote {
+    fn new(domain: BareJid) -> Arc<Self> {
+        Arc::new(Self {
+            domain,
+            attempts: Semaphore::new(ATTEMPTS),
+            questions: Semaphore::new(QUESTIONS),
+            alive: Notify::new(),
+            state: Mutex::default(),
+        })
+    }
+
+    /// A stream to or from it begins.
+    pub(super) fn add(&self, handle: Arc<Handle>) {
+        self.state.lock().streams.push(handle);
+    }
+
+    /// The same of a stream that the domain has opened; `false` when it has as many as it may.
+    pub(super) fn add_theirs(&self, handle: &Arc<Handle>, most: usize) -> bool {
+        let mut state = self.state.lock();
+        let theirs = state.streams.iter().filter(|stream| !stream.is_ours).count();
+        let is_there = state.streams.iter().any(|stream| stream.id == handle.id);
+        if !is_there && theirs < most {
+            state.streams.push(handle.clone());
+        }
+        is_there || theirs < most
+    }
+
+    /// A stream has ended.
+    pub(super) fn remove(&self, id: u64) {
+        self.state.lock().streams.retain(|stream| stream.id != id);
+    }
+
+    /// One of our domains wants to call it. `false` when it does already.
+    pub(super) fn begin_call(&self, local: &BareJid) -> bool {
+        self.state.lock().callers.insert(local.clone())
+    }
+
+    /// It does not any more.
+    pub(super) fn end_call(&self, local: &BareJid) {
+        self.state.lock().callers.remove(local);
+    }
+
+    /// A stream that the peer has opened and that takes the pair's stanzas, too.
+    pub(super) fn carrier_of(&self, pair: &Pair) -> Option<Arc<Handle>> {
+        let state = self.state.lock();
+        state.streams.iter().find(|stream| stream.facts.lock().may_carry.contains(pair)).cloned()
+    }
+
+    /// A stream of ours by which the domain's server can be asked something.
+    pub(super) fn asking(&self) -> Option<Arc<Handle>> {
+        let state = self.state.lock();
+        state.streams.iter().find(|stream| stream.is_ours && stream.facts.lock().is_open).cloned()
+    }
+
+    /// Nobody should try before.
+    pub(super) fn not_before(&self) -> Option<Instant> {
+        self.state.lock().not_before
+    }
+
+    /// Connecting has failed: the next attempt has to wait, for everybody.
+    pub(super) fn failed(&self, failure: Failure, longest: Duration, now: Instant) {
+        let mut state = self.state.lock();
+        let pause = pause(state.failures, longest, jitter());
+        state.failures = state.failures.saturating_add(1);
+        state.not_before = Some(now + pause);
+        state.failure = Some((failure, SystemTime::now()));
+    }
+
+    /// A stream to it has served its purpose, or the domain has shown otherwise that it is there.
+    pub(super) fn succeeded(&self) {
+        let mut state = self.state.lock();
+        state.failures = 0;
+        state.not_before = None;
+        state.failure = None;
+        drop(state);
+        self.alive.notify_waiters();
+    }
+
+    fn status(&self) -> RemoteStatus {
+        let state = self.state.lock();
+        RemoteStatus {
+            streams: state.streams.iter().map(|stream| stream.status()).collect(),
+            failure: state.failure.as_ref().map(|(failure, at)| FailureStatus::new(failure, *at)),
+            ..RemoteStatus::new(self.domain.as_str())
+        }
+    }
+
+    /// Nothing is to be remembered of it.
+    fn is_over(&self, now: Instant) -> bool {
+        let state = self.state.lock();
+        state.streams.is_empty() && state.callers.is_empty() && state.not_before.is_none_or(|until| until <= now)
+    }
+}
+
+/// How long to wait after a failure when there were `failures` before; `jitter` is between 0 and 1.
+fn pause(failures: u32, longest: Duration, jitter: f64) -> Duration {
+    let full = FIRST_PAUSE.saturating_mul(1_u32 << failures.min(20)).min(longest);
+    full.mul_f64(0.5 + jitter / 2.0)
+}
+
+fn jitter() -> f64 {
+    let mut bytes = [0; 4];
+    // Without randomness all wait equally long, which does no harm.
+    let _ = aws_lc_rs::rand::fill(&mut bytes);
+    f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX)
+}
+
+/// All of them.
+#[derive(Default)]
+pub(super) struct Remotes(Mutex<HashMap<BareJid, Arc<Remote>>>);
+
+impl Remotes {
+    /// A domain, made when it is first heard of.
+    pub(super) fn get(&self, domain: &BareJid) -> Arc<Remote> {
+        let mut remotes = self.0.lock();
+        if let Some(remote) = remotes.get(domain) {
+            return remote.clone();
+        }
+        if remotes.len() >= MOST_REMEMBERED {
+            let now = Instant::now();
+            // One that somebody holds may be about to be used.
+            remotes.retain(|_, remote| Arc::strong_count(remote) > 1 || !remote.is_over(now));
+        }
+        remotes.entry(domain.clone()).or_insert_with(|| Remote::new(domain.clone())).clone()
+    }
+
+    /// Those that have streams.
+    pub(super) fn list(&self) -> Vec<RemoteStatus> {
+        let statuses = self.all().into_iter().map(|remote| remote.status());
+        statuses.filter(|status| !status.streams.is_empty()).collect()
+    }
+
+    /// One of them; `None` when nothing is known of it.
+    pub(super) fn show(&self, domain: &BareJid) -> Option<RemoteStatus> {
+        let remote = self.0.lock().get(domain).cloned()?;
+        Some(remote.status())
+    }
+
+    /// Has all streams of a domain closed; says how many.
+    pub(super) fn close(&self, domain: &BareJid) -> usize {
+        let Some(remote) = self.0.lock().get(domain).cloned() else { return 0 };
+        let streams = remote.state.lock().streams.clone();
+        streams.iter().filter(|stream| stream.orders.send(Order::Close).is_ok()).count()
+    }
+
+    fn all(&self) -> Vec<Arc<Remote>> {
+        self.0.lock().values().cloned().collect()
+    }
+}
+
+/// Says what a stream was ended with, for the log and for those who wait.
+pub(super) fn in_words(error: &StreamError) -> String {
+    match &error.host {
+        Some(host) => format!("{error} ({host})"),
+        None => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_the_longest_and_differ() {
+        let longest = Duration::from_secs(300);
+        let whole: Vec<_> = (0..12).map(|failures| pause(failures, longest, 1.0).as_secs()).collect();
+        assert_eq!(whole, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
+        assert_eq!(pause(3, longest, 0.0), Duration::from_secs(4));
+        assert_eq!(pause(u32::MAX, longest, 1.0), longest);
+        assert_eq!(pause(5, Duration::from_secs(1), 1.0), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn b15_domains_without_streams_are_forgotten() {
+        let remotes = Remotes::default();
+        for n in 0..3 * MOST_REMEMBERED {
+            remotes.get(&BareJid::new(&format!("d{n}.example")).unwrap());
+        }
+        assert!(remotes.all().len() <= MOST_REMEMBERED);
+    }
+
+    #[test]
+    fn a_failure_makes_all_wait_until_the_domain_shows_itself() {
+        let remote = Remote::new(BareJid::new("a.example").unwrap());
+        let (local, now) = (BareJid::new("b.example").unwrap(), Instant::now());
+        assert!(remote.begin_call(&local) && !remote.begin_call(&local));
+        let failure = Failure {
+            definite: false,
+            condition: rookery_xmpp::error::Condition::RemoteServerTimeout,
+            text: "connection refused".to_owned(),
+        };
+        remote.failed(failure, Duration::from_secs(300), now);
+        assert!(remote.not_before().is_some_and(|until| until > now));
+        assert_eq!(remote.status().failure.map(|failure| failure.text).as_deref(), Some("connection refused"));
+        remote.succeeded();
+        assert_eq!((remote.not_before(), remote.status().failure), (None, None));
+        remote.end_call(&local);
+        assert!(remote.is_over(now));
+    }
+}

@@ -1,0 +1,80 @@
+//! Dialback as the receiving server: asking the server that answers for a domain whether a key is right (XEP-0220, steps 2
+//! and 3), on a stream of ours that is there already, or on one that is opened for it and closed again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rookery_core::remote::Pair;
+use rookery_xmpp::dialback::{Packet, Says};
+use rookery_xmpp::error::{Condition, StanzaError};
+use tokio::sync::oneshot;
+use tracing::info;
+
+use super::Common;
+use super::call;
+use super::opened::Goal;
+use super::remotes::{Order, Question};
+
+/// How long the other server may think about it.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Asks what `request`, a `<db:verify/>`, wants to know; says what the peer is to be told that has sent the key.
+pub(super) async fn ask(common: &Arc<Common>, request: Packet) -> Says {
+    let remote = common.remotes.get(&request.to);
+    if let Some(handle) = remote.asking() {
+        let (question, answer) = asked(&request);
+        if handle.orders.send(Order::Verify(question)).is_ok()
+            && let Some(says) = hear(answer).await
+        {
+            return says;
+        }
+        // That stream has just ended: one more is opened.
+    }
+    let pair = Pair { local: request.from.clone(), remote: request.to.clone() };
+    let Ok(turn) = remote.questions.acquire().await else { return timeout() };
+    let dialled = call::dial(common, &pair, Goal::Ask, &mut None, false).await;
+    drop(turn);
+    let mut driver = match dialled {
+        Ok(driver) => driver,
+        Err(missed) => {
+            info!(remote = %pair.remote, local = %pair.local, "a dialback key cannot be verified: {}", missed.failure.text);
+            let condition = match missed.failure.condition {
+                Condition::RemoteServerNotFound => Condition::RemoteServerNotFound,
+                _ => Condition::RemoteServerTimeout,
+            };
+            return Says::Error(StanzaError::new(condition));
+        }
+    };
+    let (question, answer) = asked(&request);
+    driver.ask(question);
+    let orders = driver.handle.orders.clone();
+    tokio::spawn(async move {
+        if let Err(gone) = driver.drive(false).await {
+            driver.part(gone).await;
+        }
+    });
+    let says = hear(answer).await;
+    // It may have ended by itself.
+    let _ = orders.send(Order::Close);
+    says.unwrap_or_else(timeout)
+}
+
+fn asked(request: &Packet) -> (Question, oneshot::Receiver<Says>) {
+    let (answer, answered) = oneshot::channel();
+    (Question { request: request.clone(), answer }, answered)
+}
+
+/// What the authority says; what went wrong there is not the peer's to know in detail (XEP-0220 §2.5).
+async fn hear(answer: oneshot::Receiver<Says>) -> Option<Says> {
+    match tokio::time::timeout(PATIENCE, answer).await {
+        Ok(Ok(Says::Valid)) => Some(Says::Valid),
+        Ok(Ok(Says::Invalid | Says::Key(_))) => Some(Says::Invalid),
+        Ok(Ok(Says::Error(_))) => Some(Says::Error(StanzaError::new(Condition::RemoteServerNotFound))),
+        Ok(Err(_)) => None,
+        Err(_) => Some(timeout()),
+    }
+}
+
+fn timeout() -> Says {
+    Says::Error(StanzaError::new(Condition::RemoteServerTimeout))
+}
