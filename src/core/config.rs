@@ -24,7 +24,7 @@ use serde::de::DeserializeOwned;
 
 pub use error::{ConfigError, nearest};
 pub use limits::Limits;
-pub use s2s::{Certificates, Component, Pattern, Pin, RemoteConf, S2sConf};
+pub use s2s::{Certificates, Component, Domains, Pin, RemoteConf, S2sConf};
 pub use sections::{
     Backend, CertificateFiles, Durability, Host, Listener, ListenerKind, LogConf, LogFormat, LogLevel, ServerConf,
     StoreConf, TlsMode,

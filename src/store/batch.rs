@@ -448,6 +448,19 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_and_goes_for_another_server_is_only_removed() {
+        let send = |id: u64| {
+            let (local, remote) = (BareJid::new("x.example").unwrap(), BareJid::new("far.example").unwrap());
+            let stamp = std::time::SystemTime::UNIX_EPOCH;
+            TailChange::Send(OutgoingEntry { id, local, remote, stamp, stanza: "<message/>".into() })
+        };
+        let changes = [send(1), send(2), TailChange::Sent { id: 2 }, TailChange::Sent { id: 9 }];
+        let batch = Batch::new(&changes).unwrap();
+        assert_eq!(batch.sends.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [1]);
+        assert_eq!((&*batch.sent, batch.highest, batch.is_plain()), (&[2, 9][..], 9, false));
+    }
+
+    #[test]
     fn an_id_beyond_the_columns_is_refused() {
         assert!(Batch::new(&[append("a@x.example", u64::MAX)]).is_err());
     }

@@ -71,9 +71,9 @@ impl Talk {
             tls.process_new_packets().unwrap();
         }
         self.tls = Some(tls);
-        while self.tls.as_ref().is_some_and(Connection::is_handshaking) && !self.ended {
+        while self.tls.as_ref().is_some_and(|tls| tls.is_handshaking()) && !self.ended {
             self.flush().await.unwrap();
-            if self.tls.as_ref().is_some_and(Connection::is_handshaking) {
+            if self.tls.as_ref().is_some_and(|tls| tls.is_handshaking()) {
                 drop(self.receive().await);
             }
         }

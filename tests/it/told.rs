@@ -9,8 +9,7 @@ use crate::world::Client;
 impl Client {
     /// Takes the stanzas that wait for the client.
     pub(crate) fn stanzas(&self) -> Vec<Element> {
-        let all: Element = format!("<all xmlns='jabber:client'>{}</all>", self.read()).parse().unwrap();
-        all.elements().cloned().collect()
+        stanzas(&self.read())
     }
 
     /// Takes what waits for the client, a line each.
@@ -23,6 +22,16 @@ impl Client {
         self.send(xml).await;
         self.told()
     }
+}
+
+fn stanzas(read: &str) -> Vec<Element> {
+    let all: Element = format!("<all xmlns='jabber:client'>{read}</all>").parse().unwrap();
+    all.elements().cloned().collect()
+}
+
+/// What was read, a line a stanza.
+pub(crate) fn lines(read: &str) -> Vec<String> {
+    stanzas(read).iter().map(line).collect()
 }
 
 /// A stanza as a line.

@@ -1,5 +1,6 @@
 //! `[s2s]`, `[s2s.domain."..."]` and `[component."..."]`: other servers and external components, as the conf has them.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -20,9 +21,9 @@ pub struct S2sConf {
     /// What a server has to show that has no section of its own: `Valid` or `Dialback`.
     pub certificates: Certificates,
     /// The domains that the server talks to.
-    pub allow: Vec<Pattern>,
+    pub allow: Domains,
     /// Those among them that it does not talk to all the same.
-    pub deny: Vec<Pattern>,
+    pub deny: Domains,
     /// How long a message waits to be taken by the other server, until its sender is told.
     pub wait: Period<5, 604_800>,
     /// The same for a request.
@@ -77,8 +78,8 @@ impl Default for S2sConf {
         Self {
             enabled: true,
             certificates: Certificates::Valid,
-            allow: vec![Pattern::All],
-            deny: Vec::new(),
+            allow: Domains { all: true, ..Domains::default() },
+            deny: Domains::default(),
             wait: Period::minutes(5),
             wait_iq: Period::seconds(60),
             queue: Size::mib(16),
@@ -154,26 +155,42 @@ impl FromStr for Pin {
     }
 }
 
-/// Domains: `"*"` is all, `"*.example.org"` all below example.org, and a name is that domain alone.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Pattern {
-    /// Every domain.
+/// A list of domains: `"*"` is all, `"*.example.org"` all below example.org, and a name is that domain alone. However long it
+/// is, looking takes as many steps as the domain has labels.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Domains {
+    all: bool,
+    below: BTreeSet<String>,
+    only: BTreeSet<String>,
+}
+
+impl Domains {
+    /// Whether a domain, normalised, is one of them.
+    pub fn has(&self, domain: &str) -> bool {
+        let mut above = domain.match_indices('.').filter_map(|(at, _)| domain.get(at + 1..));
+        self.all || self.only.contains(domain) || above.any(|above| self.below.contains(above))
+    }
+}
+
+impl<'de> Deserialize<'de> for Domains {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut domains = Self::default();
+        for pattern in Vec::<Pattern>::deserialize(deserializer)? {
+            match pattern {
+                Pattern::All => domains.all = true,
+                Pattern::Below(domain) => drop(domains.below.insert(domain.to_string())),
+                Pattern::Only(domain) => drop(domains.only.insert(domain.to_string())),
+            }
+        }
+        Ok(domains)
+    }
+}
+
+enum Pattern {
     All,
     /// Every domain below this one, and not itself.
     Below(BareJid),
-    /// This one.
     Only(BareJid),
-}
-
-impl Pattern {
-    /// Whether a domain, normalised, is one of them.
-    pub fn matches(&self, domain: &str) -> bool {
-        match self {
-            Self::All => true,
-            Self::Below(above) => domain.strip_suffix(above.as_str()).is_some_and(|below| below.ends_with('.')),
-            Self::Only(only) => domain == only.as_str(),
-        }
-    }
 }
 
 impl FromStr for Pattern {
@@ -251,8 +268,8 @@ impl Conf {
         let s2s = &self.s2s;
         s2s.enabled
             && self.certificates(domain) != Certificates::Refuse
-            && s2s.allow.iter().any(|pattern| pattern.matches(domain))
-            && !s2s.deny.iter().any(|pattern| pattern.matches(domain))
+            && s2s.allow.has(domain)
+            && !s2s.deny.has(domain)
     }
 
     /// The external components, in their order.

@@ -10,7 +10,7 @@ use rookery_xmpp::stanza::Stanza;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::posted::{Over, Posted};
+use super::posted::{self, Over, Posted};
 use super::queue::{Carrier, Failed, Queue};
 use super::{Failure, Pair};
 use crate::server::Server;
@@ -34,7 +34,7 @@ pub struct Due {
 pub struct Waiting {
     /// Stanzas that are not confirmed.
     pub stanzas: usize,
-    /// Their bytes.
+    /// The bytes that they take.
     pub bytes: u64,
     /// A stream carries them.
     pub carried: bool,
@@ -222,7 +222,9 @@ impl Link {
         wait: Duration,
         room: &Room,
     ) -> Result<(), (Box<Stanza>, StanzaError)> {
-        let size = stanza.size() as u64;
+        let size = posted::size(&stanza);
+        // What is not stored is handled when it is in the queue.
+        let receipt = receipt.filter(|_| durable);
         let mut state = self.state.lock();
         if durable && (server.writer.is_full() || (server.writer.is_failing() && !state.queue.is_carried())) {
             return Err((Box::new(stanza), Writer::refusal()));

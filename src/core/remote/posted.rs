@@ -24,6 +24,9 @@ use crate::server::Server;
 use crate::session::Receipt;
 use crate::store::OutgoingEntry;
 
+/// What a stanza that waits takes beside its text, in bytes.
+const OVERHEAD: u64 = 256;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// It is never written.
@@ -48,6 +51,7 @@ pub(crate) struct Posted {
     pub(crate) id: u64,
     pub(crate) pair: Arc<Pair>,
     pub(crate) stanza: Arc<Stanza>,
+    size: u64,
     /// When the server took it.
     pub(crate) stamp: SystemTime,
     pub(super) link: Weak<Link>,
@@ -73,8 +77,6 @@ impl Posted {
         receipt: Option<Arc<Receipt>>,
     ) -> Arc<Self> {
         let phase = if durable { Phase::Queued } else { Phase::InMemory };
-        // What is not stored is handled when it is in the queue.
-        let receipt = receipt.filter(|_| durable);
         Self::make(id, link, stanza, SystemTime::now(), Fate { phase, receipt, tried: false })
     }
 
@@ -87,6 +89,7 @@ impl Posted {
         Arc::new(Self {
             id,
             pair: link.pair.clone(),
+            size: size(&stanza),
             stanza: Arc::new(stanza),
             stamp,
             link: Arc::downgrade(link),
@@ -95,8 +98,9 @@ impl Posted {
         })
     }
 
+    /// The bytes that it takes.
     pub(crate) fn size(&self) -> u64 {
-        self.stanza.size() as u64
+        self.size
     }
 
     /// How long the writer has had it.
@@ -175,6 +179,11 @@ impl Posted {
             server.writer.remove_posted(self);
         }
     }
+}
+
+/// The bytes that a stanza takes while it waits, about.
+pub(super) fn size(stanza: &Stanza) -> u64 {
+    stanza.size() as u64 + OVERHEAD
 }
 
 /// Whether a stanza outlives the process while it waits for another server: what somebody has said or asked. Presence and

@@ -62,7 +62,7 @@ impl<T> Queue<T> {
     pub(super) fn carry(&mut self) -> Carrier {
         self.carrier = Carrier(self.carrier.0 + 1);
         self.is_carried = true;
-        self.given = 0;
+        self.take_back();
         self.carrier
     }
 
@@ -105,9 +105,15 @@ impl<T> Queue<T> {
         let is_current = self.is_current(carrier);
         if is_current {
             self.is_carried = false;
-            self.given = 0;
+            self.take_back();
         }
         is_current
+    }
+
+    /// Nothing is with a carrier any more, and has no overtime.
+    fn take_back(&mut self) {
+        self.given = 0;
+        self.soonest = self.items.iter().map(|item| item.until).min();
     }
 
     /// Takes out the items whose time is up. What a carrier has been given has its overtime; if that is up as well, the
@@ -181,5 +187,238 @@ impl<T> Queue<T> {
             self.soonest = None;
         }
         Some(Failed { what: item.what, in_doubt: item.given.is_some() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A queue of its tickets, and the time of the test.
+    struct World {
+        queue: Queue<u64>,
+        start: Instant,
+    }
+
+    impl World {
+        fn new() -> Self {
+            Self { queue: Queue::new(), start: Instant::now() }
+        }
+
+        fn push(&mut self, ticket: u64, until: u64) {
+            self.queue.push(ticket, 1, self.start + Duration::from_secs(until), ticket);
+        }
+
+        fn with(tickets: std::ops::Range<u64>) -> Self {
+            let mut world = Self::new();
+            tickets.for_each(|ticket| world.push(ticket, 100));
+            world
+        }
+
+        fn next(&mut self, carrier: Carrier, count: usize) -> Vec<u64> {
+            (0..count).filter_map(|_| self.queue.next(carrier).map(|(ticket, _)| ticket)).collect()
+        }
+
+        fn expire(&mut self, at: u64) -> Vec<(u64, bool)> {
+            let failed = self.queue.expire(self.start + Duration::from_secs(at));
+            failed.into_iter().map(|failed| (failed.what, failed.in_doubt)).collect()
+        }
+    }
+
+    #[test]
+    fn what_was_not_confirmed_goes_out_again_first() {
+        let mut world = World::with(0..5);
+        let first = world.queue.carry();
+        assert_eq!(world.next(first, 3), [0, 1, 2]);
+        assert_eq!(world.queue.confirm(first, 0), [0]);
+        let second = world.queue.carry();
+        assert!(world.next(first, 1).is_empty(), "it is past");
+        assert_eq!(world.next(second, 9), [1, 2, 3, 4]);
+        assert_eq!(world.queue.confirm(second, 9), [1, 2, 3, 4]);
+        assert!(world.queue.is_empty() && world.queue.bytes() == 0);
+    }
+
+    #[test]
+    fn a_past_carrier_is_believed_of_what_no_other_was_given() {
+        let mut world = World::with(0..5);
+        let first = world.queue.carry();
+        world.next(first, 4);
+        let second = world.queue.carry();
+        assert_eq!(world.next(second, 2), [0, 1]);
+        assert_eq!(world.queue.confirm(first, 2), [2]);
+        assert_eq!(world.next(second, 9), [3, 4]);
+        assert!(world.queue.confirm(first, 9).is_empty());
+        assert_eq!(world.queue.confirm(second, 9), [0, 1, 3, 4]);
+    }
+
+    #[test]
+    fn nobody_confirms_what_was_not_given() {
+        let mut world = World::with(0..3);
+        let carrier = world.queue.carry();
+        world.next(carrier, 1);
+        assert_eq!(world.queue.confirm(carrier, u64::MAX), [0]);
+        assert_eq!(world.next(carrier, 9), [1, 2]);
+    }
+
+    #[test]
+    fn time_is_up_for_what_waits_and_later_for_what_is_on_its_way() {
+        let mut world = World::new();
+        for (ticket, until) in [(0, 10), (1, 20), (2, 5), (3, 30)] {
+            world.push(ticket, until);
+        }
+        let carrier = world.queue.carry();
+        assert_eq!(world.next(carrier, 1), [0]);
+        assert_eq!(world.expire(4), []);
+        assert_eq!(world.expire(5), [(2, false)]);
+        assert_eq!(world.expire(69), [(1, false), (3, false)], "the first is with a carrier");
+        assert!(world.queue.is_current(carrier));
+        assert_eq!(world.expire(70), [(0, true)]);
+        assert!(!world.queue.is_current(carrier));
+    }
+
+    #[test]
+    fn what_is_given_up_is_what_no_carrier_has() {
+        let mut world = World::with(0..4);
+        let carrier = world.queue.carry();
+        world.next(carrier, 2);
+        assert!(world.queue.take(1).is_none());
+        assert_eq!(world.queue.take(3).map(|failed| failed.what), Some(3));
+        let failed: Vec<_> = world.queue.give_up().into_iter().map(|failed| (failed.what, failed.in_doubt)).collect();
+        assert_eq!(failed, [(2, false)]);
+        assert!(world.queue.let_go(carrier) && !world.queue.let_go(carrier));
+        let failed: Vec<_> = world.queue.give_up().into_iter().map(|failed| (failed.what, failed.in_doubt)).collect();
+        assert_eq!(failed, [(0, true), (1, true)]);
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Push(u64),
+        Carry,
+        Next(usize),
+        /// By the carrier so many before the last, up to the ticket so many before the last.
+        Confirm(usize, u64),
+        LetGo(usize),
+        Pass(u64),
+        GiveUp,
+        Take(u64),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            6 => (1_u64..200).prop_map(Step::Push),
+            2 => Just(Step::Carry),
+            6 => (1_usize..5).prop_map(Step::Next),
+            4 => (0_usize..3, 0_u64..8).prop_map(|(by, back)| Step::Confirm(by, back)),
+            1 => (0_usize..3).prop_map(Step::LetGo),
+            2 => (0_u64..80).prop_map(Step::Pass),
+            1 => Just(Step::GiveUp),
+            1 => (0_u64..8).prop_map(Step::Take),
+        ];
+        prop::collection::vec(step, 1..120)
+    }
+
+    /// An item as the plainest model of it has it.
+    #[derive(Debug, Clone)]
+    struct Plain {
+        ticket: u64,
+        until: u64,
+        given: Option<usize>,
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) })]
+
+        /// Each item leaves once, confirmed or failed; order is kept; a carrier gets each once; nothing leaves before its
+        /// time.
+        #[test]
+        fn it_does_as_the_plainest_model_does(steps in steps()) {
+            let mut world = World::new();
+            let mut plain: Vec<Plain> = Vec::new();
+            let (mut carriers, mut current, mut had): (Vec<Carrier>, Option<usize>, Vec<u64>) = Default::default();
+            let (mut now, mut last) = (0, 0);
+            // Carriers before the first are numbers that nobody has.
+            let by = |back: usize, carriers: &[Carrier]| carriers.len().checked_sub(back + 1);
+            for step in steps {
+                match step {
+                    Step::Push(wait) => {
+                        last += 1;
+                        world.push(last, now + wait);
+                        plain.push(Plain { ticket: last, until: now + wait, given: None });
+                    }
+                    Step::Carry => {
+                        carriers.push(world.queue.carry());
+                        current = Some(carriers.len() - 1);
+                        had.clear();
+                    }
+                    Step::Next(count) => {
+                        let Some(carrier) = carriers.last() else { continue };
+                        let got = world.next(*carrier, count);
+                        let mut wanted = Vec::new();
+                        for item in plain.iter_mut().filter(|_| current.is_some()) {
+                            if wanted.len() < count && !had.contains(&item.ticket) {
+                                item.given = current;
+                                wanted.push(item.ticket);
+                            }
+                        }
+                        had.extend(&wanted);
+                        prop_assert_eq!(got, wanted);
+                    }
+                    Step::Confirm(back, ticket) => {
+                        let Some(at) = by(back, &carriers) else { continue };
+                        let up_to = last.saturating_sub(ticket);
+                        let mut got = world.queue.confirm(carriers[at], up_to);
+                        got.sort_unstable();
+                        let is_confirmed = |item: &Plain| item.ticket <= up_to && item.given == Some(at);
+                        let wanted: Vec<u64> =
+                            plain.iter().filter(|item| is_confirmed(item)).map(|item| item.ticket).collect();
+                        prop_assert_eq!(got, wanted);
+                        plain.retain(|item| !is_confirmed(item));
+                    }
+                    Step::LetGo(back) => {
+                        let Some(at) = by(back, &carriers) else { continue };
+                        prop_assert_eq!(world.queue.let_go(carriers[at]), current == Some(at));
+                        if current == Some(at) {
+                            current = None;
+                            had.clear();
+                        }
+                    }
+                    Step::Pass(seconds) => {
+                        now += seconds;
+                        let is_late = |item: &Plain| had.contains(&item.ticket) && item.until + 60 <= now;
+                        if plain.iter().any(is_late) {
+                            current = None;
+                            had.clear();
+                        }
+                        let fails = |item: &Plain| item.until <= now && !had.contains(&item.ticket);
+                        let wanted: Vec<(u64, bool)> = plain
+                            .iter()
+                            .filter(|item| fails(item))
+                            .map(|item| (item.ticket, item.given.is_some()))
+                            .collect();
+                        prop_assert_eq!(world.expire(now), wanted);
+                        plain.retain(|item| !fails(item));
+                    }
+                    Step::GiveUp => {
+                        let got: Vec<u64> = world.queue.give_up().into_iter().map(|failed| failed.what).collect();
+                        let wanted: Vec<u64> =
+                            plain.iter().map(|item| item.ticket).filter(|ticket| !had.contains(ticket)).collect();
+                        prop_assert_eq!(got, wanted);
+                        plain.retain(|item| had.contains(&item.ticket));
+                    }
+                    Step::Take(back) => {
+                        let ticket = last.saturating_sub(back);
+                        let is_there = plain.iter().any(|item| item.ticket == ticket) && !had.contains(&ticket);
+                        prop_assert_eq!(world.queue.take(ticket).is_some(), is_there);
+                        plain.retain(|item| !is_there || item.ticket != ticket);
+                    }
+                }
+                prop_assert_eq!(world.queue.len(), plain.len());
+                prop_assert_eq!(world.queue.bytes(), plain.len() as u64);
+                prop_assert_eq!(world.queue.first().copied(), plain.first().map(|item| item.ticket));
+                prop_assert_eq!(world.queue.is_carried(), current.is_some());
+            }
+        }
     }
 }

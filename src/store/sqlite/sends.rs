@@ -10,7 +10,7 @@ use crate::health::Outcome;
 const SEND: Wide = wide!(
     "INSERT INTO outgoing (id, local, remote, stamp, stanza) SELECT * FROM (VALUES ",
     "(?, ?, ?, ?, ?)",
-    ") WHERE true ON CONFLICT (id) DO NOTHING"
+    ") WHERE column1 IS NOT NULL ON CONFLICT (id) DO NOTHING"
 );
 
 const SENT: Wide = wide!("WITH old (id) AS (VALUES ", "(?)", ") DELETE FROM outgoing WHERE id IN (SELECT id FROM old)");

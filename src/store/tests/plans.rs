@@ -33,6 +33,7 @@ fn of_sqlite(name: &str) -> &'static str {
         "SEEN" => "SEARCH s USING PRIMARY KEY (epoch=? AND account=? AND id>?)",
         "FORGET" => "SEARCH seen USING PRIMARY KEY (epoch=? AND account=? AND id=?)",
         "LISTED" | "THERE" => "USING INTEGER PRIMARY KEY (rowid=?)",
+        "SENT" => "USING INTEGER PRIMARY KEY (rowid=?)",
         name if name.starts_with("WORDS") => "SEARCH m USING INTEGER PRIMARY KEY (rowid=?)",
         name => panic!("what should {name} do?"),
     }

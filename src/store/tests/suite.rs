@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rookery_core::roster::{RosterItem, Subscription};
-use rookery_core::store::{AccountStore, Record, RosterChange, SavedSession, Store, TailChange, TailSize};
+use rookery_core::store::{
+    AccountStore, OutgoingEntry, Record, RosterChange, SavedSession, Store, TailChange, TailSize,
+};
 use rookery_xmpp::jid::FullJid;
 use rookery_xmpp::sasl::Credentials;
 
@@ -30,6 +32,8 @@ macro_rules! suite {
             a_batch_that_comes_twice_is_stored_once,
             thousands_of_changes_fit_in_a_batch,
             the_last_id_outlives_its_entry,
+            what_waits_for_other_servers_is_kept_until_it_is_sent,
+            t10_thousands_wait_for_other_servers_and_go,
             sessions_are_kept_until_they_are_taken,
             a15_another_password_ends_saved_sessions,
             values_are_set_and_removed_together,
@@ -326,6 +330,51 @@ pub(crate) async fn thousands_of_changes_fit_in_a_batch(store: &Arc<dyn Store>) 
     left.extend(ids(&**store, BOB).await);
     left.sort_unstable();
     assert_eq!(left, (4996..=9001).collect::<Vec<u64>>());
+}
+
+fn outgoing(id: u64) -> OutgoingEntry {
+    OutgoingEntry {
+        id,
+        local: jid("x.example"),
+        remote: jid(if id.is_multiple_of(2) { "far.example" } else { "bücher.example" }),
+        stamp: SystemTime::UNIX_EPOCH + Duration::from_micros(1_790_000_000_000_001 + id % 1000),
+        stanza: format!("<message xmlns='jabber:client' id='{id}'/>").into(),
+    }
+}
+
+/// The ids of what waits for other servers.
+async fn waiting(store: &Arc<dyn Store>) -> Vec<u64> {
+    store.outgoing(0, usize::MAX).await.unwrap().iter().map(|entry| entry.id).collect()
+}
+
+pub(crate) async fn what_waits_for_other_servers_is_kept_until_it_is_sent(store: &Arc<dyn Store>) {
+    people(store).await;
+    let (send, sent) = (|id| TailChange::Send(outgoing(id)), |id| TailChange::Sent { id });
+    assert!(waiting(store).await.is_empty());
+    // With messages of people in one commit, in any order, and twice.
+    store.commit(&[send(30), append(ALICE, 31), send(10), send(20)]).await.unwrap();
+    store.commit(&[send(10), sent(40), send(50)]).await.unwrap();
+    assert_eq!(store.outgoing(0, 9).await.unwrap(), [10, 20, 30, 50].map(outgoing));
+    assert_eq!(store.outgoing(10, 2).await.unwrap(), [20, 30].map(outgoing));
+    assert!(store.outgoing(50, 9).await.unwrap().is_empty() && store.outgoing(u64::MAX, 9).await.unwrap().is_empty());
+    assert_eq!(ids(store.as_ref(), ALICE).await, [31]);
+    store.commit(&[sent(20), sent(20), sent(7)]).await.unwrap();
+    store.commit(&[send(60), sent(60), sent(10)]).await.unwrap();
+    assert_eq!(waiting(store).await, [30, 50]);
+    store.commit(&[sent(30), sent(50)]).await.unwrap();
+    assert!(waiting(store).await.is_empty());
+    assert_eq!(store.last_id().await.unwrap(), 60, "ids are not given out again");
+    assert!(store.commit(&[send(u64::MAX)]).await.is_err());
+    assert!(store.commit(&[sent(u64::MAX)]).await.is_err());
+}
+
+pub(crate) async fn t10_thousands_wait_for_other_servers_and_go(store: &Arc<dyn Store>) {
+    let all: Vec<TailChange> = (1..=3000).map(|id| TailChange::Send(outgoing(id))).collect();
+    store.commit(&all).await.unwrap();
+    assert_eq!(waiting(store).await, (1..=3000).collect::<Vec<u64>>());
+    let gone: Vec<TailChange> = (1..=3000).filter(|id| id % 3 != 0).map(|id| TailChange::Sent { id }).collect();
+    store.commit(&gone).await.unwrap();
+    assert_eq!(waiting(store).await, (1..=1000).map(|id| id * 3).collect::<Vec<u64>>());
 }
 
 pub(crate) async fn the_last_id_outlives_its_entry(store: &Arc<dyn Store>) {
