@@ -5,6 +5,7 @@ mod check;
 mod files;
 mod logs;
 mod room;
+mod s2s;
 mod serve;
 mod user;
 
@@ -35,7 +36,7 @@ struct Line {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 the command line or what it names makes no sense, \
-                          3 there is no such account or room, 4 it is there already.";
+                          3 there is no such account, room or server, 4 it is there already.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -53,6 +54,9 @@ enum Command {
     /// Makes, lists, changes and removes rooms, whether the server runs or not
     #[command(subcommand)]
     Room(room::RoomCommand),
+    /// Looks at other servers: what this one has to do with them, and what is wrong with one
+    #[command(subcommand)]
+    S2s(s2s::S2sCommand),
 }
 
 /// How a command ended.
@@ -86,6 +90,7 @@ pub(crate) fn run(started: Instant) -> ExitCode {
         Some(Command::Check { quiet }) => check::run(line.config.as_deref(), line.json, quiet),
         Some(Command::User(command)) => user::run(line.config.as_deref(), line.json, command),
         Some(Command::Room(command)) => room::run(line.config.as_deref(), line.json, command),
+        Some(Command::S2s(command)) => s2s::run(line.config.as_deref(), line.json, command),
     };
     ExitCode::from(outcome as u8)
 }

@@ -111,11 +111,8 @@ pub async fn serve_from(
     let ready = Ready { listeners: ports.ports().map(|port| (port.conf.clone(), port.address)).collect() };
 
     let servers = federates.then(|| S2s::new(server.clone(), certificates.clone())).transpose()?;
-    let services = Arc::new(Services {
-        clients: C2s::new(server.clone()),
-        servers,
-        components: Components::new(server.clone()),
-    });
+    let services =
+        Arc::new(Services { clients: C2s::new(server.clone()), servers, components: Components::new(server.clone()) });
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let stopped = || {
         let mut stopped = stopped.clone();

@@ -5,6 +5,7 @@
 pub mod bench;
 pub mod client;
 pub mod comeback;
+pub mod dns;
 pub mod kill;
 pub mod limits;
 pub mod postgres;

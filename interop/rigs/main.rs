@@ -1,9 +1,9 @@
-//! `rigs bench|resume|kill|limits`: see `README.md`.
+//! `rigs bench|resume|kill|limits|dns`: see `README.md`.
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use rookery_rigs::{bench, kill, limits, resume};
+use rookery_rigs::{bench, dns, kill, limits, resume};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Programs that judge an XMPP server from outside.
@@ -24,6 +24,8 @@ enum Rig {
     Kill(kill::Options),
     /// Every limit, tried
     Limits(limits::Options),
+    /// A nameserver for tests
+    Dns(dns::Options),
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -36,6 +38,7 @@ async fn main() -> ExitCode {
             Rig::Resume(options) => resume::run(options).await,
             Rig::Kill(options) => kill::run(options).await,
             Rig::Limits(options) => limits::run(options).await,
+            Rig::Dns(options) => dns::run(options).await,
         }
     };
     let mut terminate = signal(SignalKind::terminate()).expect("signals can be awaited");

@@ -36,6 +36,9 @@ async fn ask_or_open(conf: &Conf, request: Request) -> Result<Reply, CommandErro
 /// No server runs: the database itself.
 async fn carry_out_alone(conf: &Conf, request: Request) -> Result<Reply, CommandError> {
     let failed = |text| CommandError::new(CommandCondition::ServiceUnavailable, text);
+    if matches!(request, Request::S2s(_)) {
+        return Err(failed("no server runs, so there are no streams to other servers".to_owned()));
+    }
     let file = &conf.store().path;
     let is_new = conf.store().backend == Backend::Sqlite && !file.exists();
     if is_new && !matches!(request, Request::UserAdd { .. }) {
@@ -49,7 +52,6 @@ async fn carry_out_alone(conf: &Conf, request: Request) -> Result<Reply, Command
             Ok(rooms) => rooms.run(request).await.map(Reply::Room),
             Err(error) => Err(failed(error.to_string())),
         },
-        Request::S2s(_) => Err(failed("no server runs: there are no streams to other servers".to_owned())),
         request => AccountCommands::new(conf, store.clone()).run(request).await,
     };
     store.close().await;

@@ -7,7 +7,10 @@ use std::time::{Duration, SystemTime};
 use rookery::control::is_running;
 use rookery::database;
 use rookery_core::config::{Backend, Conf, ConfigError, Durability, Host, TlsMode};
+use rookery_net::certificate::HostCertificate;
 use rookery_net::certs::{Certificates, HostFiles};
+use rookery_net::s2s::identity::{Role, Trust, judge};
+use rookery_net::s2s::roots::Roots;
 use serde::Serialize;
 
 use super::{Outcome, complain, find_conf, runtime, say, say_json};
@@ -108,8 +111,9 @@ async fn look_around(conf: &Conf, findings: &mut Findings) {
         check_folder(data, findings);
         check_store(conf, findings).await;
     }
+    let roots = read_roots(conf, findings);
     for host in conf.hosts() {
-        check_certificate(conf, host, findings);
+        check_certificate(conf, host, roots.as_ref(), findings);
     }
     for listener in conf.listeners() {
         check_port(listener.address, listener.tls, runs, findings);
@@ -167,12 +171,41 @@ async fn check_store(conf: &Conf, findings: &mut Findings) {
     }
 }
 
-fn check_certificate(conf: &Conf, host: &Host, findings: &mut Findings) {
+/// Those whom other servers most likely believe, too; `None` when there are no other servers.
+fn read_roots(conf: &Conf, findings: &mut Findings) -> Option<Roots> {
+    if !conf.s2s().enabled {
+        return None;
+    }
+    match Roots::load(conf.s2s().authorities.as_deref()) {
+        Ok(roots) if roots.is_empty() => {
+            let text = "this system has no certificate authorities, so that no other server's certificate is valid: \
+                        install the package ca-certificates, or name a file of them (s2s.authorities)";
+            findings.add("certificate", Level::Warning, text);
+            None
+        }
+        Ok(roots) => Some(roots),
+        Err(error) => {
+            findings.add("certificate", Level::Error, error.to_string());
+            None
+        }
+    }
+}
+
+/// Says what other servers will think of our certificate for one of our domains.
+fn check_as_peer(certificate: &HostCertificate, domain: &str, shown: &str, roots: &Roots, findings: &mut Findings) {
+    let verdict = judge(certificate.chain(), domain, &Trust::new(roots, Role::Receiving), SystemTime::now());
+    if !verdict.is_valid() {
+        let text = format!("{domain}: other servers that want a valid certificate will refuse {shown}: it {verdict}");
+        findings.add("certificate", Level::Warning, text);
+    }
+}
+
+fn check_certificate(conf: &Conf, host: &Host, roots: Option<&Roots>, findings: &mut Findings) {
     let files = host.certificate_files(conf.server());
     let domain = host.domain.as_str();
     if !files.is_named && !files.certificate.exists() && !files.key.exists() {
         let text = format!(
-            "{domain} has no certificate: a self-signed one will be made, which no client trusts by itself; \
+            "{domain} has no certificate: a self-signed one will be made, which no client and no server trusts by itself; \
              put one at {} and its key at {}",
             files.certificate.display(),
             files.key.display()
@@ -196,13 +229,25 @@ fn check_certificate(conf: &Conf, host: &Host, findings: &mut Findings) {
             Level::Error,
             format!("{domain}: the certificate {shown} ended on {end}; renew it"),
         );
-    } else if !certificate.covers_host() {
+        return;
+    }
+    if !certificate.covers_host() {
         let text = format!("{domain}: the certificate {shown} is for other domains, clients will refuse it");
         findings.add("certificate", Level::Error, text);
-    } else if certificate.not_after() < now + SOON {
+        return;
+    }
+    if certificate.not_after() < now + SOON {
         findings.add("certificate", Level::Warning, format!("{domain}: the certificate {shown} ends on {end}"));
     } else {
         findings.add("certificate", Level::Ok, format!("{domain}: the certificate {shown} is good until {end}"));
+    }
+    let Some(roots) = roots else { return };
+    check_as_peer(&certificate, domain, &shown, roots, findings);
+    let below = |component: &str| component.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'));
+    for component in conf.components().iter().map(|component| component.domain.as_str()) {
+        if below(component) {
+            check_as_peer(&certificate, component, &shown, roots, findings);
+        }
     }
 }
 

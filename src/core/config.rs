@@ -77,7 +77,8 @@ impl Conf {
         }
     }
 
-    /// Reads a text; `name` is the file's name for messages. An empty text is the defaults: `localhost` on 5222 and 5223.
+    /// Reads a text; `name` is the file's name for messages. An empty text is the defaults: `localhost` on
+    /// 5222 and 5223, and on 5269 and 5270 for other servers.
     pub fn parse(text: &str, name: &str) -> Result<Self, ConfigError> {
         let source = Source::new(name, text);
         let mut conf = Self {
@@ -88,7 +89,12 @@ impl Conf {
             s2s: S2sConf::default(),
             remotes: BTreeMap::new(),
             components: Vec::new(),
-            listeners: vec![Listener::c2s(5222, TlsMode::Starttls), Listener::c2s(5223, TlsMode::Direct)],
+            listeners: vec![
+                Listener::new(ListenerKind::C2s, 5222, TlsMode::Starttls),
+                Listener::new(ListenerKind::C2s, 5223, TlsMode::Direct),
+                Listener::new(ListenerKind::S2s, 5269, TlsMode::Starttls),
+                Listener::new(ListenerKind::S2s, 5270, TlsMode::Direct),
+            ],
             hosts: Vec::new(),
             modules: Table::new(),
             host_modules: BTreeMap::new(),

@@ -249,6 +249,7 @@ pub fn read_answer(line: &[u8]) -> Result<Reply, CommandError> {
 mod tests {
     use super::rooms::{ListedRoom, RoomDetails, RoomPerson, Setting};
     use super::*;
+    use crate::remote::{FailureStatus, LinkStatus, PairStatus, RemoteStatus, StreamStatus};
 
     struct Echo;
 
@@ -338,6 +339,64 @@ mod tests {
         ] {
             let line = serde_json::to_vec(&Answer::Ok(Reply::Room(reply.clone()))).unwrap();
             assert_eq!(read_answer(&line).unwrap(), Reply::Room(reply));
+        }
+    }
+
+    #[test]
+    fn requests_and_answers_about_other_servers_come_back_as_they_were() {
+        let domain = "far.example".to_owned();
+        let requests = [
+            S2sRequest::List {},
+            S2sRequest::Show { domain: domain.clone() },
+            S2sRequest::Close { domain: domain.clone() },
+        ];
+        for (request, name) in requests.into_iter().zip(s2s::COMMANDS) {
+            let request = Request::S2s(request);
+            let line = write_request(&request).unwrap();
+            assert!(line.contains(&format!("\"{name}\"")) && !line.contains('\n'), "{line}");
+            assert_eq!(read_request(line.as_bytes()).unwrap(), request);
+        }
+        let wrong = read_request(br#"{"command":"s2s.show","args":{}}"#).unwrap_err();
+        assert_eq!(wrong.text, "the \"args\" of s2s.show are wrong");
+        let failure = FailureStatus {
+            text: "no".into(),
+            condition: "remote-server-not-found".into(),
+            definite: true,
+            at: "2026-01-01T00:00:00Z".into(),
+        };
+        let remote = RemoteStatus {
+            streams: vec![StreamStatus {
+                id: 7,
+                direction: "out".into(),
+                address: "192.0.2.1:5269".into(),
+                since: "2026-01-01T00:00:00Z".into(),
+                silent: 3,
+                tls: Some("TLSv1.3".into()),
+                certificate: None,
+                pairs: vec![PairStatus { from: "x.example".into(), to: domain.clone(), by: "dialback".into() }],
+                bidi: false,
+                acks: true,
+                resumable: true,
+            }],
+            links: vec![LinkStatus {
+                local: "x.example".into(),
+                carried: true,
+                stanzas: 2,
+                bytes: 300,
+                oldest: Some(1),
+                failure: Some(failure.clone()),
+            }],
+            failure: Some(failure),
+            ..RemoteStatus::new(domain.clone())
+        };
+        for reply in [
+            S2sReply::Servers { servers: vec![remote.clone()] },
+            S2sReply::Servers { servers: Vec::new() },
+            S2sReply::Server(Box::new(remote)),
+            S2sReply::Closed { domain, closed: 2 },
+        ] {
+            let line = serde_json::to_vec(&Answer::Ok(Reply::S2s(reply.clone()))).unwrap();
+            assert_eq!(read_answer(&line).unwrap(), Reply::S2s(reply));
         }
     }
 

@@ -131,6 +131,11 @@ impl HostCertificate {
         self.covers_host
     }
 
+    /// The certificate, and those that link it to its root, as they are shown.
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.key.cert
+    }
+
     /// Whether it names this domain, in ASCII form, so that another server takes it.
     pub(crate) fn covers(&self, domain: &str) -> bool {
         Reference::new(domain).is_some_and(|reference| self.names.prove(&reference).is_some())

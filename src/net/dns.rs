@@ -6,7 +6,7 @@
 //! tries. What the peer's certificate is worth is for `identity` to say, with [`dane`] as a witness.
 
 mod cache;
-pub mod conf;
+mod conf;
 pub mod connect;
 pub mod dane;
 mod host;
@@ -16,7 +16,7 @@ mod resolver;
 pub mod srv;
 mod target;
 
-pub use conf::{DnsConf, Override, Where};
+pub use conf::{DnsConf, Override};
 pub use connect::{ConnectError, ConnectFault, connect};
 pub use resolver::{ResolveError, Resolver};
 pub use target::{DEFAULT_PORT, Finding, LookupError, Source, SrvRecord, Target, TlsMode, Tlsa};

@@ -12,6 +12,8 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureScheme};
 
+use crate::s2s::identity;
+
 /// No chain has reason to be longer; it is kept as long as the connection lives.
 pub(crate) const MAX_CERTIFICATES: usize = 10;
 
@@ -42,6 +44,21 @@ fn refusal(text: String) -> Error {
     Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(Refusal(text)))))
 }
 
+/// Why a handshake's signature cannot be checked: most likely since the key is one that is not accepted any more.
+fn in_words(error: Error, certificate: &CertificateDer<'_>) -> Error {
+    identity::unfit(certificate).map_or(error, |fault| refusal(format!("the peer's certificate {fault}")))
+}
+
+/// The words in an error, if they are ours.
+pub(crate) fn words(error: &Error) -> Option<String> {
+    match error {
+        Error::InvalidCertificate(CertificateError::Other(OtherError(inner))) => {
+            inner.downcast_ref::<Refusal>().map(ToString::to_string)
+        }
+        _ => None,
+    }
+}
+
 impl ServerCertVerifier for AnyCertificate {
     fn verify_server_cert(
         &self,
@@ -61,7 +78,7 @@ impl ServerCertVerifier for AnyCertificate {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0)
+        verify_tls12_signature(message, certificate, signature, &self.0).map_err(|error| in_words(error, certificate))
     }
 
     fn verify_tls13_signature(
@@ -70,7 +87,7 @@ impl ServerCertVerifier for AnyCertificate {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0)
+        verify_tls13_signature(message, certificate, signature, &self.0).map_err(|error| in_words(error, certificate))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -105,7 +122,7 @@ impl ClientCertVerifier for AnyCertificate {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0)
+        verify_tls12_signature(message, certificate, signature, &self.0).map_err(|error| in_words(error, certificate))
     }
 
     fn verify_tls13_signature(
@@ -114,7 +131,7 @@ impl ClientCertVerifier for AnyCertificate {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0)
+        verify_tls13_signature(message, certificate, signature, &self.0).map_err(|error| in_words(error, certificate))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

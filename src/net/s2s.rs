@@ -7,12 +7,14 @@
 //!
 //! `identity` says whether a certificate proves a domain, `roots` whom we believe that. The rules of the stream are
 //! `rookery_xmpp::stream`'s, those of dialback's packets and keys `rookery_xmpp::dialback`'s; what waits, and who may say
-//! what, is core's (`core/remote`).
+//! what, is core's (`core/remote`). `check` looks at another domain for an admin.
 
 mod accepted;
 mod call;
+pub mod check;
 mod driver;
 mod flow;
+mod gone;
 pub mod identity;
 mod opened;
 mod outflow;
@@ -29,13 +31,12 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use rookery_core::config::{Conf, TlsMode};
 use rookery_core::remote::{Failure, Federation, Link, RemoteStatus};
 use rookery_core::server::Server;
 use rookery_xmpp::dialback::Keys;
 use rookery_xmpp::error::Condition;
 use rookery_xmpp::jid::BareJid;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tracing::debug;
 
 use self::remotes::{Handle, Order, Remotes};
@@ -43,8 +44,7 @@ use self::rest::Resting;
 use self::roots::{Roots, RootsError};
 use self::settings::Settings;
 use crate::certs::Certificates;
-use crate::dns::conf::Host;
-use crate::dns::{self, DnsConf, Override, ResolveError, Resolver, Where};
+use crate::dns::{DnsConf, ResolveError, Resolver};
 use crate::outgoing::OutgoingTls;
 use crate::rate::{self, Buckets};
 use crate::server::{Connection, Ending, Service};
@@ -57,6 +57,9 @@ const LAST_MOMENT: Duration = Duration::from_secs(1);
 
 /// How long all streams together may take to end with the server.
 const LAST_OF_ALL: Duration = Duration::from_secs(4);
+
+/// A stranger's key makes us call whomever it names: so many such calls at a time, and no more.
+const MOST_QUESTIONS: usize = 200;
 
 /// Federation cannot begin.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +92,8 @@ struct Common {
     resting: Arc<Resting>,
     /// Pings that are under way, by id: whom we have asked for whom, and the stream that waits.
     pings: Mutex<HashMap<Box<str>, Ping>>,
+    /// Questions of dialback that are under way on streams of their own, for all domains.
+    questions: Semaphore,
     buckets: rate::Shared,
     /// Of remote domains.
     rates: Buckets,
@@ -107,7 +112,7 @@ impl S2s {
     pub fn new(server: Arc<Server>, certificates: Arc<Certificates>) -> Result<Arc<Self>, FederateError> {
         let conf = server.conf();
         let roots = Arc::new(Roots::load(conf.s2s().authorities.as_deref())?);
-        let resolver = Resolver::new(&dns_conf(&conf))?;
+        let resolver = Resolver::new(&DnsConf::of_conf(&conf))?;
         let tls = OutgoingTls::new(certificates)?;
         let secret = [server.secret(), b" dialback"].concat();
         let common = Arc::new_cyclic(|me| Common {
@@ -119,6 +124,7 @@ impl S2s {
             remotes: Remotes::default(),
             resting: Arc::default(),
             pings: Mutex::default(),
+            questions: Semaphore::new(MOST_QUESTIONS),
             buckets: rate::Shared::default(),
             rates: Buckets::default(),
             ending: watch::channel(false).0,
@@ -135,7 +141,7 @@ impl S2s {
         let common = &self.common;
         let conf = common.server.conf();
         let roots = Arc::new(Roots::load(conf.s2s().authorities.as_deref())?);
-        common.resolver.reload(&dns_conf(&conf))?;
+        common.resolver.reload(&DnsConf::of_conf(&conf))?;
         common.settings.store(Arc::new(Settings::new(&common.server, roots)));
         for remote in common.remotes.list() {
             if let Ok(domain) = BareJid::new(&remote.domain)
@@ -239,22 +245,4 @@ impl Common {
 
 fn failure(definite: bool, condition: Condition, text: &str) -> Failure {
     Failure { definite, condition, text: text.to_owned() }
-}
-
-/// The conf's words on DNS and addresses.
-fn dns_conf(conf: &Conf) -> DnsConf {
-    let s2s = conf.s2s();
-    let overrides = conf.remotes().filter(|(_, remote)| !remote.addresses.is_empty()).map(|(domain, remote)| {
-        let addresses = remote.addresses.iter();
-        let addresses = addresses.map(|to| Where { host: Host::Address(to.ip()), port: to.port() }).collect();
-        let tls = if remote.tls == TlsMode::Direct { dns::TlsMode::Direct } else { dns::TlsMode::Starttls };
-        (domain.to_owned(), Override { addresses, tls })
-    });
-    DnsConf {
-        nameservers: s2s.nameservers.clone(),
-        dnssec: s2s.dnssec,
-        private_addresses: s2s.private_addresses,
-        overrides: overrides.collect(),
-        ..DnsConf::default()
-    }
 }

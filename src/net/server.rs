@@ -232,7 +232,11 @@ struct Door<R> {
 impl<R: Reception> Door<R> {
     fn enter(&self, tcp: TcpStream, peer: SocketAddr, guard: Unauthenticated) {
         let direct = self.port.conf.tls == TlsMode::Direct;
-        let transport = if direct { Transport::direct_tls(tcp, self.shared.tls.of(self.port.conf.kind)) } else { Transport::plain(tcp) };
+        let transport = if direct {
+            Transport::direct_tls(tcp, self.shared.tls.of(self.port.conf.kind))
+        } else {
+            Transport::plain(tcp)
+        };
         let transport = match transport {
             Ok(transport) => transport,
             // Most likely the peer has gone already.

@@ -17,6 +17,7 @@ use rustls::server::UnbufferedServerConnection;
 use rustls::{CommonState, ProtocolVersion};
 
 use crate::outgoing::OutgoingTls;
+use crate::peer_certificate;
 use crate::tls::{Entry, Handshake, Tls, TlsInfo};
 use records::{Act, Progress, Step};
 
@@ -245,10 +246,14 @@ impl TlsSession {
                 }
                 Ok((used, secured))
             }
-            Err(error) => Err(match self.handshake.as_ref().and_then(|handshake| handshake.refused()) {
-                Some(why) => TlsError::Refused(why.to_owned()),
-                None => error,
-            }),
+            Err(TlsError::Protocol(error)) => {
+                let refused = self.handshake.as_ref().and_then(|handshake| handshake.refused()).map(str::to_owned);
+                Err(match refused.or_else(|| peer_certificate::words(&error)) {
+                    Some(why) => TlsError::Refused(why),
+                    None => TlsError::Protocol(error),
+                })
+            }
+            Err(error) => Err(error),
         }
     }
 

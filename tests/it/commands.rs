@@ -226,6 +226,57 @@ fn check_judges_without_starting() {
 }
 
 #[test]
+fn check_says_what_other_servers_will_think_of_our_certificate() {
+    let folder = Folder::new();
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-subj", "/CN=x"])
+        .args(["-addext", "subjectAltName=DNS:chat.example", "-addext", "basicConstraints=critical,CA:FALSE"])
+        .args(["-days", "90", "-keyout", "chat.key", "-out", "chat.crt"])
+        .current_dir(&folder.0)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let check = |more: &str| {
+        let host = "[[listen]]\naddress = \"127.0.0.1:0\"\n[host.\"chat.example\"]\ncertificate = \"chat.crt\"\nkey = \"chat.key\"\n";
+        std::fs::write(folder.0.join("rookery.toml"), format!("{host}{more}")).unwrap();
+        folder.run(&["check", "--json"], "")
+    };
+    // A file of authorities of our own, so that it does not matter what this system has.
+    let roots = "[s2s]\nauthorities = \"chat.crt\"\n";
+    let (code, said) = check(roots);
+    assert!(code == 0 && !said.contains("other servers"), "{said}");
+    let (code, said) = check(&format!("{roots}[component.\"irc.chat.example\"]\nsecret = \"0123456789abcdef\"\n"));
+    assert_eq!(code, 0, "a warning: {said}");
+    assert!(said.contains("irc.chat.example: other servers that want a valid certificate will refuse"), "{said}");
+    assert!(said.contains("is for chat.example, not for irc.chat.example"), "{said}");
+
+    let other = Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-nodes",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-subj",
+            "/CN=root",
+        ])
+        .args(["-days", "90", "-keyout", "root.key", "-out", "root.crt"])
+        .current_dir(&folder.0)
+        .output()
+        .unwrap();
+    assert!(other.status.success(), "{other:?}");
+    let (code, said) = check("[s2s]\nauthorities = \"root.crt\"\n");
+    assert_eq!(code, 0, "a warning: {said}");
+    assert!(said.contains("chat.example: other servers") && said.contains("is self-signed"), "{said}");
+    let (code, said) = check("[s2s]\nenabled = false\n");
+    assert!(code == 0 && !said.contains("other servers"), "{said}");
+    let (code, said) = check("[s2s]\nauthorities = \"missing.crt\"\n");
+    assert!(code == 1 && said.contains("the authorities in missing.crt"), "{said}");
+}
+
+#[test]
 fn no_conf_is_said_with_what_to_do() {
     let folder = Folder::new();
     let output =

@@ -8,7 +8,7 @@ use rookery_core::config::Conf;
 use rookery_core::control::s2s::{S2sReply, S2sRequest};
 use rookery_core::remote::{Carrier, Failure, Federation, Link, Pair, RemoteStatus};
 use rookery_core::store::{OutgoingStore, StoreError};
-use rookery_xmpp::error::Condition;
+use rookery_xmpp::error::{Condition, StanzaError};
 use rookery_xmpp::jid::BareJid;
 
 use crate::told;
@@ -384,6 +384,29 @@ async fn a_carrier_that_confirms_nothing_is_past_when_its_overtime_is_up() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     let read = romeo.read();
     assert!(read.contains("remote-server-timeout") && read.contains("not known whether this has arrived"), "{read}");
+}
+
+#[tokio::test]
+async fn what_a_stream_refuses_goes_back_and_to_no_other_stream() {
+    let world = World::new(&[ROMEO]).await;
+    let _net = Net::of(&world);
+    let romeo = world.login_resumable(ROMEO, "orchard").await;
+    for body in ["one", "two", "three"] {
+        romeo.send(&chat("juliet@far.example", body)).await;
+    }
+    until_on_disk(&world, 3).await;
+    let stream = Stream::to(&world, FAR);
+    let tickets: Vec<u64> = (0..2).map(|_| stream.link.next(stream.carrier).unwrap().ticket).collect();
+    let error = StanzaError::new(Condition::PolicyViolation).with_text("Too large for far.example.");
+    for _ in 0..2 {
+        stream.link.refuse(stream.carrier, tickets[1], &error);
+    }
+    assert_eq!(told_soon(&romeo).await, ["error juliet@far.example policy-violation"]);
+    until_on_disk(&world, 2).await;
+    assert_eq!(Stream::to(&world, FAR).read(), ["one", "three"]);
+    stream.link.refuse(stream.carrier, tickets[0], &error);
+    world.settle().await;
+    assert_eq!(romeo.read(), "", "a past one refuses nothing");
 }
 
 #[tokio::test]

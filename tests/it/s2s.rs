@@ -7,7 +7,7 @@ use crate::authority::{Authority, Identity, self_signed};
 use crate::served::Served;
 
 /// A free port on an address of this process' own.
-fn free() -> SocketAddr {
+pub(crate) fn free() -> SocketAddr {
     static NEXT: AtomicU8 = AtomicU8::new(1);
     let [.., high, low] = std::process::id().to_be_bytes();
     let ip = Ipv4Addr::new(127, high.max(1), low, NEXT.fetch_add(1, Ordering::Relaxed));
@@ -15,22 +15,22 @@ fn free() -> SocketAddr {
 }
 
 /// A server to be: its domain, where others find it, and what it shows them.
-struct Plan {
+pub(crate) struct Plan {
     domain: &'static str,
-    starttls: SocketAddr,
+    pub(crate) starttls: SocketAddr,
     direct: SocketAddr,
     identity: Identity,
-    /// Goes into its conf.
-    more: String,
+    /// Goes into its conf, behind `[s2s]`.
+    pub(crate) more: String,
 }
 
 impl Plan {
-    fn new(domain: &'static str, identity: Identity) -> Self {
+    pub(crate) fn new(domain: &'static str, identity: Identity) -> Self {
         Self { domain, starttls: free(), direct: free(), identity, more: String::new() }
     }
 
     /// Into the conf of one that is to find this one.
-    fn found(&self, tls: &str, certificates: &str) -> String {
+    pub(crate) fn found(&self, tls: &str, certificates: &str) -> String {
         let address = if tls == "direct" { self.direct } else { self.starttls };
         format!(
             "[s2s.domain.'{}']\naddresses = ['{address}']\ntls = '{tls}'\ncertificates = '{certificates}'\n",
@@ -38,7 +38,7 @@ impl Plan {
         )
     }
 
-    async fn serve(&self, authority: &Authority, others: &str) -> Served {
+    pub(crate) async fn serve(&self, authority: &Authority, others: &str) -> Served {
         let Self { domain, starttls, direct, identity, more } = self;
         let conf = format!(
             "[[listen]]\nkind = 's2s'\naddress = '{starttls}'\ntls = 'starttls'\n\
@@ -70,10 +70,14 @@ async fn converse(a: &Served, b: &Served) {
     let mut romeo = a.login("romeo@a.example", "r").await;
     let mut juliet = b.login("juliet@b.example", "j").await;
     for n in 0..20 {
-        romeo.say(&format!("<message type='chat' id='m{n}' to='juliet@b.example'><body>there {n}</body></message>")).await;
+        romeo
+            .say(&format!("<message type='chat' id='m{n}' to='juliet@b.example'><body>there {n}</body></message>"))
+            .await;
         let heard = juliet.hear(&format!("<body>there {n}</body>")).await;
         assert!(heard.contains("from='romeo@a.example/r'"), "{heard}");
-        juliet.say(&format!("<message type='chat' id='m{n}' to='romeo@a.example/r'><body>back {n}</body></message>")).await;
+        juliet
+            .say(&format!("<message type='chat' id='m{n}' to='romeo@a.example/r'><body>back {n}</body></message>"))
+            .await;
         romeo.hear(&format!("<body>back {n}</body>")).await;
     }
     romeo.say("<iq type='get' id='q' to='b.example'><query xmlns='jabber:iq:version'/></iq>").await;

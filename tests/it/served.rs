@@ -22,6 +22,7 @@ pub(crate) struct Served {
     ready: Ready,
     pub(crate) store: Arc<MemoryStore>,
     conf: String,
+    reloads: mpsc::Sender<Conf>,
     stop: oneshot::Sender<()>,
     task: JoinHandle<Result<(), StartError>>,
     folder: Arc<TempDir>,
@@ -54,13 +55,23 @@ impl Served {
         let read = Conf::parse(&conf, "test.toml").unwrap();
         let (ready, is_ready) = oneshot::channel();
         let (stop, stopped) = oneshot::channel::<()>();
-        let (_, reloads) = mpsc::channel(1);
+        let (reload, reloads) = mpsc::channel(1);
         let on_ready = move |begun: &Ready| drop(ready.send(begun.clone()));
         let stopped = async move { drop(stopped.await) };
         let database: Arc<dyn Store> = store.clone();
         let task = tokio::spawn(rookery::serve_from(async move { Ok(database) }, read, on_ready, reloads, stopped));
         let Ok(ready) = is_ready.await else { panic!("the server does not start: {:?}", task.await) };
-        Self { ready, store, conf, stop, task, folder }
+        Self { ready, store, conf, reloads: reload, stop, task, folder }
+    }
+
+    /// Takes up another conf, made of the one that it has, as SIGHUP does.
+    pub(crate) async fn reload(&self, change: impl FnOnce(&str) -> String) {
+        let conf = Conf::parse(&change(&self.conf), "test.toml").unwrap();
+        // The second is taken when the first has been taken up.
+        for _ in 0..2 {
+            self.reloads.send(conf.clone()).await.unwrap();
+        }
+        self.reloads.reserve().await.unwrap();
     }
 
     /// Ends in order, and starts again with the same database; the ports are others.

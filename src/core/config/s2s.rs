@@ -48,6 +48,9 @@ pub struct S2sConf {
     pub nameservers: Vec<SocketAddr>,
     /// Whether DNSSEC is validated, and DANE (RFC 7712) used where a zone is signed.
     pub dnssec: bool,
+    /// A file of DNSKEY records that DNSSEC begins with, in place of the root's keys: for names of one's own.
+    #[serde(deserialize_with = "types::some_path")]
+    pub trust_anchor: Option<PathBuf>,
     /// Whether other servers may be at addresses of private networks and of this machine (security.md D4).
     pub private_addresses: bool,
     /// Bytes a second that are read from one domain, in the long run; more is read later.
@@ -91,6 +94,7 @@ impl Default for S2sConf {
             authorities: None,
             nameservers: Vec::new(),
             dnssec: true,
+            trust_anchor: None,
             private_addresses: false,
             rate: Size::kib(512),
             burst: Size::mib(4),
@@ -252,7 +256,7 @@ impl Conf {
         self.remotes.get(domain).cloned().unwrap_or_default()
     }
 
-    /// All of them, by domain.
+    /// The domains, normalised, that have a section `[s2s.domain."..."]`, with it.
     pub fn remotes(&self) -> impl Iterator<Item = (&str, &RemoteConf)> {
         self.remotes.iter().map(|(domain, remote)| (domain.as_str(), remote))
     }

@@ -148,15 +148,15 @@ pub struct Listener {
 
 impl Default for Listener {
     fn default() -> Self {
-        Self::c2s(5222, TlsMode::Starttls)
+        Self::new(ListenerKind::C2s, 5222, TlsMode::Starttls)
     }
 }
 
 impl Listener {
-    /// A listener for clients on all addresses.
-    pub fn c2s(port: u16, tls: TlsMode) -> Self {
+    /// A listener on all addresses.
+    pub fn new(kind: ListenerKind, port: u16, tls: TlsMode) -> Self {
         let address = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port);
-        Self { kind: ListenerKind::C2s, address, tls, allow_plain_passwords: false }
+        Self { kind, address, tls, allow_plain_passwords: false }
     }
 }
 

@@ -62,8 +62,14 @@ fn an_empty_conf_is_the_defaults() {
     assert_eq!(conf.server(), &ServerConf::default());
     assert_eq!(conf.limits(), &Limits::default());
     assert_eq!(conf.store().path, Path::new("data/rookery.sqlite"));
-    let listeners: Vec<_> = conf.listeners().iter().map(|l| (l.address.to_string(), l.tls)).collect();
-    assert_eq!(listeners, [("[::]:5222".to_owned(), TlsMode::Starttls), ("[::]:5223".to_owned(), TlsMode::Direct)]);
+    let listeners: Vec<_> = conf.listeners().iter().map(|l| (l.kind, l.address.to_string(), l.tls)).collect();
+    let expected = [
+        (ListenerKind::C2s, "[::]:5222".to_owned(), TlsMode::Starttls),
+        (ListenerKind::C2s, "[::]:5223".to_owned(), TlsMode::Direct),
+        (ListenerKind::S2s, "[::]:5269".to_owned(), TlsMode::Starttls),
+        (ListenerKind::S2s, "[::]:5270".to_owned(), TlsMode::Direct),
+    ];
+    assert_eq!(listeners, expected);
     assert_eq!(conf.hosts().len(), 1);
     assert!(conf.is_host("localhost"));
 }
@@ -395,7 +401,7 @@ fn the_conf_as_shipped_is_the_defaults() {
         assert_eq!(conf.log(), defaults.log());
         assert_eq!(conf.limits(), defaults.limits());
         assert_eq!(conf.listeners(), defaults.listeners());
-        let s2s = S2sConf { authorities: None, ..conf.s2s().clone() };
+        let s2s = S2sConf { authorities: None, trust_anchor: None, ..conf.s2s().clone() };
         assert_eq!(&s2s, defaults.s2s());
         assert_eq!(
             conf.remote("partner.example"),

@@ -148,6 +148,14 @@ impl Link {
         }
     }
 
+    /// The stream does not write what it was handed under this ticket, and never will: the peer would not take it (too
+    /// large, XEP-0478). Its sender is told; no other stream gets it.
+    pub fn refuse(&self, carrier: Carrier, ticket: u64, error: &StanzaError) {
+        let refused = self.state.lock().queue.refuse(carrier, ticket);
+        let refused = refused.map(|what| Failed { what, in_doubt: false });
+        self.send_back(refused.into_iter().collect(), error);
+    }
+
     /// Whether the carrier is the one that carries; one that is not has nothing more to do here.
     pub fn is_current(&self, carrier: Carrier) -> bool {
         self.state.lock().queue.is_current(carrier)

@@ -150,6 +150,12 @@ impl<T> Queue<T> {
         if at < self.given { None } else { self.remove(at) }
     }
 
+    /// Takes out one item that the carrier has been given and does not carry.
+    pub(super) fn refuse(&mut self, carrier: Carrier, ticket: u64) -> Option<T> {
+        let at = self.items.binary_search_by_key(&ticket, |item| item.ticket).ok()?;
+        if at < self.given && self.is_current(carrier) { Some(self.remove(at)?.what) } else { None }
+    }
+
     pub(super) fn is_current(&self, carrier: Carrier) -> bool {
         self.is_carried && self.carrier == carrier
     }
@@ -303,6 +309,8 @@ mod tests {
         Pass(u64),
         GiveUp,
         Take(u64),
+        /// By the carrier so many before the last, the ticket so many before the last.
+        Refuse(usize, u64),
     }
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -315,6 +323,7 @@ mod tests {
             2 => (0_u64..80).prop_map(Step::Pass),
             1 => Just(Step::GiveUp),
             1 => (0_u64..8).prop_map(Step::Take),
+            1 => (0_usize..2, 0_u64..8).prop_map(|(by, back)| Step::Refuse(by, back)),
         ];
         prop::collection::vec(step, 1..120)
     }
@@ -411,6 +420,15 @@ mod tests {
                         let ticket = last.saturating_sub(back);
                         let is_there = plain.iter().any(|item| item.ticket == ticket) && !had.contains(&ticket);
                         prop_assert_eq!(world.queue.take(ticket).is_some(), is_there);
+                        plain.retain(|item| !is_there || item.ticket != ticket);
+                    }
+                    Step::Refuse(back, ticket) => {
+                        let Some(at) = by(back, &carriers) else { continue };
+                        let ticket = last.saturating_sub(ticket);
+                        let is_there = current == Some(at)
+                            && had.contains(&ticket)
+                            && plain.iter().any(|item| item.ticket == ticket);
+                        prop_assert_eq!(world.queue.refuse(carriers[at], ticket).is_some(), is_there);
                         plain.retain(|item| !is_there || item.ticket != ticket);
                     }
                 }

@@ -128,7 +128,7 @@ impl Server {
 
     /// The same of one domain.
     pub fn remote(&self, domain: &BareJid) -> Option<RemoteStatus> {
-        let links: Vec<_> = self.links_to(domain).iter().map(|link| LinkStatus::of(link)).collect();
+        let links: Vec<_> = self.links_to(domain).iter().map(LinkStatus::of).collect();
         let remote = self.links.net().and_then(|net| net.show(domain));
         let remote = remote.or_else(|| (!links.is_empty()).then(|| RemoteStatus::new(domain.as_str())))?;
         Some(RemoteStatus { links, ..remote })

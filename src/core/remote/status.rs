@@ -19,12 +19,15 @@ pub struct RemoteStatus {
     pub links: Vec<LinkStatus>,
     /// What went wrong last, if nothing has gone well since.
     pub failure: Option<FailureStatus>,
+    /// In how many seconds the next attempt to connect is due, if one has failed and something waits.
+    #[serde(default)]
+    pub next: Option<u64>,
 }
 
 impl RemoteStatus {
     /// One of which nothing more is known.
     pub fn new(domain: impl Into<String>) -> Self {
-        Self { domain: domain.into(), streams: Vec::new(), links: Vec::new(), failure: None }
+        Self { domain: domain.into(), streams: Vec::new(), links: Vec::new(), failure: None, next: None }
     }
 }
 

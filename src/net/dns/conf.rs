@@ -1,9 +1,11 @@
 //! What the search for servers goes by: the keys of `[s2s]` that are about DNS and addresses.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use rookery_core::config::{self, Conf, RemoteConf};
 
 use super::target::TlsMode;
 
@@ -21,7 +23,7 @@ pub struct DnsConf {
     pub private_addresses: bool,
     /// `[s2s.domain."..."] addresses`: domains (as in JIDs, prepared) whose servers the conf names.
     pub overrides: HashMap<String, Override>,
-    /// How long one answer may take, all tries included.
+    /// How long one answer may take, all tries included; a whole search, which is several questions, twice as long.
     pub timeout: Duration,
 }
 
@@ -38,74 +40,37 @@ impl Default for DnsConf {
     }
 }
 
+impl DnsConf {
+    /// What the conf says.
+    pub fn of_conf(conf: &Conf) -> Self {
+        let s2s = conf.s2s();
+        let named = |remote: &RemoteConf| Override {
+            addresses: remote.addresses.clone(),
+            tls: match remote.tls {
+                config::TlsMode::Direct => TlsMode::Direct,
+                config::TlsMode::Starttls | config::TlsMode::Plain => TlsMode::Starttls,
+            },
+        };
+        Self {
+            nameservers: s2s.nameservers.clone(),
+            dnssec: s2s.dnssec,
+            trust_anchor: s2s.trust_anchor.clone(),
+            private_addresses: s2s.private_addresses,
+            overrides: conf
+                .remotes()
+                .filter(|(_, remote)| !remote.addresses.is_empty())
+                .map(|(domain, remote)| (domain.to_owned(), named(remote)))
+                .collect(),
+            ..Self::default()
+        }
+    }
+}
+
 /// Where a domain's server is, whatever DNS says. Private addresses are fine here: the admin has named them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Override {
     /// In this order.
-    pub addresses: Vec<Where>,
+    pub addresses: Vec<SocketAddr>,
     /// How TLS begins there.
     pub tls: TlsMode,
-}
-
-/// A host or address, and a port.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Where {
-    /// What to connect to.
-    pub host: Host,
-    /// The port.
-    pub port: u16,
-}
-
-/// An address, or a name that DNS has the address of.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Host {
-    /// This address.
-    Address(IpAddr),
-    /// The addresses of this host.
-    Name(String),
-}
-
-impl Where {
-    /// From `192.0.2.1:5269`, `[2001:db8::1]:5269` or `host.example:5269`; None if it is none of them.
-    pub fn parse(text: &str) -> Option<Self> {
-        if let Ok(address) = text.parse::<SocketAddr>() {
-            return Some(Self { host: Host::Address(address.ip()), port: address.port() });
-        }
-        let (host, port) = text.rsplit_once(':')?;
-        let port = port.parse().ok().filter(|port| *port != 0)?;
-        let ascii = idna::domain_to_ascii(host).ok()?;
-        let plain =
-            !ascii.is_empty() && ascii.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
-        plain.then_some(Self { host: Host::Name(ascii), port })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
-
-    use super::*;
-
-    #[test]
-    fn addresses_of_the_conf_are_read() {
-        let named = |text| Where::parse(text).unwrap();
-        assert_eq!(named("192.0.2.1:5269"), Where { host: Host::Address("192.0.2.1".parse().unwrap()), port: 5269 });
-        assert_eq!(named("[2001:db8::1]:1"), Where { host: Host::Address("2001:db8::1".parse().unwrap()), port: 1 });
-        assert_eq!(
-            named("Bücher.example:5270"),
-            Where { host: Host::Name("xn--bcher-kva.example".into()), port: 5270 }
-        );
-        for wrong in [
-            "",
-            "host.example",
-            "host.example:",
-            "host.example:0",
-            "host.example:65536",
-            "2001:db8::1",
-            ":5269",
-            "a b:1",
-        ] {
-            assert_eq!(Where::parse(wrong), None, "{wrong}");
-        }
-    }
 }

@@ -4,7 +4,9 @@
 //! bogus. So the root is asked first (`Probe`), and where it comes without its signature, answers are taken unvalidated, which
 //! is said once in the log: then there is no DANE, and certificates are judged as if no zone were signed.
 
+use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hickory_proto::dnssec::{Proof, TrustAnchors};
@@ -17,7 +19,6 @@ use hickory_resolver::config::{
 use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError, NoRecords};
-use std::sync::Arc;
 use tokio::time::{Instant, timeout};
 use tracing::warn;
 
@@ -36,6 +37,8 @@ pub(super) const LONGEST: Duration = Duration::from_secs(3600);
 pub(super) const LONGEST_ABSENCE: Duration = Duration::from_secs(15 * 60);
 /// How long absence is believed when the answer has no SOA to say it.
 const ABSENCE: Duration = Duration::from_secs(60);
+/// A chain of CNAMEs is followed so far, as hickory does.
+const MAX_ALIASES: usize = 8;
 
 /// Records of a kind.
 #[derive(Debug)]
@@ -90,7 +93,7 @@ impl Questions {
         options.negative_max_ttl = Some(LONGEST_ABSENCE);
         // What DNSSEC adds does not fit into a UDP answer always.
         options.try_tcp_on_error = true;
-        options.timeout = options.timeout.clamp(Duration::from_millis(500), conf.timeout / 3);
+        options.timeout = options.timeout.min(conf.timeout / 3).max(Duration::from_millis(200));
         options.attempts = options.attempts.clamp(1, 3);
         let build = |options: ResolverOpts, anchors: Option<Arc<TrustAnchors>>| {
             let provider = TokioRuntimeProvider::default();
@@ -131,10 +134,12 @@ impl Questions {
             };
             resolver.lookup(fqdn.clone(), kind).await
         });
-        match asked.await.unwrap_or(Err(NetError::Timeout)) {
+        let asked = asked.await.unwrap_or(Err(NetError::Timeout));
+        let refuses = matches!(asked, Err(NetError::Dns(DnsError::ResponseCode(ResponseCode::ServFail))));
+        match asked {
             Ok(lookup) => what.answer(&lookup),
             Err(error) => match what.no_answer(error) {
-                NoAnswer::Failing(why) if begun.elapsed() < self.timeout && why.contains(SERVFAIL) => {
+                NoAnswer::Failing(why) if refuses && begun.elapsed() < self.timeout => {
                     // A nameserver that validates says no more than that it failed. With checking switched off
                     // (RFC 4035 §3.2.2) it gives what it has; then it is the signatures that it does not like.
                     match timeout(self.timeout - begun.elapsed(), self.probe.has_unchecked(&fqdn, kind)).await {
@@ -150,15 +155,39 @@ impl Questions {
     }
 }
 
-const SERVFAIL: &str = "SERVFAIL";
+impl Questions {
+    /// The SRV records of a name. Behind an alias hickory looks for them at their own target (its "FIXME: for SRV this
+    /// evaluation is inadequate"), so aliases are followed here.
+    pub(super) async fn ask_srv(&self, name: &str) -> Result<Answer, NoAnswer> {
+        let (mut name, mut secure, mut ttl) = (name.to_owned(), true, LONGEST);
+        for _ in 0..MAX_ALIASES {
+            let absent = match self.ask(&name, RecordType::SRV).await {
+                Ok(answer) => {
+                    return Ok(Answer { secure: answer.secure && secure, ttl: answer.ttl.min(ttl), ..answer });
+                }
+                Err(absent) if absent.is_absent() => absent,
+                Err(trouble) => return Err(trouble),
+            };
+            match self.ask(&name, RecordType::CNAME).await {
+                Ok(Answer { records, secure: signed, ttl: holds }) => {
+                    let Some(RData::CNAME(alias)) = records.first() else { return Err(absent) };
+                    (name, secure, ttl) = (super::host::plain_name(&alias.0), secure && signed, ttl.min(holds));
+                }
+                Err(none) if none.is_absent() => return Err(absent),
+                Err(trouble) => return Err(trouble),
+            }
+        }
+        Err(NoAnswer::Failing(format!("{name} is behind more than {MAX_ALIASES} aliases")))
+    }
+}
 
 struct Question<'a> {
     name: &'a str,
     kind: RecordType,
 }
 
-impl std::fmt::Display for Question<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Question<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.name, self.kind)
     }
 }
@@ -190,7 +219,7 @@ impl Question<'_> {
                 NoAnswer::Bogus(format!("DNSSEC: the answer for {self} does not have the signatures that it must have"))
             }
             NetError::Dns(DnsError::ResponseCode(ResponseCode::ServFail)) => {
-                NoAnswer::Failing(format!("the nameserver answers {SERVFAIL} for {self}"))
+                NoAnswer::Failing(format!("the nameserver answers SERVFAIL for {self}"))
             }
             NetError::Dns(DnsError::ResponseCode(code)) => {
                 NoAnswer::Failing(format!("the nameserver answers \"{code}\" for {self}"))

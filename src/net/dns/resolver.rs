@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use hickory_proto::rr::{RData, RecordType};
+use hickory_proto::rr::RData;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::cache::Cache;
-use super::conf::{DnsConf, Host, Override};
+use super::conf::{DnsConf, Override};
 use super::host::{self, HostAnswer};
 use super::private::is_private;
 use super::query::{Answer, LONGEST, NoAnswer, Questions};
@@ -53,6 +54,8 @@ struct State {
     cache: Cache<Result<Arc<Found>, LookupError>>,
     overrides: HashMap<String, Override>,
     private_addresses: bool,
+    /// How long a whole search may take.
+    patience: Duration,
 }
 
 /// What is remembered of a domain: everything but the order, which is drawn anew each time.
@@ -101,7 +104,7 @@ impl Resolver {
         let state = self.state.load_full();
         let ascii = ascii_domain(domain)?;
         let found = state.cache.get(&ascii, async || {
-            let (found, ttl) = state.search(&ascii).await;
+            let (found, ttl) = state.search_in_time(&ascii).await;
             (found.map(Arc::new), ttl)
         });
         let found = found.await?;
@@ -142,7 +145,21 @@ impl State {
             cache: Cache::new(DOMAINS),
             overrides: overrides.collect(),
             private_addresses: conf.private_addresses,
+            patience: conf.timeout * 2,
         })
+    }
+
+    /// The same as `search`, in bounded time: a search is several questions, one after the other.
+    async fn search_in_time(&self, domain: &str) -> (Result<Found, LookupError>, Duration) {
+        let patience = self.patience;
+        match timeout(patience, self.search(domain)).await {
+            Ok(sought) => sought,
+            Err(_) => {
+                let why =
+                    format!("the nameservers have not answered all questions within {} seconds", patience.as_secs());
+                (Err(LookupError::Failing(why)), FAILURE)
+            }
+        }
     }
 
     /// What there is of a domain, and how long that holds.
@@ -174,10 +191,8 @@ impl State {
             Found { source, records, targets, notes: Vec::new() }
         };
         if let Some(named) = self.overrides.get(domain) {
-            let candidates = named.addresses.iter().map(|place| match &place.host {
-                Host::Address(address) => Candidate::of_address(*address, place.port, named.tls),
-                Host::Name(host) => Candidate::of_host(host, place.port, named.tls, false),
-            });
+            let candidates =
+                named.addresses.iter().map(|address| Candidate::of_address(address.ip(), address.port(), named.tls));
             return Ok(found(Source::Conf, candidates.collect()));
         }
         if let Ok(address) = domain.parse() {
@@ -185,8 +200,7 @@ impl State {
             return Ok(found(Source::Literal, vec![candidate]));
         }
         let (direct, starttls) = (format!("_xmpps-server._tcp.{domain}"), format!("_xmpp-server._tcp.{domain}"));
-        let (direct, starttls) =
-            tokio::join!(self.questions.ask(&direct, RecordType::SRV), self.questions.ask(&starttls, RecordType::SRV));
+        let (direct, starttls) = tokio::join!(self.questions.ask_srv(&direct), self.questions.ask_srv(&starttls));
         let mut services = Services { ttl: *ttl, ..Services::default() };
         services.add(TlsMode::Direct, direct);
         services.add(TlsMode::Starttls, starttls);

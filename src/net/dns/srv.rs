@@ -32,17 +32,10 @@ impl AsRef<Self> for SrvRecord {
 
 /// Draws from 0 to `max` by the operating system's generator.
 pub(crate) fn draw(max: u32) -> u32 {
+    // Without randomness the order is still one of priority.
+    let random = getrandom::u32().unwrap_or_default();
     // Multiplying instead of a remainder: even but for one part in 2^32 / max, which no weight of 16 bits can show.
-    ((u64::from(random()) * (u64::from(max) + 1)) >> 32) as u32
-}
-
-fn random() -> u32 {
-    let mut bytes = [0; 4];
-    // Without numbers the order is still one of priority; the generator of aws-lc does not fail once the process runs.
-    if aws_lc_rs::rand::fill(&mut bytes).is_err() {
-        return 0;
-    }
-    u32::from_ne_bytes(bytes)
+    ((u64::from(random) * (u64::from(max) + 1)) >> 32) as u32
 }
 
 #[cfg(test)]

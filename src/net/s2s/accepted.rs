@@ -18,8 +18,9 @@ use rookery_xmpp::ns;
 use rookery_xmpp::stream::{self, Opened, Phase, Stream, TlsInfo};
 use tracing::{debug, info, warn};
 
-use super::driver::{Driver, Gone, Wire, now};
+use super::driver::{Driver, Wire, now};
 use super::flow::is_among;
+use super::gone::Gone;
 use super::identity::{Role, Verdict};
 use super::remotes::Order;
 use super::{Common, verify};
@@ -45,11 +46,13 @@ pub(super) async fn serve(common: Arc<Common>, connection: Connection) {
         Err(gone) => gone,
         Ok(()) => return,
     };
-    if driver.hears.is_empty() {
-        let remote = driver.remote.as_ref().map_or("", |remote| remote.as_str());
+    // Who has not even said who it is (a scanner, say) is of no interest.
+    if driver.hears.is_empty()
+        && let Some(remote) = &driver.remote
+    {
         let verdict = driver.verdict.as_ref().filter(|verdict| !verdict.is_valid());
         let certificate = verdict.map(ToString::to_string).unwrap_or_default();
-        info!(stream = driver.id(), remote, %peer, certificate, reason = %gone, "a server has gone without having proved who it is");
+        info!(stream = driver.id(), %remote, %peer, certificate, reason = %gone, "a server has gone without having proved who it is");
     }
     driver.part(gone).await;
 }
@@ -62,11 +65,10 @@ impl Driver {
             let from = opened.from.as_ref().map(Jid::to_string).unwrap_or_default();
             info!(stream = self.id(), remote = from, local = %opened.to, peer = %self.peer, "a stream is refused: {error}");
         }
+        let is_welcome = answer.is_ok();
         self.stream.handle_host(answer);
-        if opened.phase == Phase::AfterAuth
-            && let Some(remote) = &self.remote
-        {
-            let pair = Pair { local: opened.to.clone(), remote: remote.clone() };
+        if let (true, Phase::AfterAuth, Some(identity)) = (is_welcome, opened.phase, &opened.identity) {
+            let pair = Pair { local: opened.to.clone(), remote: identity.bare() };
             self.hear(pair, "certificate");
         }
     }
@@ -81,7 +83,9 @@ impl Driver {
         let mut plain = false;
         if let Some(from) = &from {
             if server.is_ours(from.as_str()) {
-                return Err(StreamError::new(StreamCondition::InvalidFrom).with_text("This is a domain of this server."));
+                return Err(
+                    StreamError::new(StreamCondition::InvalidFrom).with_text("This is a domain of this server.")
+                );
             }
             server.may_federate(from.as_str())?;
             plain = self.settings.certificates(from) == Certificates::Plain;
@@ -101,7 +105,9 @@ impl Driver {
         }
         if secured || plain {
             let authenticated = opened.phase == Phase::AfterAuth;
-            host.features.push(Element::new("dialback", ns::DIALBACK_FEATURE).child(Element::new("errors", ns::DIALBACK_FEATURE)));
+            host.features.push(
+                Element::new("dialback", ns::DIALBACK_FEATURE).child(Element::new("errors", ns::DIALBACK_FEATURE)),
+            );
             if !authenticated && secured {
                 host.features.push(Element::new("bidi", ns::BIDI_FEATURE));
             }
@@ -113,7 +119,7 @@ impl Driver {
 
     /// What the peer's certificate proves of a domain. Where the conf wants none, what it has shown counts all the same.
     fn judge(&self, remote: &BareJid) -> Verdict {
-        self.settings.judge(self.wire.look().peer_chain(), remote, Role::Initiating)
+        self.settings.judge(self.wire.look().peer_chain(), remote, Role::Initiating, None)
     }
 
     pub(super) async fn start_tls(&mut self) -> Result<(), Gone> {
@@ -174,9 +180,8 @@ impl Driver {
 
     /// What can be said to a request at once.
     fn decide(&self, pair: &Pair) -> Decision {
-        let refuse = |condition, text: &'static str| {
-            Decision::Says(Says::Error(StanzaError::new(condition).with_text(text)))
-        };
+        let refuse =
+            |condition, text: &'static str| Decision::Says(Says::Error(StanzaError::new(condition).with_text(text)));
         let server = &self.common.server;
         if !server.is_ours(pair.local.as_str()) {
             return refuse(Condition::ItemNotFound, "This domain is not served here.");
@@ -236,7 +241,9 @@ impl Driver {
                 self.remote.get_or_insert_with(|| pair.remote.clone());
                 self.local.get_or_insert_with(|| pair.local.clone());
                 if !self.has_room(&pair.remote) {
-                    Says::Error(StanzaError::new(Condition::ResourceConstraint).with_text("Too many streams of this domain."))
+                    Says::Error(
+                        StanzaError::new(Condition::ResourceConstraint).with_text("Too many streams of this domain."),
+                    )
                 } else {
                     // The answer goes before whatever the pair's stanzas are.
                     self.stream.send(&request.answer(Says::Valid).to_element());

@@ -9,7 +9,8 @@ use rookery_xmpp::error::Condition;
 use rookery_xmpp::stream::{Binding, Peer, Stream, TlsInfo};
 use tracing::{debug, info};
 
-use super::driver::{Driver, Gone, Wire, now};
+use super::driver::{Driver, Wire, now};
+use super::gone::Gone;
 use super::opened::{Goal, Opened};
 use super::outflow::PATIENCE_OF_TCP;
 use super::remotes::{Order, Remote};
@@ -86,7 +87,7 @@ async fn keep_calling(common: &Arc<Common>, remote: &Arc<Remote>, link: &Arc<Lin
                 let ended = driver.part(gone).await;
                 rest = ended.rest;
                 if ended.lived < SHORT {
-                    let text = ended.failure.unwrap_or_else(|| "the stream has ended at once".to_owned());
+                    let text = format!("the stream ended soon: {}", ended.reason);
                     remote.failed(failure(false, Condition::RemoteServerTimeout, &text), settings.retry, now());
                 }
             }
@@ -212,12 +213,8 @@ async fn open(
     if is_direct {
         transport.secure(patience).await.map_err(lost)?;
     }
-    let peer = Peer {
-        to: pair.remote.clone(),
-        from: Some(pair.local.clone().into()),
-        login: None,
-        binding: Binding::Any,
-    };
+    let peer =
+        Peer { to: pair.remote.clone(), from: Some(pair.local.clone().into()), login: None, binding: Binding::Any };
     let mut stream = Stream::initiating(settings.calling(&pair.remote), Arc::new(peer), now());
     if is_direct {
         stream.handle_tls(now(), TlsInfo::default());
@@ -225,7 +222,9 @@ async fn open(
     let mut driver = Driver::new(common.clone(), Wire::Opened(Box::new(transport)), stream, address);
     driver.local = Some(pair.local.clone());
     driver.remote = Some(pair.remote.clone());
-    driver.opened = Some(Box::new(Opened::new(pair.clone(), goal.copy(), rest.take(), no_external)));
+    let mut opened = Opened::new(pair.clone(), goal.copy(), rest.take(), no_external);
+    opened.target = Some(target.clone());
+    driver.opened = Some(Box::new(opened));
     let negotiated = async {
         if is_direct {
             driver.secured()?;

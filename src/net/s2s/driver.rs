@@ -3,7 +3,6 @@
 //! What is particular to streams that others open is in `accepted.rs`, to those that we open in `opened.rs`; what happens
 //! when stanzas flow in `flow.rs`.
 
-use std::fmt;
 use std::io;
 use std::mem;
 use std::net::SocketAddr;
@@ -12,20 +11,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use rookery_core::remote::{Failure, Inbound, Pair, StreamStatus};
+use rookery_core::remote::{Inbound, Pair, StreamStatus};
 use rookery_xmpp::datetime;
-use rookery_xmpp::error::{Condition, StreamCondition, StreamError};
+use rookery_xmpp::error::StreamError;
 use rookery_xmpp::jid::BareJid;
-use rookery_xmpp::stream::{Ending, Event, Stream};
+use rookery_xmpp::stream::{Event, Stream};
 use rustls::ProtocolVersion;
 use tokio::sync::mpsc;
 use tokio::time::Sleep;
 use tracing::{error, info};
 
+use super::gone::{Ended, Gone};
 use super::identity::Verdict;
 use super::opened::Opened;
 use super::outflow::{Outflow, Overdue};
-use super::remotes::{Facts, Handle, Order, Remote, in_words};
+use super::remotes::{Facts, Handle, Order, Remote};
 use super::settings::Settings;
 use super::{Common, LAST_MOMENT, LAST_WORDS};
 use crate::rate::Meter;
@@ -40,68 +40,6 @@ const BACKLOG: usize = 1024 * 1024;
 
 /// A stream that the other side uses is left to it to close, for so long.
 const COURTESY: Duration = Duration::from_secs(30);
-
-/// How a connection came to its end.
-#[derive(Debug)]
-pub(super) enum Gone {
-    /// The stream was closed, by either side.
-    Closed(Ending),
-    /// The socket failed, or ended before the stream.
-    Lost(io::Error),
-    /// The peer did nothing for too long.
-    TimedOut(&'static str),
-    /// What it carried is another stream's now, or was too slow for its senders.
-    Past,
-    /// The peer goes on by another connection.
-    HandedOver,
-    /// There is nothing to be had from this peer.
-    Failed(Box<Failure>),
-    /// A bug in the server.
-    Panicked,
-}
-
-impl fmt::Display for Gone {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Closed(Ending::ByPeer(None)) => f.write_str("closed by the other server"),
-            Self::Closed(Ending::ByPeer(Some(error))) => {
-                write!(f, "closed by the other server with {}", in_words(error))
-            }
-            Self::Closed(Ending::ByUs(None) | Ending::Login(_)) => f.write_str("closed"),
-            Self::Closed(Ending::ByUs(Some(error))) => write!(f, "closed with {error}"),
-            Self::Lost(error) => write!(f, "connection lost: {error}"),
-            Self::TimedOut(what) => f.write_str(what),
-            Self::Past => f.write_str("what it carried has waited too long, or goes by another stream"),
-            Self::HandedOver => f.write_str("the other server goes on by another connection"),
-            Self::Failed(failure) => f.write_str(&failure.text),
-            Self::Panicked => f.write_str("a bug in the server"),
-        }
-    }
-}
-
-impl From<io::Error> for Gone {
-    fn from(error: io::Error) -> Self {
-        Self::Lost(error)
-    }
-}
-
-impl Gone {
-    /// What those are told who wait for a stream that has come to nothing.
-    pub(super) fn into_failure(self) -> Failure {
-        match self {
-            Self::Failed(failure) => *failure,
-            Self::Closed(Ending::ByPeer(Some(error))) if error.condition == StreamCondition::HostUnknown => {
-                super::failure(true, Condition::RemoteServerNotFound, "the server found there does not know the domain")
-            }
-            other => super::failure(false, Condition::RemoteServerTimeout, &other.to_string()),
-        }
-    }
-
-    /// Whether the connection is gone and the stream may go on.
-    fn is_loss(&self) -> bool {
-        matches!(self, Self::Lost(_) | Self::TimedOut(_) | Self::HandedOver)
-    }
-}
 
 /// The connection, and who has made it.
 pub(super) enum Wire {
@@ -283,12 +221,7 @@ impl Driver {
             self.wire.transport().cut();
         }
         let rest = self.rest(&gone);
-        let ended = Ended {
-            rest,
-            lived: self.begun.elapsed(),
-            was_ready: self.is_ready,
-            failure: matches!(gone, Gone::Closed(_) | Gone::Failed(_)).then(|| gone_text(&gone)),
-        };
+        let ended = Ended { rest, lived: self.begun.elapsed(), reason: gone.to_string() };
         let may_close = matches!(gone, Gone::Closed(_) | Gone::Failed(_));
         if may_close {
             let mut ending = self.ending.clone();
@@ -332,7 +265,8 @@ impl Driver {
                 self.handle.facts.lock().heard = now;
                 let address = self.meter.take(&self.common.buckets, &self.settings.rates, count, now);
                 let domains = self.hears.first().map(|pair| &pair.remote);
-                let domain = domains.and_then(|remote| self.common.rates.take_of(remote, self.settings.rate, count, now));
+                let domain =
+                    domains.and_then(|remote| self.common.rates.take_of(remote, self.settings.rate, count, now));
                 // Once it is known who it is, the domain counts and not the address: many may share one.
                 self.paused = if self.hears.is_empty() { address } else { domain };
                 Ok(events)
@@ -397,9 +331,11 @@ impl Driver {
                 Err(Gone::Closed(ending))
             }
             // Of streams of clients and components.
-            Event::LookUp { .. } | Event::PreAuthIq(_) | Event::Bind { .. } | Event::Bound(_) | Event::Handshake { .. } => {
-                Ok(())
-            }
+            Event::LookUp { .. }
+            | Event::PreAuthIq(_)
+            | Event::Bind { .. }
+            | Event::Bound(_)
+            | Event::Handshake { .. } => Ok(()),
         }
     }
 
@@ -444,13 +380,16 @@ impl Driver {
         let now = now();
         self.watch(now).await?;
         let stall = self.stalled.map(|(since, _)| since + self.settings.write_stall);
-        let keepalive = self.is_ready.then(|| self.heard.max(self.probed) + self.settings.keepalive);
-        let idle = (self.is_ready && !self.is_leaving).then(|| self.used + self.idle_time());
-        let due = [self.stream.poll_timeout(), self.paused, stall, keepalive, idle, self.outflow.due()];
-        self.arm(due.into_iter().flatten().min());
-
         let listens = self.paused.is_none() && self.wire.look().unwritten() <= BACKLOG;
         let writes = self.is_ready && self.stream.is_open() && self.wire.look().is_flushed();
+        // Only what `watch` or `transmit` will deal with: what is due and not dealt with would be due again at once.
+        let flows = self.is_ready && !self.is_leaving;
+        let keepalive = flows.then(|| self.heard.max(self.probed) + self.settings.keepalive);
+        let idle = (flows && self.outflow.is_settled()).then(|| self.used + self.idle_time());
+        let outflow = if flows { self.outflow.due(writes) } else { None };
+        let due = [self.stream.poll_timeout(), self.paused, stall, keepalive, idle, outflow];
+        self.arm(due.into_iter().flatten().min());
+
         let Self { wire, orders, inbound, outflow, timer, ending, is_leaving, .. } = self;
         let transport = wire.look();
         let happened = tokio::select! {
@@ -555,20 +494,6 @@ impl Driver {
     pub(super) fn end(&mut self, error: StreamError) {
         self.stream.close(now(), Some(error));
     }
-}
-
-/// What is left when a stream is over.
-pub(super) struct Ended {
-    /// What we can go on with, on a stream that we had opened.
-    pub(super) rest: Option<super::rest::Rest>,
-    pub(super) lived: Duration,
-    pub(super) was_ready: bool,
-    /// Why it was closed.
-    pub(super) failure: Option<String>,
-}
-
-fn gone_text(gone: &Gone) -> String {
-    gone.to_string()
 }
 
 enum Happened {

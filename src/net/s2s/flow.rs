@@ -15,7 +15,8 @@ use rookery_xmpp::ns;
 use rookery_xmpp::stanza::{IqType, Kind, Stanza};
 use tracing::{debug, info, warn};
 
-use super::driver::{Driver, Gone, now};
+use super::driver::{Driver, now};
+use super::gone::Gone;
 use super::rest::{Found, Rest};
 use super::settings;
 
@@ -68,6 +69,9 @@ impl Driver {
 
     /// A stanza that is not what it should be; it counts, and is answered if its addresses are as they have to be.
     pub(super) async fn answered(&mut self, reply: Option<Stanza>) {
+        if self.is_leaving && self.outflow.has_acks() {
+            return;
+        }
         let Some(reply) = reply else { return drop(self.inbound.receive()) };
         let receipt = self.inbound.receive();
         let may_speak = match (&reply.head.to, &reply.head.from) {
@@ -122,7 +126,9 @@ impl Driver {
                         self.proven_useful();
                     }
                 }
-                None => self.end(StreamError::new(StreamCondition::PolicyViolation).with_text("<a/> needs a count in 'h'.")),
+                None => {
+                    self.end(StreamError::new(StreamCondition::PolicyViolation).with_text("<a/> needs a count in 'h'."))
+                }
             },
             (ns::SM, _) => self.stream.send(&failed(Condition::UnexpectedRequest, None)),
             _ => self.end(StreamCondition::UnsupportedStanzaType.into()),
@@ -163,6 +169,7 @@ impl Driver {
         let pair = link.pair();
         let may = self.stream.is_open() && !self.is_leaving && (self.bidi && self.hears.contains(pair));
         if !may {
+            self.handle.facts.lock().may_carry.clear();
             return self.common.want(link);
         }
         if !self.outflow.carries(pair) {
@@ -305,8 +312,10 @@ impl Driver {
         if self.is_leaving {
             return Ok(());
         }
+        self.handle.facts.lock().may_carry.clear();
         if !self.stream.is_open() {
-            self.end(StreamCondition::SystemShutdown.into());
+            let error = self.opened.is_none().then(|| StreamCondition::SystemShutdown.into());
+            self.stream.close(now(), error);
             return self.transmit_stream();
         }
         if self.outflow.has_acks() {

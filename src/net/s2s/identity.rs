@@ -5,7 +5,11 @@
 //! order:
 //!
 //! 1. a pin of the conf: this key and no other, whatever else the certificate says;
-//! 2. a path to an authority, valid now, from a leaf that names the domain.
+//! 2. DANE: what the TLSA records of a signed zone say (RFC 7712, 7671, 7673), if there are any that we understand;
+//! 3. a path to an authority, valid now, from a leaf that names the domain.
+//!
+//! The domain is the one that the stream is for. The host that SRV names may stand in the certificate in its place only
+//! if the zone is signed (RFC 7673 section 4): else whoever forges DNS chooses the name.
 //!
 //! What a peer connects for matters little: many authorities issue no certificates for TLS clients any more (the browsers'
 //! root programs forbid them from 2026 on), so one for servers is as good from a server that calls us (XEP-0178 never
@@ -20,18 +24,22 @@
 mod fault;
 pub mod names;
 mod path;
+#[cfg(test)]
+pub(crate) mod tests;
 
 use std::fmt;
 use std::time::SystemTime;
 
 use aws_lc_rs::digest;
 use rustls::pki_types::CertificateDer;
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
 
 pub use self::fault::Fault;
 use self::names::{Names, Reference};
 pub(super) use self::path::name_of;
 use super::roots::Roots;
+use crate::dns::dane::{self, Comparison};
+use crate::dns::{Target, Tlsa};
 
 /// SHA-256 of a key (the SubjectPublicKeyInfo, as in RFC 7469 section 2.4).
 pub type KeyDigest = [u8; 32];
@@ -51,18 +59,29 @@ pub struct Trust<'a> {
     roots: &'a Roots,
     role: Role,
     pins: &'a [KeyDigest],
+    host: Option<&'a str>,
+    tlsa: &'a [Tlsa],
 }
 
 impl<'a> Trust<'a> {
     /// These authorities, for a peer in that role.
     pub fn new(roots: &'a Roots, role: Role) -> Self {
-        Self { roots, role, pins: &[] }
+        Self { roots, role, pins: &[], host: None, tlsa: &[] }
     }
 
     /// With keys that the conf names for the domain: if there are any, nothing else counts.
     #[must_use]
     pub fn pinned(self, pins: &'a [KeyDigest]) -> Self {
         Self { pins, ..self }
+    }
+
+    /// For a peer that is at one of the hosts that DNS names for the domain; counts only where DNS is signed.
+    #[must_use]
+    pub fn found_at(self, target: &'a Target) -> Self {
+        match target.secure {
+            true => Self { host: Some(&target.host), tlsa: &target.tlsa, ..self },
+            false => self,
+        }
     }
 }
 
@@ -82,6 +101,8 @@ pub enum Basis {
     Authority(String),
     /// The conf names the key.
     Pin,
+    /// A TLSA record, without an authority that we know.
+    Dane,
 }
 
 impl Verdict {
@@ -99,6 +120,7 @@ impl fmt::Display for Verdict {
                 write!(f, "is valid, issued under {name} (whether it was revoked is not checked)")
             }
             Self::Valid(Basis::Pin) => write!(f, "has the key that the conf names"),
+            Self::Valid(Basis::Dane) => write!(f, "is the one that DNS names (DANE)"),
             Self::Invalid(faults) => {
                 for (n, fault) in faults.iter().enumerate() {
                     write!(f, "{}{fault}", if n == 0 { "" } else { "; it " })?;
@@ -127,37 +149,85 @@ pub fn judge(chain: &[CertificateDer<'_>], domain: &str, trust: &Trust<'_>, now:
         };
     }
 
-    let mut faults = Vec::new();
-    let named = Names::of(&parsed).map(|names| Named::judge(&names, domain));
-    match &named {
-        Ok(Named::Well(_)) => {}
-        Ok(Named::Not(fault)) | Err(fault) => faults.push(fault.clone()),
+    let compared = dane::compare(trust.tlsa, chain, trust.roots.certificates());
+    if !compared.usable {
+        return by_authority(chain, &parsed, domain, trust, trust.roots, now, None);
     }
-    let beyond_dns = matches!(named, Ok(Named::Well(by)) if !by.is_constrained());
-    match path::to_authority(chain, &parsed, trust.roots, trust.role, now, beyond_dns) {
+    by_dane(&compared, chain, &parsed, domain, trust, now)
+}
+
+/// What TLSA records say, at least one of them usable: then nothing else counts (RFC 7671 section 4.1).
+fn by_dane(
+    compared: &Comparison,
+    chain: &[CertificateDer<'_>],
+    leaf: &X509Certificate<'_>,
+    domain: &str,
+    trust: &Trust<'_>,
+    now: SystemTime,
+) -> Verdict {
+    if compared.end_entity {
+        return Verdict::Valid(Basis::Dane);
+    }
+    let mut last = Verdict::Invalid(vec![Fault::DaneMismatch]);
+    if !compared.anchors.is_empty() {
+        let anchors = Roots::of(&compared.anchors);
+        last = match by_authority(chain, leaf, domain, trust, &anchors, now, None) {
+            Verdict::Valid(_) => return Verdict::Valid(Basis::Dane),
+            invalid => invalid,
+        };
+    }
+    if compared.pkix_end_entity || !compared.pkix_anchors.is_empty() {
+        let through = (!compared.pkix_end_entity).then_some(&*compared.pkix_anchors);
+        last = by_authority(chain, leaf, domain, trust, trust.roots, now, through);
+    }
+    last
+}
+
+/// The ordinary way: the right name, and a path to one of `roots` (through one of the certificates `through`, if given).
+fn by_authority(
+    chain: &[CertificateDer<'_>],
+    leaf: &X509Certificate<'_>,
+    domain: &str,
+    trust: &Trust<'_>,
+    roots: &Roots,
+    now: SystemTime,
+    through: Option<&[Vec<u8>]>,
+) -> Verdict {
+    let mut faults = Vec::new();
+    let mut constrained = true;
+    match Names::of(leaf) {
+        Err(fault) => faults.push(fault),
+        Ok(names) => {
+            let proves = |name: &str| names.prove(&Reference::new(name)?);
+            match proves(domain).or_else(|| trust.host.and_then(proves)) {
+                Some(by) => constrained = by.is_constrained(),
+                None => faults.push(names.fault(domain)),
+            }
+        }
+    }
+    faults.extend(path::weakness(chain.get(..1).unwrap_or_default()));
+    let asked = path::Asked { roots, role: trust.role, now, beyond_dns: !constrained, through };
+    match path::to_authority(chain, leaf, &asked) {
         Ok(authority) if faults.is_empty() => Verdict::Valid(Basis::Authority(authority)),
         Ok(_) => Verdict::Invalid(faults),
         Err(mut of_path) => {
+            of_path.retain(|fault| !faults.contains(fault));
             of_path.append(&mut faults);
             Verdict::Invalid(of_path)
         }
     }
 }
 
-/// Whether the names are the domain's.
-enum Named {
-    Well(names::By),
-    Not(Fault),
-}
-
-impl Named {
-    fn judge(names: &Names, domain: &str) -> Self {
-        match Reference::new(domain).and_then(|reference| names.prove(&reference)) {
-            Some(by) => Self::Well(by),
-            None => Self::Not(names.fault(domain)),
-        }
+/// Why TLS could not even check that a peer has the key of this certificate.
+pub(crate) fn unfit(der: &CertificateDer<'_>) -> Option<Fault> {
+    match read(der) {
+        Ok(certificate) if certificate.version() != X509Version::V3 => Some(Fault::Unreadable(NOT_V3.to_owned())),
+        Ok(_) => path::weakness(std::slice::from_ref(der)),
+        Err(fault) => Some(fault),
     }
 }
+
+const NOT_V3: &str = "it is not of version 3 of X.509";
 
 /// The whole of `der` as a certificate.
 fn read<'a>(der: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, Fault> {

@@ -17,13 +17,15 @@ use rookery_xmpp::sasl::Mechanism;
 use rookery_xmpp::stream::TlsInfo;
 use tracing::{info, warn};
 
-use super::driver::{Driver, Gone, Wire, now};
+use super::driver::{Driver, Wire, now};
 use super::failure;
 use super::flow::too_high;
+use super::gone::{Gone, quoted};
 use super::identity::{Role, Verdict};
 use super::remotes::Question;
 use super::rest::Rest;
 use super::settings;
+use crate::dns::Target;
 
 /// What we open a stream for.
 pub(super) enum Goal {
@@ -37,6 +39,8 @@ pub(super) enum Goal {
 pub(super) struct Opened {
     pair: Pair,
     goal: Goal,
+    /// Where it leads, as DNS says.
+    pub(super) target: Option<Target>,
     /// An earlier stream that we would go on with.
     pub(super) rest: Option<Rest>,
     /// The peer knows acknowledgements.
@@ -57,6 +61,7 @@ impl Opened {
         Self {
             pair,
             goal,
+            target: None,
             rest,
             has_acks: false,
             no_external,
@@ -99,7 +104,8 @@ impl Driver {
     pub(super) fn secured(&mut self) -> Result<(), Gone> {
         let Some(opened) = &self.opened else { return Ok(()) };
         let remote = &opened.pair.remote;
-        let verdict = self.settings.judge(self.wire.look().peer_chain(), remote, Role::Receiving);
+        let verdict =
+            self.settings.judge(self.wire.look().peer_chain(), remote, Role::Receiving, opened.target.as_ref());
         let wants_valid = self.settings.certificates(remote) == Certificates::Valid;
         if wants_valid && !verdict.is_valid() {
             let text = format!("the certificate of {remote} {verdict}");
@@ -140,7 +146,8 @@ impl Driver {
             self.stream.authenticate_external();
             return Ok(());
         }
-        let knows_dialback = features.find("dialback", ns::DIALBACK_FEATURE).is_some() || self.stream.peer_declares(ns::DIALBACK);
+        let knows_dialback =
+            features.find("dialback", ns::DIALBACK_FEATURE).is_some() || self.stream.peer_declares(ns::DIALBACK);
         self.send_key(knows_dialback)
     }
 
@@ -205,7 +212,8 @@ impl Driver {
             opened.awaits_result = false;
         }
         let remote = &packet.from;
-        let failed = |definite, condition, text: String| Err(Gone::Failed(Box::new(failure(definite, condition, &text))));
+        let failed =
+            |definite, condition, text: String| Err(Gone::Failed(Box::new(failure(definite, condition, &text))));
         match &packet.says {
             Says::Valid => {
                 self.stream.established();
@@ -214,7 +222,11 @@ impl Driver {
             }
             Says::Error(error) => {
                 let definite = error.kind != ErrorKind::Wait && error.condition != Condition::RemoteServerTimeout;
-                failed(definite, Condition::RemoteServerTimeout, format!("{remote} refuses our dialback: {error}"))
+                failed(
+                    definite,
+                    Condition::RemoteServerTimeout,
+                    format!("{remote} refuses our dialback: {}", quoted(&error.to_string())),
+                )
             }
             Says::Invalid | Says::Key(_) => failed(
                 true,
@@ -234,9 +246,9 @@ impl Driver {
             return self.start();
         }
         let request = match &opened.rest {
-            Some(rest) => Element::new("resume", ns::SM)
-                .attr("previd", &*rest.id)
-                .attr("h", rest.inbound.handled().to_string()),
+            Some(rest) => {
+                Element::new("resume", ns::SM).attr("previd", &*rest.id).attr("h", rest.inbound.handled().to_string())
+            }
             None => Element::new("enable", ns::SM).attr("resume", "true"),
         };
         self.stream.send(&request);

@@ -109,11 +109,6 @@ impl Outflow {
         self.carried.iter().any(|carried| carried.link.pair() == pair)
     }
 
-    /// The pairs whose links it carries.
-    pub(super) fn pairs(&self) -> impl Iterator<Item = &Pair> {
-        self.carried.iter().map(|carried| carried.link.pair())
-    }
-
     /// Whether a link has been taken away, by another stream or since it was too slow.
     pub(super) fn is_past(&self) -> bool {
         self.carried.iter().any(|carried| !carried.link.is_current(carried.carrier))
@@ -289,10 +284,10 @@ impl Outflow {
         }
     }
 
-    /// When to look at [`Self::overdue`], or to write what is due.
-    pub(super) fn due(&self) -> Option<Instant> {
+    /// When to look at [`Self::overdue`], or, if the peer can be written to, to [`fill`](Self::fill).
+    pub(super) fn due(&self, writes: bool) -> Option<Instant> {
         let asked = self.asked.map(|at| at + ACK_PATIENCE);
-        let ask = self.ask_at.filter(|_| self.asked.is_none());
+        let ask = self.ask_at.filter(|_| writes && self.asked.is_none());
         let ping = self.ping.as_ref().map(|ping| ping.at + SILENT);
         [asked, ask, ping].into_iter().flatten().min()
     }

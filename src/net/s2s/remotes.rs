@@ -10,10 +10,10 @@ use std::time::{Duration, Instant, SystemTime};
 use parking_lot::Mutex;
 use rookery_core::remote::{Failure, FailureStatus, Link, Pair, RemoteStatus, StreamStatus};
 use rookery_xmpp::dialback::{Packet, Says};
-use rookery_xmpp::error::StreamError;
 use rookery_xmpp::jid::BareJid;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
+use super::driver::now;
 use super::rest::Rest;
 
 /// Attempts to connect to one domain at a time, from all of ours.
@@ -75,7 +75,7 @@ pub(super) struct Facts {
 impl Handle {
     fn status(&self) -> StreamStatus {
         let facts = self.facts.lock();
-        StreamStatus { silent: facts.heard.elapsed().as_secs(), ..facts.status.clone() }
+        StreamStatus { silent: now().saturating_duration_since(facts.heard).as_secs(), ..facts.status.clone() }
     }
 }
 
@@ -220,7 +220,7 @@ impl Remotes {
             return remote.clone();
         }
         if remotes.len() >= MOST_REMEMBERED {
-            let now = Instant::now();
+            let now = now();
             // One that somebody holds may be about to be used.
             remotes.retain(|_, remote| Arc::strong_count(remote) > 1 || !remote.is_over(now));
         }
@@ -248,14 +248,6 @@ impl Remotes {
 
     fn all(&self) -> Vec<Arc<Remote>> {
         self.0.lock().values().cloned().collect()
-    }
-}
-
-/// Says what a stream was ended with, for the log and for those who wait.
-pub(super) fn in_words(error: &StreamError) -> String {
-    match &error.host {
-        Some(host) => format!("{error} ({host})"),
-        None => error.to_string(),
     }
 }
 

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use rookery_core::remote::{Inbound, Pair};
 use tokio::sync::oneshot;
 
+use super::driver::now;
 use super::outflow::Outflow;
 use super::remotes::{Handle, Order};
 
@@ -66,7 +67,7 @@ impl Resting {
     /// This stream can be resumed when its connection is lost. `false` when there are too many of that kind.
     pub(super) fn add(&self, id: Box<str>, pair: Pair, handle: Arc<Handle>, longest: Duration) -> bool {
         let mut places = self.0.lock();
-        let now = Instant::now();
+        let now = now();
         if places.len() >= MOST {
             places.retain(|_, (place, until)| matches!(place, Place::Living(..)) || *until > now);
         }
@@ -79,7 +80,7 @@ impl Resting {
 
     /// The connection of a stream was lost.
     pub(super) fn lay_down(self: &Arc<Self>, mut rest: Rest, longest: Duration) {
-        let now = Instant::now();
+        let now = now();
         let waits = if rest.outflow.is_empty() { longest } else { longest.min(WAIT_FOR_PEER) };
         rest.until = now + waits;
         let id = rest.id.clone();

@@ -1,13 +1,11 @@
 //! The authorities that we believe: those of the system, and those that the admin adds (`s2s.authorities`).
 //!
-//! Read at start and when the conf is read anew (SIGHUP).
+//! Read at start and when the conf is read anew (SIGHUP), so that a renewed set of the system counts from then on.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, TrustAnchor};
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -28,8 +26,10 @@ pub struct RootsError {
 #[derive(Default)]
 pub struct Roots {
     anchors: Vec<TrustAnchor<'static>>,
-    /// What they are called, by their subject's DER.
-    names: HashMap<Vec<u8>, String>,
+    /// The certificates that the anchors were made of, in the same order: a TLSA record may name one.
+    certificates: Vec<CertificateDer<'static>>,
+    /// Their subjects (DER).
+    subjects: HashSet<Vec<u8>>,
 }
 
 impl Roots {
@@ -59,6 +59,15 @@ impl Roots {
         Ok(roots)
     }
 
+    /// No authority but these certificates (DER); those that cannot be one are left out.
+    pub(super) fn of(certificates: &[Vec<u8>]) -> Self {
+        let mut roots = Self::default();
+        for der in certificates {
+            let _ = roots.add(&CertificateDer::from_slice(der));
+        }
+        roots
+    }
+
     fn add_file(&mut self, path: &Path) -> Result<(), RootsError> {
         let failed = |why: String| RootsError { path: path.to_owned(), why };
         let certificates = CertificateDer::pem_file_iter(path)
@@ -80,8 +89,11 @@ impl Roots {
     pub fn add(&mut self, certificate: &CertificateDer<'_>) -> Result<(), String> {
         let anchor = webpki::anchor_from_trusted_cert(certificate).map_err(|error| error.to_string())?.to_owned();
         let (_, parsed) = X509Certificate::from_der(certificate).map_err(|error| error.to_string())?;
-        self.names.insert(parsed.subject().as_raw().to_vec(), name_of(parsed.subject()));
-        self.anchors.push(anchor);
+        if !self.certificates.iter().any(|other| other == certificate) {
+            self.subjects.insert(parsed.subject().as_raw().to_vec());
+            self.anchors.push(anchor);
+            self.certificates.push(certificate.clone().into_owned());
+        }
         Ok(())
     }
 
@@ -99,47 +111,30 @@ impl Roots {
         &self.anchors
     }
 
+    pub(super) fn certificates(&self) -> &[CertificateDer<'static>] {
+        &self.certificates
+    }
+
     /// Whether one is called so (a subject's DER).
     pub(super) fn knows(&self, subject: &[u8]) -> bool {
-        self.names.contains_key(subject)
+        self.subjects.contains(subject)
+    }
+
+    /// The certificate of one of them.
+    pub(super) fn certificate_of(&self, anchor: &TrustAnchor<'_>) -> Option<&CertificateDer<'static>> {
+        let at = self.anchors.iter().position(|other| other == anchor)?;
+        self.certificates.get(at)
     }
 
     /// What one of them is called.
     pub(super) fn name_of(&self, anchor: &TrustAnchor<'_>) -> String {
-        // An anchor's subject lacks the header that a certificate's has.
-        let subject = anchor.subject.as_ref();
-        let named = self.names.iter().find(|(full, _)| full.ends_with(subject) && full.len() <= subject.len() + 6);
-        named.map_or_else(|| "an authority without a name".to_owned(), |(_, name)| name.clone())
+        let parsed = self.certificate_of(anchor).and_then(|der| X509Certificate::from_der(der).ok());
+        parsed.map_or_else(|| "an authority".to_owned(), |(_, certificate)| name_of(certificate.subject()))
     }
 }
 
 impl fmt::Debug for Roots {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Roots").field("len", &self.len()).finish_non_exhaustive()
-    }
-}
-
-/// The authorities of now.
-#[derive(Debug)]
-pub struct Authorities(ArcSwap<Roots>);
-
-impl Authorities {
-    /// Begins with these.
-    pub fn new(roots: Roots) -> Self {
-        Self(ArcSwap::from_pointee(roots))
-    }
-
-    /// Those that count now.
-    pub fn current(&self) -> Arc<Roots> {
-        self.0.load_full()
-    }
-
-    /// Reads all anew. After an error those of before stay.
-    ///
-    /// # Errors
-    /// As [`Roots::load`].
-    pub fn reload(&self, authorities: Option<&Path>) -> Result<(), RootsError> {
-        self.0.store(Arc::new(Roots::load(authorities)?));
-        Ok(())
     }
 }

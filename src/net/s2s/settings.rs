@@ -18,6 +18,7 @@ use rustls::pki_types::CertificateDer;
 use super::LAST_WORDS;
 use super::identity::{self, Role, Trust, Verdict};
 use super::roots::Roots;
+use crate::dns::Target;
 use crate::rate::{Rate, Rates};
 
 /// What holds for streams that begin now.
@@ -129,10 +130,17 @@ impl Settings {
         self.conf.certificates(remote.as_str())
     }
 
-    /// Whether a chain proves that domain.
-    pub(super) fn judge(&self, chain: &[CertificateDer<'_>], remote: &BareJid, role: Role) -> Verdict {
+    /// Whether a chain proves that domain; `target` is where DNS has led us.
+    pub(super) fn judge(
+        &self,
+        chain: &[CertificateDer<'_>],
+        remote: &BareJid,
+        role: Role,
+        target: Option<&Target>,
+    ) -> Verdict {
         let pins: Vec<_> = self.conf.remote(remote.as_str()).pin.iter().map(|pin| pin.0).collect();
         let trust = Trust::new(&self.roots, role).pinned(&pins);
+        let trust = target.map_or(trust, |target| trust.found_at(target));
         identity::judge(chain, remote.as_str(), &trust, SystemTime::now())
     }
 
@@ -169,11 +177,14 @@ mod tests {
     #[test]
     fn announced_limits_are_read() {
         let limits = |inside: &str| {
-            let xml = format!("<bidi xmlns='urn:xmpp:bidi'><limits xmlns='urn:xmpp:stream-limits:0'>{inside}</limits></bidi>");
+            let xml = format!(
+                "<bidi xmlns='urn:xmpp:bidi'><limits xmlns='urn:xmpp:stream-limits:0'>{inside}</limits></bidi>"
+            );
             max_bytes(&xml.parse().unwrap())
         };
         assert_eq!(limits("<max-bytes> 10000 </max-bytes><idle-seconds>5</idle-seconds>"), Some(10_000));
-        for nothing in ["", "<idle-seconds>5</idle-seconds>", "<max-bytes>much</max-bytes>", "<max-bytes>0</max-bytes>"] {
+        for nothing in ["", "<idle-seconds>5</idle-seconds>", "<max-bytes>much</max-bytes>", "<max-bytes>0</max-bytes>"]
+        {
             assert_eq!(limits(nothing), None, "{nothing}");
         }
         assert_eq!(max_bytes(&Element::new("bidi", ns::BIDI)), None);

@@ -31,7 +31,8 @@ pub(super) async fn ask(common: &Arc<Common>, request: Packet) -> Says {
         // That stream has just ended: one more is opened.
     }
     let pair = Pair { local: request.from.clone(), remote: request.to.clone() };
-    let Ok(turn) = remote.questions.acquire().await else { return timeout() };
+    let turns = async { Some((remote.questions.acquire().await.ok()?, common.questions.acquire().await.ok()?)) };
+    let Ok(Some(turn)) = tokio::time::timeout(PATIENCE, turns).await else { return timeout() };
     let dialled = call::dial(common, &pair, Goal::Ask, &mut None, false).await;
     drop(turn);
     let mut driver = match dialled {

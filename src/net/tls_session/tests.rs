@@ -1,5 +1,7 @@
 //! Handshakes and data between rustls' own client and our server side, in memory.
 
+mod servers;
+
 use std::io::{Read, Write};
 
 use rustls::client::Resumption;

@@ -105,6 +105,8 @@ pub enum Fault {
         /// The digest of the key that was shown.
         found: KeyDigest,
     },
+    /// None of the TLSA records of a signed zone is for it.
+    DaneMismatch,
     /// What the path's checker says beyond all of these.
     Path(String),
 }
@@ -153,6 +155,9 @@ impl fmt::Display for Fault {
             Self::PinMismatch { found } => {
                 write!(f, "has another key than the conf names; the SHA-256 of this one is ")?;
                 found.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+            }
+            Self::DaneMismatch => {
+                write!(f, "is none of those that DNS names (DANE): no TLSA record of the server's host fits it")
             }
             Self::Path(why) => write!(f, "cannot be traced to an authority: {why}"),
         }

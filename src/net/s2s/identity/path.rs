@@ -3,6 +3,7 @@
 //! rustls-webpki builds and checks it. Its answer is one error; what an admin wants to know is all that is wrong. So the
 //! dates of the leaf are looked at here, and the path is then asked for at a moment at which they are right.
 
+use std::cell::Cell;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::pki_types::{CertificateDer, UnixTime};
@@ -15,61 +16,77 @@ use x509_parser::x509::X509Name;
 
 use super::fault::Fault;
 use super::names::shown;
-use super::{Role, read};
+use super::{NOT_V3, Role, read};
 use crate::s2s::roots::Roots;
 
 /// RSA keys below this can be broken, and rustls takes none.
 const RSA_BITS: usize = 2048;
 
-/// Finds the path and returns the authority's name. With `beyond_dns` the domain stands in a name that no constraint
-/// speaks of; then no authority on the path may be under any.
+/// What a path must be like.
+pub(super) struct Asked<'a> {
+    /// Where it must end.
+    pub(super) roots: &'a Roots,
+    pub(super) role: Role,
+    pub(super) now: SystemTime,
+    /// The domain stands in a name that no constraint speaks of: no authority on the path may be under any.
+    pub(super) beyond_dns: bool,
+    /// One of these certificates must be on the path.
+    pub(super) through: Option<&'a [Vec<u8>]>,
+}
+
+/// Finds the path and returns the authority's name.
 pub(super) fn to_authority(
     chain: &[CertificateDer<'_>],
     leaf: &X509Certificate<'_>,
-    roots: &Roots,
-    role: Role,
-    now: SystemTime,
-    beyond_dns: bool,
+    asked: &Asked<'_>,
 ) -> Result<String, Vec<Fault>> {
     let mut faults = Vec::new();
     let (from, until) = (seconds(leaf.validity().not_before), seconds(leaf.validity().not_after));
-    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let now = asked.now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     if now < from {
         faults.push(Fault::NotYetValid { until: moment(leaf.validity().not_before) });
     } else if now > until {
         faults.push(Fault::Expired { since: moment(leaf.validity().not_after) });
     }
     // No clamp(): it panics on a certificate that ends before it begins.
-    let asked = now.min(until).max(from);
+    let moment = UnixTime::since_unix_epoch(Duration::from_secs(now.min(until).max(from)));
 
     let own: Vec<CertificateDer<'_>> = chain.to_vec();
     let Some((first, intermediates)) = own.split_first() else {
         return Err(vec![Fault::NoCertificate]);
     };
-    let authority = EndEntityCert::try_from(first).and_then(|end_entity| {
-        let unconstrained = |path: &VerifiedPath<'_>| match is_constrained(path) {
-            true => Err(webpki::Error::NameConstraintViolation),
-            false => Ok(()),
-        };
-        let path = end_entity.verify_for_usage(
-            webpki::ALL_VERIFICATION_ALGS,
-            roots.anchors(),
-            intermediates,
-            UnixTime::since_unix_epoch(Duration::from_secs(asked)),
-            Purpose(role),
-            None,
-            beyond_dns.then_some(&unconstrained),
-        )?;
+    let (roots, misses_one) = (asked.roots, Cell::new(false));
+    let fits = |path: &VerifiedPath<'_>| {
+        if asked.beyond_dns && is_constrained(path) {
+            return Err(webpki::Error::NameConstraintViolation);
+        }
+        if asked.through.is_some_and(|wanted| !leads_through(path, wanted, roots)) {
+            misses_one.set(true);
+            return Err(webpki::Error::UnknownIssuer);
+        }
+        Ok(())
+    };
+    let found = EndEntityCert::try_from(first).and_then(|end_entity| {
+        let algorithms = webpki::ALL_VERIFICATION_ALGS;
+        let purpose = Purpose(asked.role);
+        let anchors = roots.anchors();
+        let path =
+            end_entity.verify_for_usage(algorithms, anchors, intermediates, moment, purpose, None, Some(&fits))?;
         Ok(roots.name_of(path.anchor()))
     });
-    match authority {
-        Ok(authority) if faults.is_empty() => Ok(authority),
-        Ok(_) => Err(faults),
-        Err(error) => {
-            faults.push(explain(error, chain, leaf, roots));
-            Err(faults)
-        }
+    match found {
+        Ok(authority) if faults.is_empty() => return Ok(authority),
+        Ok(_) => {}
+        Err(_) if misses_one.get() => faults.push(Fault::DaneMismatch),
+        Err(error) => faults.push(explain(error, chain, leaf, roots)),
     }
+    Err(faults)
+}
+
+fn leads_through(path: &VerifiedPath<'_>, wanted: &[Vec<u8>], roots: &Roots) -> bool {
+    let is_wanted = |der: &[u8]| wanted.iter().any(|other| other == der);
+    path.intermediate_certificates().any(|intermediate| is_wanted(&intermediate.der()))
+        || roots.certificate_of(path.anchor()).is_some_and(|root| is_wanted(root))
 }
 
 /// What a certificate must be meant for.
@@ -111,15 +128,25 @@ fn explain(error: webpki::Error, chain: &[CertificateDer<'_>], leaf: &X509Certif
     match error {
         E::UnknownIssuer => why_unknown(chain, leaf, roots),
         E::CertExpired { .. } | E::CertNotValidYet { .. } => why_not_now(error, chain),
-        E::InvalidSignatureForPublicKey => Fault::WrongSignature,
+        E::InvalidSignatureForPublicKey | E::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
+            weakness(chain).unwrap_or(Fault::WrongSignature)
+        }
         E::CaUsedAsEndEntity if is_self_issued(leaf) => Fault::SelfSigned,
         E::CaUsedAsEndEntity => Fault::Authority,
         E::EndEntityUsedAsCa | E::PathLenConstraintViolated => Fault::IssuerNoAuthority,
         E::NameConstraintViolation => Fault::NameConstraints,
         E::RequiredEkuNotFoundContext(_) | E::EmptyEkuExtension => Fault::Purpose,
-        E::UnsupportedCertVersion => Fault::Unreadable("it is not of version 3 of X.509".to_owned()),
-        E::UnsupportedSignatureAlgorithmContext(_) | E::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
-            weakness(chain).unwrap_or_else(|| Fault::WeakSignature { what: algorithm(leaf) })
+        E::UnsupportedCertVersion => Fault::Unreadable(NOT_V3.to_owned()),
+        E::UnsupportedSignatureAlgorithmContext(_) => Fault::WeakSignature { what: algorithm(chain) },
+        E::InvalidCertValidity => Fault::Path("the dates of a certificate contradict each other".to_owned()),
+        E::UnsupportedCriticalExtension => {
+            Fault::Path("a certificate has a critical extension that is not understood".to_owned())
+        }
+        E::MaximumSignatureChecksExceeded
+        | E::MaximumPathBuildCallsExceeded
+        | E::MaximumPathDepthExceeded
+        | E::MaximumNameConstraintComparisonsExceeded => {
+            Fault::Path("the way there is too long or too tangled".to_owned())
         }
         other => Fault::Path(format!("{other:?}")),
     }
@@ -194,13 +221,18 @@ fn rsa_bits(modulus: &[u8]) -> usize {
     (modulus.len() - leading) * 8 - first
 }
 
-fn algorithm(certificate: &X509Certificate<'_>) -> String {
-    match certificate.signature_algorithm.algorithm.to_id_string().as_str() {
-        "1.2.840.113549.1.1.4" => "RSA with MD5".to_owned(),
-        "1.2.840.113549.1.1.5" => "RSA with SHA-1".to_owned(),
-        "1.2.840.10045.4.1" => "ECDSA with SHA-1".to_owned(),
-        other => format!("algorithm {other}"),
-    }
+/// How the first of those certificates is signed that are signed in a way that nobody accepts any more.
+fn algorithm(chain: &[CertificateDer<'_>]) -> String {
+    let name = |certificate: &X509Certificate<'_>| {
+        Some(match certificate.signature_algorithm.algorithm.to_id_string().as_str() {
+            "1.2.840.113549.1.1.4" => "RSA with MD5",
+            "1.2.840.113549.1.1.5" => "RSA with SHA-1",
+            "1.2.840.10045.4.1" => "ECDSA with SHA-1",
+            _ => return None,
+        })
+    };
+    let old = chain.iter().filter_map(|der| read(der).ok()).find_map(|certificate| name(&certificate));
+    old.unwrap_or("an algorithm that is not known here").to_owned()
 }
 
 fn is_self_issued(certificate: &X509Certificate<'_>) -> bool {

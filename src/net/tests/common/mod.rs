@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rookery_core::config::{Listener, TlsMode};
+use rookery_core::config::{Listener, ListenerKind, TlsMode};
 use rookery_net::certs::{Certificates, HostFiles};
 use rookery_net::limits::{Admission, ConnectionLimits};
 use rookery_net::server::Server;
@@ -65,7 +65,7 @@ pub(crate) fn client_config_of(
 }
 
 pub(crate) fn listener(mode: TlsMode) -> Listener {
-    Listener { address: "127.0.0.1:0".parse().expect("an address"), ..Listener::c2s(0, mode) }
+    Listener { address: "127.0.0.1:0".parse().expect("an address"), ..Listener::new(ListenerKind::C2s, 0, mode) }
 }
 
 /// A server on one port, and its address.
