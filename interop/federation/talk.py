@@ -78,9 +78,9 @@ class Listener(Seat):
 class Talker(Seat):
     """Says something each `pause` seconds to a listener while `talking`."""
 
-    def __init__(self, peer, name, listener, pause=0.05, size=0):
+    def __init__(self, peer, name, listener, pause):
         super().__init__(peer, name)
-        self.listener, self.pause, self.filling = listener, pause, "x" * size
+        self.listener, self.pause = listener, pause
         self.journal = Journal(f"{peer.name}/{name}->{listener.peer.name}")
         listener.journals[f"{name}@{peer.domain}"] = self.journal
         self.unacknowledged, self.count, self.speech = deque(), 0, None
@@ -135,7 +135,7 @@ class Talker(Seat):
     def hand(self, entry):
         person = self.person
         more = f"<origin-id xmlns='urn:xmpp:sid:0' id='{entry[1]}'/>"
-        person.message(f"{self.listener.name}@{self.listener.peer.domain}", entry[1] + self.filling, number=entry[1], more=more)
+        person.message(f"{self.listener.name}@{self.listener.peer.domain}", entry[1], number=entry[1], more=more)
         entry[0] = person.sent
         person.write("<r xmlns='urn:xmpp:sm:3'/>")
 
