@@ -154,10 +154,12 @@ impl Room {
         self.check(from, Privilege::ApproveMembers)?;
         let nick = form.text("muc#register_roomnick")?.ok_or(Condition::BadRequest)?;
         let allow = form.boolean("muc#register_allow")? == Some(true);
-        let application = self.applications.take(&NickKey::new(nick)?).ok_or(Condition::ItemNotFound)?;
+        let key = NickKey::new(nick)?;
         if !allow {
+            self.applications.take(&key).ok_or(Condition::ItemNotFound)?;
             return Ok(());
         }
+        let application = self.applications.get(&key).cloned().ok_or(Condition::ItemNotFound)?;
         let change = self.membership(&application.who, &application.nick)?;
         let already = change.person.affiliation > Affiliation::Member;
         let people: BTreeMap<_, _> = [(change.who.clone(), change)].into_iter().filter(|_| !already).collect();
@@ -165,7 +167,11 @@ impl Room {
         self.check_people(&people)?;
         let changes = people.iter().map(PersonChange::to_store).collect();
         let from = from.clone();
-        self.commit(at, stanza, changes, out, move |room, at, out| room.apply_people(at, &from, people, None, out));
+        // Until it is stored, the request waits: what the database does not take may be approved once more.
+        self.commit(at, stanza, changes, out, move |room, at, out| {
+            room.applications.take(&key);
+            room.apply_people(at, &from, people, None, out);
+        });
         Ok(())
     }
 }

@@ -4,7 +4,7 @@ use rookery_xmpp::element::Element;
 use rookery_xmpp::error::{Condition, StanzaError};
 use rookery_xmpp::jid::{FullJid, Jid};
 use rookery_xmpp::ns;
-use rookery_xmpp::stanza::Stanza;
+use rookery_xmpp::stanza::{IqType, Stanza};
 
 use super::announce::Notice;
 use super::image::RoomChange;
@@ -18,6 +18,10 @@ use super::status::Status;
 /// Why a session is taken out that does not answer.
 const GHOST: Notice<'static> =
     Notice { statuses: &[Status::TechnicalProblem], own: &[], actor: None, reason: None, nick: None, versions: None };
+
+/// The id of the question whether somebody is there. Nobody but who is asked can answer it, and who answers in a wrong way
+/// harms nobody else; so it need not be a secret.
+const WHETHER_THERE: &str = "whether-there";
 
 /// Errors that say that somebody is not there (§18.1.2), and those that servers send for it as well.
 pub(super) fn says_gone(condition: Condition) -> bool {
@@ -56,6 +60,46 @@ impl Room {
         let mut out = Outcome::default();
         self.session_left(session, None, &GHOST, &mut out);
         out
+    }
+
+    /// The same of several who are gone together, as when their server cannot be reached: each is told, should it ever be
+    /// reached, that it is out; nobody is told of it who goes as well.
+    pub fn gone_together(&mut self, sessions: &[FullJid]) -> Outcome {
+        let mut out = Outcome::default();
+        let mut left = Vec::new();
+        for session in sessions {
+            let Some(seat) = self.seat_of(session).filter(|_| !self.is_gone()) else { continue };
+            let is_last = self.occupants.get(seat).is_some_and(|occupant| occupant.sessions().len() == 1);
+            if self.is_locked() || !is_last {
+                self.session_left(session, None, &GHOST, &mut out);
+            } else {
+                left.extend(self.expel(seat, &GHOST, &mut out));
+            }
+        }
+        for occupant in &left {
+            self.announce_departure(occupant, Role::None, &GHOST, None, &[], &mut out);
+        }
+        self.end_if_empty(&mut out);
+        out
+    }
+
+    /// Asks those whether they are there whose servers alone know: people of other servers, after a restart of this one.
+    pub fn ask_whether_there(&self, sessions: &[FullJid]) -> Outcome {
+        let mut out = Outcome::default();
+        for session in sessions {
+            let ping = Stanza::iq(IqType::Get, WHETHER_THERE).from(self.jid.clone());
+            out.send(ping.child(Element::new("ping", ns::PING)), session);
+        }
+        out
+    }
+
+    /// The answer. Whatever a client says, it is there, unless it says what its server says of who is not; who says nothing
+    /// may have lost the connection for a while.
+    pub(super) fn answer_whether_there(&mut self, from: &Jid, stanza: &Stanza, out: &mut Outcome) {
+        let is_error = stanza.head.kind.is_error() && stanza.head.id.as_deref() == Some(WHETHER_THERE);
+        if let Some(from) = from.full().filter(|_| is_error && says_gone(error_in(stanza).condition)) {
+            self.session_left(&from, None, &GHOST, out);
+        }
     }
 
     /// The service ends: tells everybody so (§11.2). The room itself stays as it is.

@@ -42,6 +42,10 @@ impl Applications {
         self.0.values()
     }
 
+    pub(super) fn get(&self, key: &NickKey) -> Option<&Application> {
+        self.0.get(key)
+    }
+
     pub(super) fn take(&mut self, key: &NickKey) -> Option<Application> {
         self.0.remove(key)
     }

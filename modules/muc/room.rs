@@ -264,6 +264,10 @@ impl Room {
             Kind::Message(_) => self.private_message(&from, &to, stanza, out),
             Kind::Iq(IqType::Get | IqType::Set) if to.is_bare() => self.request(at, &from, stanza, out),
             Kind::Iq(IqType::Get | IqType::Set) => self.query(at, &from, &to, stanza, out),
+            Kind::Iq(_) if to.is_bare() => {
+                self.answer_whether_there(&from, stanza, out);
+                Ok(())
+            }
             Kind::Iq(_) => {
                 self.answer(&from, &to, stanza, out);
                 Ok(())

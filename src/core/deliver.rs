@@ -161,7 +161,7 @@ impl Server {
         (waiting, session): (Waiting, Option<&Arc<Session>>),
     ) -> Result<(), (Box<Stanza>, StanzaError)> {
         let storable = may_be_kept(kind, &stanza);
-        let stream = session.map(|session| session.stream.id).or(waiting.as_ref().map(|receipt| receipt.stream()));
+        let stream = session.map(|session| session.stream.id).or(seen::stream(&stanza, waiting.as_deref()));
         let digest = stanza.head.from.as_ref().filter(|_| storable).and_then(|from| {
             // There are receipts on streams with acknowledgements alone, other servers' as well.
             let may_resend = waiting.is_some() || session.is_some_and(|session| session.has_acks());

@@ -2,7 +2,8 @@
 //! recipient. Nobody keeps it: what a session has no room for, it does not get, and whoever sends to it is told.
 //!
 //! The guards of each recipient's account hold as for any other stanza (blocking above all). The order in which one calls is
-//! the order in which sessions get it. What has to go another way (other domains, sessions at rest) is left to the caller.
+//! the order in which sessions get it. What is for people of other servers goes into the links to these, one stanza each, and
+//! waits there for nobody here. What has to go another way (components, sessions at rest) is left to the caller.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -35,7 +36,9 @@ pub struct Audience {
 
 enum Found {
     Session(Arc<Session>, Arc<Host>),
-    /// Of another domain, or not in memory: by the router.
+    /// On another server.
+    Remote(FullJid),
+    /// Of a component, or not in memory: by the router.
     Elsewhere,
     Nobody,
 }
@@ -45,7 +48,7 @@ enum Found {
 pub struct Missed {
     /// Their stanza is to be routed.
     pub elsewhere: Vec<FullJid>,
-    /// These are too slow to be sent everything.
+    /// These are too slow to be sent everything, or there is no way to their server.
     pub lost: Vec<FullJid>,
     /// These are there no more, and whoever has told of it is heard in its turn.
     pub gone: Vec<FullJid>,
@@ -98,7 +101,9 @@ impl Server {
     }
 
     fn find(&self, hosts: &Hosts, jid: &FullJid, streams: &Streams) -> Found {
-        let Some(host) = hosts.hosts.get(jid.domainpart()) else { return Found::Elsewhere };
+        let Some(host) = hosts.hosts.get(jid.domainpart()) else {
+            return if self.is_ours(jid.domainpart()) { Found::Elsewhere } else { Found::Remote(jid.clone()) };
+        };
         match self.accounts.loaded(jid.bare_str()).map(|account| account.session(jid.resource())) {
             Some(Some(session)) if streams.get(jid).is_some_and(|stream| *stream != session.stream.id) => Found::Nobody,
             Some(Some(session)) => Found::Session(session, host.clone()),
@@ -164,6 +169,10 @@ impl Server {
     fn hand(self: &Arc<Self>, shared: &Shared, scratch: &mut Stanza, found: &Found, weight: Weight) -> Handed {
         let (session, host) = match found {
             Found::Session(session, host) => (session, host),
+            Found::Remote(jid) => {
+                let stanza = Stanza::clone(&shared.stanza).to(jid.clone());
+                return if self.send_one_of_many(stanza) { Handed::Done } else { Handed::Lost };
+            }
             Found::Elsewhere => return Handed::Elsewhere,
             Found::Nobody => return Handed::Gone,
         };

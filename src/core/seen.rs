@@ -6,7 +6,7 @@
 //! stream has acknowledgements (XEP-0198) and the id is long enough to have been drawn at random. Without acknowledgements
 //! nobody sends again; and many programs count, from the same number whenever they start, so that what they say first each
 //! day may have yesterday's id and yesterday's words. A message too many can be told by its reader, one that is missing
-//! cannot. Where there is no text, all that such a message says counts, but for the stamp that a client may put on what it
+//! cannot. A server that has lost a stream sends again, too, by another one. Where there is no text, all that such a message says counts, but for the stamp that a client may put on what it
 //! sends again (XEP-0203). On one and the same stream nothing is sent again.
 
 use std::collections::HashMap;
@@ -18,6 +18,7 @@ use rookery_xmpp::stanza::Stanza;
 use sha2::{Digest, Sha256};
 
 use crate::ids;
+use crate::receipt::Receipt;
 use crate::store;
 use crate::tail::Side;
 
@@ -100,6 +101,14 @@ impl Seen {
 /// stands for many people (XEP-0045 §7.5).
 pub(crate) fn peer<'a>(stanza: &Stanza, peer: &'a rookery_xmpp::jid::Jid) -> &'a str {
     if stanza.has("x", ns::MUC_USER) { peer.as_str() } else { peer.bare_str() }
+}
+
+/// The stream that a message came by, as far as nothing is sent again on one and the same. What a user of another server
+/// sends again comes by the same stream of that server as the first time; so where the message itself says which it is,
+/// the server's stream does not count.
+pub(crate) fn stream(stanza: &Stanza, receipt: Option<&Receipt>) -> Option<u64> {
+    let receipt = receipt.filter(|receipt| receipt.session().is_some() || !stanza.has("origin-id", ns::SID));
+    receipt.map(Receipt::stream)
 }
 
 /// Whether a message is for the account that sent it.

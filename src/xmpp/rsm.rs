@@ -77,8 +77,21 @@ impl Request {
         id: impl Fn(usize) -> &'a str,
         most: usize,
     ) -> Result<(Range<usize>, Page), StanzaError> {
-        let place =
-            |wanted: &str| (0..len).find(|place| id(*place) == wanted).ok_or(StanzaError::new(Condition::ItemNotFound));
+        self.page_of(len, &id, |wanted| (0..len).find(|place| id(*place) == wanted), most)
+    }
+
+    /// The same for a set that is large: `find` knows the place of an id without looking through all of them.
+    ///
+    /// # Errors
+    /// `item-not-found`, if an id is not in the set (§2.5).
+    pub fn page_of<'a>(
+        &self,
+        len: usize,
+        id: impl Fn(usize) -> &'a str,
+        find: impl Fn(&str) -> Option<usize>,
+        most: usize,
+    ) -> Result<(Range<usize>, Page), StanzaError> {
+        let place = |wanted: &str| find(wanted).ok_or(StanzaError::new(Condition::ItemNotFound));
         let behind =
             |after: &Option<String>| after.as_deref().map_or(Ok(0), |after| place(after).map(|place| place + 1));
         let limit = self.limit(most);

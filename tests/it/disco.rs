@@ -144,6 +144,8 @@ async fn contacts_of_the_conf_are_announced() {
          <field var='abuse-addresses' type='list-multi'><value>mailto:abuse@example.org</value><value>xmpp:abuse@example.org</value></field>\
          <field var='status-addresses' type='list-multi'><value>https://status.example.org</value></field></x>"
     );
+    let of_rooms = info(&romeo, "conference.localhost").await.find("x", "jabber:x:data").unwrap().to_xml();
+    assert_eq!(of_rooms, form, "whoever knows only the rooms finds them too");
     let conf = rookery_core::config::Conf::parse("[modules.disco]\nadmin = [\"admin\"]\n", "test.toml").unwrap();
     let database: std::sync::Arc<dyn rookery_core::store::Store> =
         std::sync::Arc::new(rookery_store::MemoryStore::new());

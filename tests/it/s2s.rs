@@ -56,7 +56,7 @@ impl Plan {
 }
 
 /// Two servers that find each other.
-async fn two(tls: &str, certificates: &str, trusted: bool) -> (Served, Served) {
+pub(crate) async fn two(tls: &str, certificates: &str, trusted: bool) -> (Served, Served) {
     let authority = Authority::new("the tests' authority");
     let identity = |domain| if trusted { authority.issue(&[domain]) } else { self_signed(&[domain]) };
     let (a, b) = (Plan::new("a.example", identity("a.example")), Plan::new("b.example", identity("b.example")));
@@ -66,7 +66,7 @@ async fn two(tls: &str, certificates: &str, trusted: bool) -> (Served, Served) {
 }
 
 /// A message each way, and the answer to a question.
-async fn converse(a: &Served, b: &Served) {
+pub(crate) async fn converse(a: &Served, b: &Served) {
     let mut romeo = a.login("romeo@a.example", "r").await;
     let mut juliet = b.login("juliet@b.example", "j").await;
     for n in 0..20 {

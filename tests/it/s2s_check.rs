@@ -338,14 +338,15 @@ async fn only_private_addresses() {
 async fn the_nameserver_fails() {
     let scene = Scene::new("$ORIGIN partner.test.\n$SERVFAIL @\n").await;
     let text =
-        "DNS gives no answer for partner.test: the nameserver answers SERVFAIL to _xmpps-server._tcp.partner.test SRV";
+        "DNS gives no answer for partner.test: the nameserver answers SERVFAIL for _xmpp-server._tcp.partner.test SRV";
     scene.fails("dns-failing", NETWORK, text);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_nameserver_is_silent() {
     let scene = Scene::new("$ORIGIN partner.test.\n$DROP @\n").await;
-    let text = "DNS gives no answer for partner.test: no nameserver answers";
+    let text = "DNS gives no answer for partner.test: no nameserver answers (asked for \
+                _xmpp-server._tcp.partner.test SRV)";
     scene.fails("dns-failing", NETWORK, text);
 }
 
@@ -361,7 +362,8 @@ async fn signed(wrong: &str) -> Scene {
 #[tokio::test(flavor = "multi_thread")]
 async fn dnssec_is_bogus() {
     for wrong in ["$BOGUS _xmpp-server._tcp", "$EXPIRED _xmpp-server._tcp", "$STRIP _xmpp-server._tcp"] {
-        let text = "what DNS says of partner.test is not to be believed: ";
+        let text = "what DNS says of partner.test is not to be believed: DNSSEC: the answer for \
+                    _xmpp-server._tcp.partner.test SRV does not have the signatures that it must have";
         signed(wrong).await.fails("dns-bogus", THEIRS, text);
     }
 }

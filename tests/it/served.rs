@@ -87,6 +87,16 @@ impl Served {
         self.task.await.unwrap().unwrap();
     }
 
+    /// What a command says to its admin, and its exit code. Needs a runtime with threads.
+    pub(crate) fn rookery(&self, arguments: &[&str]) -> (i32, String) {
+        let conf = self.folder.path().join("rookery.toml");
+        std::fs::write(&conf, &self.conf).unwrap();
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_rookery"));
+        command.arg("--config").arg(conf).args(arguments).env_remove("RUST_LOG");
+        let output = tokio::task::block_in_place(|| command.output()).unwrap();
+        (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap().trim_end().to_owned())
+    }
+
     /// The first port of this kind.
     pub(crate) fn port(&self, kind: ListenerKind, tls: TlsMode) -> SocketAddr {
         let mut listeners = self.ready.listeners.iter();

@@ -78,7 +78,7 @@ impl World {
 
     /// A new connection of a user's asks to go on with a session. The error is what it is told instead.
     pub(crate) async fn resume(&self, user: &str, id: &str, h: u32) -> Result<Client, String> {
-        let host = self.server.host("localhost").unwrap();
+        let host = self.server.host(jid(user).domainpart()).unwrap();
         let resume = Element::new("resume", ns::SM).attr("previd", id).attr("h", h.to_string());
         let user = jid(user);
         let mut nonza = Nonza { user: &user, session: None, reply: Vec::new(), wait: None };
@@ -199,7 +199,7 @@ impl Client {
     }
 
     async fn nonza(&self, element: &Element) {
-        let host = self.server.host("localhost").unwrap();
+        let host = self.server.host(self.session.jid.domainpart()).unwrap();
         let mut nonza =
             Nonza { user: &self.session.account.jid, session: Some(&self.session), reply: Vec::new(), wait: None };
         self.server.nonza(&host, &mut nonza, element).expect("a known nonza").unwrap();

@@ -8,6 +8,9 @@ mod connection;
 mod matching;
 mod player;
 mod script;
+#[allow(dead_code, reason = "the other tests use more of it")]
+#[path = "../it/support/mod.rs"]
+mod support;
 mod world;
 
 use std::path::{Path, PathBuf};

@@ -18,9 +18,14 @@ pub(crate) async fn play(text: &str, database: &Database) -> Result<(), String> 
     let mut player = Player { script: &script, world: &world, connections: BTreeMap::new(), captures: Captures::new() };
     let mut result = Ok(());
     for step in &script.steps {
-        if let Err(why) = player.act(step.who, &step.action).await {
-            let who = &player.character(step.who)?.name;
-            result = Err(format!("line {}: {who}: {why}{}", step.line, player.waiting(step.who)));
+        let done = match step.who {
+            Some(who) => player.act(who, &step.action).await,
+            None => player.between(&step.action),
+        };
+        if let Err(why) = done {
+            let who = step.who.and_then(|who| script.characters.get(who)).map_or("", |who| who.name.as_str());
+            let waiting = step.who.map(|who| player.waiting(who)).unwrap_or_default();
+            result = Err(format!("line {}: {who}: {why}{waiting}", step.line));
             break;
         }
     }
@@ -39,6 +44,16 @@ struct Player<'a> {
 impl Player<'_> {
     fn character(&self, who: usize) -> Result<&Character, String> {
         self.script.characters.get(who).ok_or_else(|| "nobody".to_owned())
+    }
+
+    /// What happens between the servers.
+    fn between(&self, action: &Action) -> Result<(), String> {
+        let wire = self.world.wire().ok_or("there is one server only")?;
+        let is_cut = matches!(action, Action::CutOff);
+        for domain in self.world.domains() {
+            if is_cut { wire.cut(domain) } else { wire.mend(domain) }
+        }
+        Ok(())
     }
 
     async fn act(&mut self, who: usize, action: &Action) -> Result<(), String> {
@@ -67,6 +82,7 @@ impl Player<'_> {
                 self.receive_all(who, wanted).await
             }
             Action::ReceivesNothing => self.receive_nothing(who).await,
+            Action::CutOff | Action::Joined => self.between(action),
             Action::Disconnects => match self.connections.remove(&who) {
                 Some(mut connection) => connection.disconnect().await,
                 None => Ok(()),
@@ -86,7 +102,7 @@ impl Player<'_> {
 
     async fn connect(&mut self, who: usize, bind: bool) -> Result<(), String> {
         let character = self.character(who)?;
-        let address = self.world.port(character.property("listener").unwrap_or("trusted"))?;
+        let address = self.world.port(character.server(), character.property("listener").unwrap_or("trusted"))?;
         let connection = match character.kind {
             Kind::Stream => Connection::bare(address).await?,
             Kind::Client => {
@@ -133,10 +149,19 @@ impl Player<'_> {
         Ok(())
     }
 
-    /// Everybody makes a round trip, so that what others have sent is on its way; then the one in question does.
+    /// Everybody makes a round trip, so that what others have sent is on its way, and what goes from one server to another
+    /// arrives, until nothing comes of it any more; then the one in question makes one.
     async fn receive_nothing(&mut self, who: usize) -> Result<(), String> {
-        for connection in self.connections.values_mut() {
-            connection.ping().await?;
+        loop {
+            let carried = self.world.wire().map(|wire| wire.carried());
+            for connection in self.connections.values_mut() {
+                connection.ping().await?;
+            }
+            let Some(wire) = self.world.wire() else { break };
+            wire.quiet().await;
+            if Some(wire.carried()) == carried {
+                break;
+            }
         }
         let connection = self.connection(who)?;
         connection.ping().await?;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 /// A whole `.scs` file.
 pub(crate) struct Script {
-    /// Options of the server's conf, as TOML with dotted keys.
-    pub(crate) conf: String,
+    /// Options of the conf, as TOML with dotted keys: of all servers under "", of one under its name.
+    pub(crate) confs: BTreeMap<String, String>,
     pub(crate) characters: Vec<Character>,
     pub(crate) steps: Vec<Step>,
 }
@@ -29,8 +29,8 @@ pub(crate) enum Kind {
 pub(crate) struct Step {
     /// Where it is in the file.
     pub(crate) line: usize,
-    /// Its place among the characters.
-    pub(crate) who: usize,
+    /// Its place among the characters; `None` for what happens between the servers.
+    pub(crate) who: Option<usize>,
     pub(crate) action: Action,
 }
 
@@ -48,6 +48,10 @@ pub(crate) enum Action {
     Cuts,
     /// The server ends the stream.
     IsDisconnected,
+    /// Nothing gets from one server to the other any more.
+    CutOff,
+    /// It does again.
+    Joined,
 }
 
 impl Character {
@@ -55,14 +59,19 @@ impl Character {
     pub(crate) fn property(&self, name: &str) -> Option<&str> {
         self.properties.get(name).map(String::as_str)
     }
+
+    /// The name of its server; "" where there is only one.
+    pub(crate) fn server(&self) -> &str {
+        self.property("server").unwrap_or_default()
+    }
 }
 
 impl Script {
     /// Reads a script.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let mut script = Self { conf: String::new(), characters: Vec::new(), steps: Vec::new() };
+        let mut script = Self { confs: BTreeMap::new(), characters: Vec::new(), steps: Vec::new() };
         let mut lines = text.lines().enumerate().map(|(number, line)| (number + 1, line)).peekable();
-        let mut in_server = false;
+        let mut server: Option<String> = None;
         for (number, line) in lines.by_ref() {
             if line.starts_with("---") {
                 break;
@@ -72,7 +81,7 @@ impl Script {
                 continue;
             }
             if let Some((kind, name)) = line.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-                in_server = kind == "Server";
+                server = (kind == "Server").then(|| name.trim().to_owned());
                 let kind = match kind {
                     "Server" => continue,
                     "Client" => Kind::Client,
@@ -81,9 +90,10 @@ impl Script {
                 };
                 let name = name.trim().to_owned();
                 script.characters.push(Character { name, kind, properties: BTreeMap::new() });
-            } else if in_server {
-                script.conf.push_str(trimmed);
-                script.conf.push('\n');
+            } else if let Some(server) = &server {
+                let conf = script.confs.entry(server.clone()).or_default();
+                conf.push_str(trimmed);
+                conf.push('\n');
             } else {
                 let (Some(character), Some((key, value))) = (script.characters.last_mut(), trimmed.split_once(':'))
                 else {
@@ -112,6 +122,11 @@ impl Script {
 
     fn step(&self, line: usize, text: &str, body: String) -> Result<Step, String> {
         let text = text.strip_prefix("Then ").unwrap_or(text);
+        match text {
+            "The servers are cut off" => return Ok(Step { line, who: None, action: Action::CutOff }),
+            "The servers are joined" => return Ok(Step { line, who: None, action: Action::Joined }),
+            _ => {}
+        }
         let speaks = |(_, character): &(usize, &Character)| {
             text.strip_prefix(character.name.as_str()).is_some_and(|rest| rest.starts_with(' '))
         };
@@ -132,6 +147,6 @@ impl Script {
             "is disconnected" => Action::IsDisconnected,
             _ => return Err(format!("line {line}: unknown action \"{verb}\"")),
         };
-        Ok(Step { line, who, action })
+        Ok(Step { line, who: Some(who), action })
     }
 }

@@ -147,11 +147,8 @@ impl Turn {
             self.hall.state.lock().waiting.push_back(Job::Gone(session, stream));
         }
         if !lost.is_empty() {
-            let mut state = self.hall.state.lock();
-            for session in lost.into_iter().rev() {
-                // Before anything else is said to all.
-                state.waiting.push_front(Job::Lost(session));
-            }
+            // Before anything else is said to all.
+            self.hall.state.lock().waiting.push_front(Job::Lost(lost));
         }
     }
 

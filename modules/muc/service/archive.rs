@@ -2,7 +2,7 @@
 //! before something is read; what a message says of its sender's real JID is for those who may see it (security.md C5).
 //!
 //! A query is answered beside all else: the room goes on meanwhile. A session of ours gets the results as fast as it reads,
-//! and nobody else of its account gets them; who is on another server gets them by the way of all stanzas.
+//! and nobody else of its account gets them; who is on another server gets them as fast as that server takes them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -180,8 +180,8 @@ impl Archives {
         judge: &Judge,
     ) -> Result<(), StanzaError> {
         // Nothing is read before there is room for it.
-        if !asker.room().await {
-            return Ok(());
+        if !asker.room(server, room).await {
+            return asker.given_up();
         }
         // What has been said so far is found, and who was put out meanwhile finds nothing.
         server.stored().await?;
@@ -201,8 +201,8 @@ impl Archives {
                     error!(%room, id = message.id, "an archived message cannot be read");
                     continue;
                 };
-                if !asker.room().await || asker.send(server, result).await == Pushed::Refused {
-                    return Ok(());
+                if !asker.room(server, room).await || asker.send(server, result).await == Pushed::Refused {
+                    return asker.given_up();
                 }
             }
         }
@@ -260,11 +260,23 @@ impl Asker {
         }
     }
 
-    /// Waits until there is room for more; `false` when nobody is there any more.
-    async fn room(&self) -> bool {
+    /// Waits until there is room for more; `false` when nobody is there any more, or nobody takes it.
+    async fn room(&self, server: &Arc<Server>, room: &BareJid) -> bool {
         match self {
             Self::Session(session) => session.room().await,
-            Self::Stranger(..) => true,
+            Self::Stranger(jid, _) => match BareJid::new(room.domainpart()) {
+                Ok(service) => server.when_clear(&service, jid.domainpart()).await,
+                Err(_) => false,
+            },
+        }
+    }
+
+    /// What becomes of a query whose results nobody takes: who has gone is told nothing, who is too slow learns that it has
+    /// not got all of them.
+    fn given_up(&self) -> Result<(), StanzaError> {
+        match self {
+            Self::Session(_) => Ok(()),
+            Self::Stranger(..) => Err(StanzaError::new(Condition::ResourceConstraint).with_kind(ErrorKind::Wait)),
         }
     }
 

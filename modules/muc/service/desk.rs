@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rookery_core::module::Arrival;
 use rookery_core::server::Server;
+use rookery_xmpp::dataform::Form;
 use rookery_xmpp::element::Element;
 use rookery_xmpp::error::{Condition, StanzaError};
 use rookery_xmpp::ns;
@@ -59,7 +60,9 @@ impl Rooms {
             .attr("type", "text")
             .attr("name", self.terms().name.as_str());
         let features = features.map(|feature| Element::new("feature", ns::DISCO_INFO).attr("var", feature));
-        Ok(Element::new("query", ns::DISCO_INFO).child(identity).children(features))
+        // Who runs the host runs its rooms, too (XEP-0157): people of other servers may know no other domain of ours.
+        let contacts = host.iter().flat_map(|host| host.table.extras()).filter(names_contacts);
+        Ok(Element::new("query", ns::DISCO_INFO).child(identity).children(features).children(contacts))
     }
 
     fn items(&self, query: &Element) -> Result<Element, StanzaError> {
@@ -68,4 +71,9 @@ impl Rooms {
         }
         self.directory.lock().page(query, self.terms().page)
     }
+}
+
+/// Whether a form is the one with the contact addresses.
+fn names_contacts(form: &Element) -> bool {
+    Form::from_element(form).is_ok_and(|form| form.named() == Some(ns::SERVER_INFO))
 }

@@ -1,6 +1,8 @@
 //! The rooms of a service that everybody may find, by address, with their names.
+//!
+//! They are a list in order, not a map: a page is a slice of it, wherever it begins, and where it begins is found by halving.
+//! Rooms come and go seldom enough to move the rest of the list for each.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rookery_core::server::Server;
@@ -22,7 +24,8 @@ const PAGE: usize = 500;
 /// The public rooms.
 #[derive(Default)]
 pub(super) struct Directory {
-    names: BTreeMap<BareJid, Box<str>>,
+    /// By address.
+    names: Vec<(BareJid, Box<str>)>,
     is_complete: bool,
 }
 
@@ -36,15 +39,26 @@ impl Directory {
     pub(super) fn put(&mut self, room: &BareJid, config: &Config) {
         if config.public {
             let name = Some(config.name.as_str()).filter(|name| !name.is_empty());
-            self.names.insert(room.clone(), name.or(room.localpart()).unwrap_or_default().into());
+            let name: Box<str> = name.or(room.localpart()).unwrap_or_default().into();
+            match self.place(room.as_str()) {
+                Ok(place) => self.names.iter_mut().skip(place).take(1).for_each(|known| known.1.clone_from(&name)),
+                Err(place) => self.names.insert(place, (room.clone(), name)),
+            }
         } else {
-            self.names.remove(room);
+            self.remove(room);
         }
     }
 
     /// A room is gone.
     pub(super) fn remove(&mut self, room: &BareJid) {
-        self.names.remove(room);
+        if let Ok(place) = self.place(room.as_str()) {
+            self.names.remove(place);
+        }
+    }
+
+    /// Where a room is in the list, or would be.
+    fn place(&self, room: &str) -> Result<usize, usize> {
+        self.names.binary_search_by(|(jid, _)| jid.as_str().cmp(room))
     }
 
     /// A page of the list (XEP-0045 §6.3, XEP-0059), of `most` rooms.
@@ -52,15 +66,14 @@ impl Directory {
         let request = Request::find(query)?;
         let is_asked = request.is_some();
         let request = request.unwrap_or(Request { max: None, start: Start::Forward { after: None } });
-        let list: Vec<(&BareJid, &str)> = self.names.iter().map(|(jid, name)| (jid, &**name)).collect();
+        let list = &self.names;
         let id = |place: usize| list.get(place).map_or("", |(jid, _)| jid.as_str());
-        let (range, page) = request.page(list.len(), id, most)?;
+        let (range, page) = request.page_of(list.len(), id, |room| self.place(room).ok(), most)?;
         let is_all = range.len() == list.len();
-        let items = list
-            .get(range)
-            .unwrap_or_default()
-            .iter()
-            .map(|(jid, name)| Element::new("item", ns::DISCO_ITEMS).attr("jid", jid.as_str()).attr("name", *name));
+        let items =
+            list.get(range).unwrap_or_default().iter().map(|(jid, name)| {
+                Element::new("item", ns::DISCO_ITEMS).attr("jid", jid.as_str()).attr("name", &**name)
+            });
         let answer = Element::new("query", ns::DISCO_ITEMS).children(items);
         Ok(if is_asked || !is_all { answer.child(page.to_element()) } else { answer })
     }
@@ -124,5 +137,9 @@ mod tests {
         let second = ask(&set("<max>2</max><after>c@rooms.example</after>")).unwrap();
         assert!(second.contains("d@rooms.example") && !second.contains("a@rooms.example"), "{second}");
         assert!(ask(&set("<after>b@rooms.example</after>")).is_err());
+        directory.remove(&jid("a"));
+        directory.remove(&jid("a"));
+        let first = directory.page(&"<query xmlns='http://jabber.org/protocol/disco#items'/>".parse().unwrap(), 2);
+        assert!(first.unwrap().to_xml().contains("c@rooms.example' name='The &lt;c&gt;'/><item jid='d@rooms.example'"));
     }
 }

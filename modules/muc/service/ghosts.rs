@@ -2,14 +2,18 @@
 //! taken its presence there back; after a restart those that go on are in it still, and of all others the room is rid
 //! before anything else happens in it.
 //!
-//! When the server ends, those are told (§11.2) whose sessions do not go on.
+//! Of people of other servers only their servers know. After a restart they are in the room still, as they believe
+//! themselves; each is asked (XEP-0199), and is out if the answer is that nobody is there, or that there is no way to
+//! their server. Who does not answer at all stays: a client may be without its connection for a while.
+//!
+//! When the server ends, those of its own are told (§11.2) whose sessions do not go on.
 
 use std::sync::Arc;
 
 use rookery_core::server::Server;
 use rookery_core::session::Session;
 use rookery_core::turns;
-use rookery_xmpp::jid::{BareJid, FullJid};
+use rookery_xmpp::jid::{BareJid, FullJid, Jid};
 
 use super::rooms::{Job, Rooms};
 use super::turn::Turn;
@@ -23,6 +27,9 @@ impl Turn {
     /// be about to enter.
     pub(super) async fn sweep(&mut self, is_after_restart: bool) {
         let (sessions, mut is_sure) = (self.sessions(), true);
+        let is_elsewhere = |session: &&FullJid| self.server.host(session.domainpart()).is_none();
+        let elsewhere: Vec<FullJid> =
+            sessions.iter().filter(|_| is_after_restart).filter(is_elsewhere).cloned().collect();
         for session in sessions.iter() {
             match is_ghost(&self.server, &self.hall.jid, session, is_after_restart).await {
                 Some(false) => {
@@ -41,8 +48,28 @@ impl Turn {
                 None => is_sure = false,
             }
         }
+        if let Some(outcome) = self.with(|room, _| room.ask_whether_there(&elsewhere)).filter(|_| !elsewhere.is_empty())
+        {
+            Box::pin(self.answer(outcome, None, None)).await;
+        }
         if let Some(open) = self.open.as_mut() {
             open.swept = is_sure.then(turns::now);
+        }
+    }
+
+    /// Something for somebody of another server has come back. If there is no way to that server at all, all of its people
+    /// in the room are gone, and need not be told of each other.
+    pub(super) async fn see_to_cut_off(&mut self, from: &Jid) {
+        let domain = from.domainpart();
+        if self.server.host(domain).is_some() || !self.server.is_unreachable(self.rooms.domain(), domain) {
+            return;
+        }
+        let gone: Vec<FullJid> = self.sessions().iter().filter(|jid| jid.domainpart() == domain).cloned().collect();
+        if gone.is_empty() {
+            return;
+        }
+        if let Some(outcome) = self.with(|room, _| room.gone_together(&gone)) {
+            self.answer(outcome, None, None).await;
         }
     }
 }
@@ -60,9 +87,8 @@ async fn is_ghost(server: &Arc<Server>, room: &BareJid, jid: &FullJid, is_after_
 }
 
 fn is_in(server: &Arc<Server>, room: &BareJid, session: &Session) -> bool {
-    let is_there = |directed: &std::collections::BTreeSet<rookery_xmpp::jid::Jid>| {
-        directed.iter().any(|to| to.bare_str() == room.as_str())
-    };
+    let is_there =
+        |directed: &std::collections::BTreeSet<Jid>| directed.iter().any(|to| to.bare_str() == room.as_str());
     session.with(server.directed, is_there) == Some(true)
 }
 
@@ -85,7 +111,11 @@ impl Rooms {
     }
 }
 
-fn goes_on(server: &Server, jid: &rookery_xmpp::jid::Jid) -> bool {
+/// Whether a session outlives the server's end: those of other servers do.
+fn goes_on(server: &Server, jid: &Jid) -> bool {
+    if server.host(jid.domainpart()).is_none() {
+        return true;
+    }
     let session = jid.resourcepart().and_then(|resource| server.accounts.loaded(jid.bare_str())?.session(resource));
     session.is_some_and(|session| session.is_resumable())
 }

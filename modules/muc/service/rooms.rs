@@ -74,8 +74,8 @@ pub(super) type Ask = Box<dyn FnOnce(Option<&mut Room>) -> Outcome + Send>;
 pub(super) enum Job {
     /// A stanza has come.
     Stanza(Arrival),
-    /// A session does not take what it is sent.
-    Lost(FullJid),
+    /// Sessions do not take what they are sent, or there is no way to them.
+    Lost(Vec<FullJid>),
     /// A session is not there any more, which was in the room by this stream.
     Gone(FullJid, Option<u64>),
     /// Time has passed.

@@ -142,8 +142,8 @@ impl Turn {
     async fn work(&mut self, job: Job) {
         match job {
             Job::Stanza(arrival) => self.stanza(arrival).await,
-            Job::Lost(session) => {
-                if let Some(outcome) = self.with(|room, _| room.gone(&session)) {
+            Job::Lost(sessions) => {
+                if let Some(outcome) = self.with(|room, _| room.gone_together(&sessions)) {
                     self.answer(outcome, None, None).await;
                 }
             }
@@ -225,6 +225,7 @@ impl Turn {
         let at = At { digest: self.digest(&arrival), stream: arrival.stream(), ..self.at() };
         let Arrival { stanza, receipt } = arrival;
         let asker = stanza.head.from.clone();
+        let is_error = stanza.head.kind.is_error();
         let may_be_known = at.digest.is_some() && self.open.as_ref().is_some_and(|open| open.room.would_keep(&stanza));
         let copy = stanza.clone();
         match self.with(move |room, _| room.handle(at, copy)) {
@@ -238,13 +239,17 @@ impl Turn {
             }
             None => self.server.bounce(&stanza, Condition::InternalServerError.into(), None).await,
         }
+        if is_error && let Some(from) = asker {
+            self.see_to_cut_off(&from).await;
+        }
     }
 
     /// A session that sends its presence is the one under its address that is in the room, or comes in.
     fn note_stream(&mut self, arrival: &Arrival) {
         let head = &arrival.stanza.head;
         let from = head.from.as_ref().and_then(|from| from.full());
-        if let Some(from) = from.filter(|_| head.kind == Kind::Presence(PresenceType::Available)) {
+        let is_ours = |from: &FullJid| self.server.host(from.domainpart()).is_some();
+        if let Some(from) = from.filter(|_| head.kind == Kind::Presence(PresenceType::Available)).filter(is_ours) {
             let session = || self.server.accounts.loaded(from.bare_str())?.session(from.resource());
             let stream = arrival.stream().or_else(|| session().map(|session| session.stream.id));
             self.know_stream(&from, stream);

@@ -1,5 +1,7 @@
 //! XEP-0045 §7.4, §7.5, §7.8 to §7.13, §8.1, §17.4: what is said in a room and through it.
 
+use rookery_xmpp::error::Condition;
+
 use super::*;
 use crate::muc::config::{AllowPm, Registration, Whois};
 
@@ -447,6 +449,11 @@ fn approving_registration_requests() {
         <field var='muc#register_roomnick'><value>hecate</value></field>
         <field var='muc#register_allow'><value>1</value></field></x></message>";
     stage.refused(HAG, approval, "auth forbidden");
+    // What the database does not take has not happened: the request waits still.
+    stage.answer = Err(Condition::ResourceConstraint.into());
+    stage.refused(WICCA, approval, "wait resource-constraint");
+    assert_eq!(stage.affiliation(HECATE), Affiliation::None);
+    stage.answer = Ok(Stored::Done);
     stage.from(WICCA, approval);
     assert_eq!(stage.affiliation(HECATE), Affiliation::Member);
     stage.refused(WICCA, approval, "cancel item-not-found");

@@ -5,6 +5,7 @@
 mod admins;
 mod away;
 mod conversations;
+mod elsewhere;
 mod entering;
 mod leaks;
 mod matrix;

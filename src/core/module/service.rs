@@ -32,7 +32,7 @@ impl Arrival {
 
     /// The stream that it came by, if that is one of ours with acknowledgements: on it nothing is sent again.
     pub fn stream(&self) -> Option<u64> {
-        self.receipt.as_ref().map(|receipt| receipt.stream())
+        seen::stream(&self.stanza, self.receipt.as_deref())
     }
 }
 

@@ -286,20 +286,27 @@ impl Link {
     pub(super) fn expire(&self, now: Instant) {
         let mut state = self.state.lock();
         let failed = state.queue.expire(now);
-        if !state.queue.is_carried() && !failed.is_empty() {
+        let is_carried = state.queue.is_carried();
+        if !is_carried && !failed.is_empty() {
             // A carrier that was too slow is past: it sees that when it wakes.
             state.wake.notify_one();
         }
-        let why = state.failure.as_ref().map(|(failure, _)| failure.text.clone());
-        drop(state);
         if failed.is_empty() {
             return;
         }
         let remote = &self.pair.remote;
-        let why = why.unwrap_or_else(|| match self.is_component {
+        let text = match self.is_component {
             true => format!("The component {remote} is not connected."),
             false => format!("{remote} did not answer in time."),
-        });
+        };
+        let failure = Failure { definite: false, condition: Condition::RemoteServerTimeout, text };
+        let why = match &mut state.failure {
+            Some((known, _)) => known.text.clone(),
+            // Whoever connects may be waiting still; but nobody has come through in all this time.
+            none if !is_carried => none.insert((failure, SystemTime::now())).0.text.clone(),
+            None => failure.text,
+        };
+        drop(state);
         self.send_back(failed, &StanzaError::new(Condition::RemoteServerTimeout).with_text(why));
     }
 

@@ -3,7 +3,7 @@
 //! Going out: `dispatch` (`router.rs`) finds that a stanza is for a domain that is not ours and gives it to `sending.rs`, which
 //! asks the policy and appends it to the [`Link`] of the two domains. There it waits (`queue.rs`) until a stream carries it
 //! and the peer has confirmed it; meanwhile the writer has stored it (`posted.rs`). Coming in: a stream is an [`Inbound`],
-//! and each of its stanzas passes `accepting.rs`.
+//! and each of its stanzas passes `accepting.rs`. Rooms and archives send by `many.rs`.
 //!
 //! Who connects, finds and authenticates is `rookery-net`'s matter: it implements [`Federation`].
 
@@ -11,6 +11,7 @@ mod accepting;
 mod inbound;
 mod link;
 mod links;
+mod many;
 mod posted;
 mod queue;
 mod sending;

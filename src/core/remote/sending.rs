@@ -71,7 +71,7 @@ impl Server {
         }
     }
 
-    fn post(self: &Arc<Self>, stanza: Stanza, waiting: Waiting) -> Result<(), (Box<Stanza>, StanzaError)> {
+    pub(super) fn post(self: &Arc<Self>, stanza: Stanza, waiting: Waiting) -> Result<(), (Box<Stanza>, StanzaError)> {
         let (Some(from), Some(to)) = (&stanza.head.from, &stanza.head.to) else { return Ok(()) };
         let link = match self.link_for(from.domainpart(), to.domainpart()) {
             Ok(Some(link)) => link,

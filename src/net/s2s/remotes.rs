@@ -184,6 +184,7 @@ impl Remote {
         RemoteStatus {
             streams: state.streams.iter().map(|stream| stream.status()).collect(),
             failure: state.failure.as_ref().map(|(failure, at)| FailureStatus::new(failure, *at)),
+            next: state.not_before.map(|until| until.saturating_duration_since(now()).as_secs()),
             ..RemoteStatus::new(self.domain.as_str())
         }
     }

@@ -1,6 +1,9 @@
 //! RFC 6121 §4: exchanging presence. Broadcasts, probes, directed presence, and the notice that a resource has gone.
 //!
-//! Who is subscribed is in the account's roster; how that comes about is the module `roster`'s.
+//! Who is subscribed is in the account's roster; how that comes about is the module `roster`'s. What others know of sessions
+//! that a crash has ended is in `abroad.rs`.
+
+mod abroad;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,14 +13,28 @@ use rookery_core::module::{BoxFuture, Cx, Fault, Flow, Hooks, Module, SessionEve
 use rookery_core::server::Server;
 use rookery_core::session::Session;
 use rookery_core::slots::Slot;
+use rookery_core::store::StoreError;
 use rookery_xmpp::element::Element;
 use rookery_xmpp::error::{Condition, StanzaError};
 use rookery_xmpp::jid::{BareJid, Jid};
 use rookery_xmpp::ns;
 use rookery_xmpp::stanza::{Kind, PresenceType, Stanza};
 
+use self::abroad::Abroad;
+
 /// Entities that one session may have sent directed presence to and not taken back.
 const MOST_DIRECTED: usize = 500;
+
+/// What says of an address that directed presence has reached nobody there. That a server has not answered in time does not:
+/// it may have got it.
+const NOBODY_THERE: &[Condition] = &[
+    Condition::Gone,
+    Condition::ItemNotFound,
+    Condition::JidMalformed,
+    Condition::RecipientUnavailable,
+    Condition::Redirect,
+    Condition::RemoteServerNotFound,
+];
 
 /// Tells contacts who is there.
 pub struct Presence {
@@ -25,6 +42,10 @@ pub struct Presence {
     directed: Slot<BTreeSet<Jid>>,
     /// The unavailable presence with which a client leaves, in its own words.
     farewell: Slot<Stanza>,
+    /// The session's presence has been noted as one that other servers know.
+    noted: Slot<()>,
+    domain: BareJid,
+    abroad: Arc<Abroad>,
 }
 
 impl Module for Presence {
@@ -33,19 +54,57 @@ impl Module for Presence {
     type Config = ();
 
     fn new((): (), setup: &Setup<'_>) -> Result<Self, Fault> {
-        Ok(Self { directed: setup.server.directed, farewell: setup.session_slot("farewell") })
+        Ok(Self {
+            directed: setup.server.directed,
+            farewell: setup.session_slot("farewell"),
+            noted: setup.session_slot("noted"),
+            domain: setup.domain.clone(),
+            abroad: setup.lasting(setup.domain),
+        })
     }
 
     fn hooks(on: &mut Hooks<'_, Self>) {
-        on.presence(Way::Outgoing, Stage::Deliver, Self::sent)
+        on.presence(Way::Outgoing, Stage::Guard, Self::sent_away)
+            .presence(Way::Outgoing, Stage::Deliver, Self::sent)
             .presence(Way::Incoming, Stage::Deliver, Self::probed)
+            .presence(Way::Incoming, Stage::Deliver, Self::returned)
             .session(SessionEvent::Unavailable, Self::gone)
             .session(SessionEvent::Closed, Self::closed)
-            .session_state(Self::save, Self::restore);
+            .session_state(Self::save, Self::restore)
+            .begin(Self::begin)
+            .end(Self::end)
+            .every(abroad::ROUND, |presence, server| {
+                presence.abroad.go_round(server, &presence.domain, presence.noted)
+            });
     }
 }
 
 impl Presence {
+    async fn begin(self: Arc<Self>, server: Arc<Server>) -> Result<(), StoreError> {
+        self.abroad.begin(&server, &self.domain).await
+    }
+
+    async fn end(self: Arc<Self>, server: Arc<Server>) {
+        self.abroad.end(&server, &self.domain).await;
+    }
+
+    /// Available presence goes to another server, whoever sends it there: by a broadcast, an answer, or directed.
+    fn sent_away(self: &Arc<Self>, cx: &Cx<'_>, presence: &mut Stanza) -> Flow {
+        let (Some(from), Some(to)) = (&presence.head.from, &presence.head.to) else { return Flow::Next };
+        if presence.head.kind != Kind::Presence(PresenceType::Available) || !abroad::is_abroad(cx.server, to) {
+            return Flow::Next;
+        }
+        let Some(session) = from.resourcepart().and_then(|resource| cx.account.session(resource)) else {
+            return Flow::Next;
+        };
+        // Whom presence is directed at is noted each time, all others together.
+        if cx.session.is_some() || session.get(self.noted).is_none() {
+            session.set(self.noted, ());
+            self.abroad.note(&session.jid);
+        }
+        Flow::Next
+    }
+
     fn sent(self: &Arc<Self>, cx: &Cx<'_>, presence: &mut Stanza) -> Flow {
         let (Some(session), Kind::Presence(kind)) = (cx.session, presence.head.kind) else { return Flow::Next };
         match (&presence.head.to, kind) {
@@ -55,6 +114,7 @@ impl Presence {
             (Some(to), PresenceType::Available) => self.direct(session, to),
             (Some(to), PresenceType::Unavailable) => {
                 session.update(self.directed, |directed| directed.remove(to));
+                self.forget_abroad(session);
                 Flow::Next
             }
             _ => Flow::Next,
@@ -134,6 +194,13 @@ impl Presence {
         }))
     }
 
+    /// Other servers are told that a session, or what it has shown them, is gone.
+    fn forget_abroad(&self, session: &Session) {
+        if session.take(self.noted).is_some() {
+            self.abroad.note(&session.jid);
+        }
+    }
+
     /// A session that ends without ever having been available may have sent directed presence all the same.
     fn closed(self: &Arc<Self>, server: &Arc<Server>, session: &Arc<Session>) -> Flow {
         self.take_back(server, session, Stanza::presence(PresenceType::Unavailable).from(session.jid.clone()), false)
@@ -142,6 +209,7 @@ impl Presence {
     /// Tells those who got directed presence that the session has gone (RFC 6121 §4.6.3), but nobody twice: a broadcast
     /// has reached the subscribers and the account itself.
     fn take_back(&self, server: &Arc<Server>, session: &Arc<Session>, presence: Stanza, broadcast: bool) -> Flow {
+        self.forget_abroad(session);
         let mut directed = session.take(self.directed).unwrap_or_default();
         let (server, account) = (server.clone(), session.account.clone());
         if broadcast {
@@ -160,6 +228,28 @@ impl Presence {
         }))
     }
 
+    /// Presence comes back from where nobody is: there is nothing to be taken back there.
+    fn returned(self: &Arc<Self>, cx: &Cx<'_>, presence: &mut Stanza) -> Flow {
+        if presence.head.kind != Kind::Presence(PresenceType::Error) {
+            return Flow::Next;
+        }
+        let (Some(from), Some(resource)) =
+            (&presence.head.from, presence.head.to.as_ref().and_then(|to| to.resourcepart()))
+        else {
+            return Flow::Next;
+        };
+        let error = presence.find("error", ns::CLIENT).and_then(StanzaError::from_element);
+        if error.is_some_and(|error| NOBODY_THERE.contains(&error.condition))
+            && let Some(session) = cx.account.session(resource)
+        {
+            session.update(self.directed, |directed| directed.remove(from));
+            if session.get(self.noted).is_some() {
+                self.abroad.note(&session.jid);
+            }
+        }
+        Flow::Next
+    }
+
     fn save(self: &Arc<Self>, _: &Arc<Server>, session: &Arc<Session>) -> Option<Element> {
         let directed = session.get(self.directed).filter(|directed| !directed.is_empty())?;
         let to = |to: &Jid| Element::new("presence", ns::CLIENT).attr("to", to.as_str());
@@ -169,6 +259,7 @@ impl Presence {
     fn restore(self: &Arc<Self>, _: &Arc<Server>, session: &Arc<Session>, state: &Element) {
         let directed = state.elements().filter_map(|presence| Jid::new(presence.get("to")?).ok());
         session.set(self.directed, directed.collect());
+        session.set(self.noted, ());
     }
 
     /// Somebody asks whether the user is there (RFC 6121 §4.3.2).

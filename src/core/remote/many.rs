@@ -1,0 +1,56 @@
+//! For services that send much to other servers: rooms, which say one thing to many, and archives, which answer with a lot.
+//! They are told at once when something does not fit, and go at the pace of the link where they can.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rookery_xmpp::jid::BareJid;
+use rookery_xmpp::stanza::Stanza;
+use tokio::time::Instant;
+
+use crate::module::BoxFuture;
+use crate::server::Server;
+
+/// A link with more bytes than this should be given time by those who can wait.
+const PLENTY: u64 = 256 << 10;
+/// How long they wait before they give up.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How often they look.
+const LOOK: Duration = Duration::from_millis(20);
+
+impl Server {
+    /// Sends one of many equal stanzas to another server; `false` if there is no place for it, or no way. Nobody else is
+    /// told of that, and no task is begun for it.
+    pub(crate) fn send_one_of_many(self: &Arc<Self>, stanza: Stanza) -> bool {
+        self.post(stanza, None).is_ok()
+    }
+
+    /// Whether there is no way at present from one of our domains to another server: nobody has reached it since
+    /// something was last sent there and came back, or could not be sent.
+    pub fn is_unreachable(&self, local: &BareJid, remote: &str) -> bool {
+        let link = self.links.find(local.as_str(), remote);
+        link.is_some_and(|link| {
+            let waiting = link.waiting();
+            !waiting.carried && waiting.failure.is_some()
+        })
+    }
+
+    /// Waits until little is under way from one of our domains to another server: for what can be read as slowly as it is
+    /// taken. `false` when that takes too long.
+    pub fn when_clear(self: &Arc<Self>, local: &BareJid, remote: &str) -> BoxFuture<bool> {
+        let (server, local, remote) = (self.clone(), local.clone(), remote.to_owned());
+        Box::pin(async move {
+            let begun = Instant::now();
+            loop {
+                let link = server.links.find(local.as_str(), &remote);
+                if link.is_none_or(|link| link.waiting().bytes < PLENTY) {
+                    return true;
+                }
+                if begun.elapsed() >= PATIENCE {
+                    return false;
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+        })
+    }
+}

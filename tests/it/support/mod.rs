@@ -1,0 +1,3 @@
+//! What tests share that have more than one server, the scenarios too.
+
+pub(crate) mod wire;
