@@ -51,7 +51,11 @@ async fn keep_calling(common: &Arc<Common>, remote: &Arc<Remote>, link: &Arc<Lin
         if rest.is_none()
             && let Some(failure) = remote.is_hopeless(now())
         {
-            return link.failed(failure);
+            link.failed(failure);
+            // What may have arrived is kept for when the domain is back.
+            if link.waiting().stanzas == 0 {
+                return;
+            }
         }
         if let Some(until) = remote.not_before().filter(|until| *until > now()) {
             let alive = remote.alive.notified();
