@@ -93,28 +93,25 @@ async fn a9_unsolicited_answers_on_a_strangers_stream_prove_nothing() {
 /// security.md A9: nor are they on streams of ours: what waits is not sent, and the stream ends.
 #[tokio::test]
 async fn a9_unsolicited_answers_on_our_stream_send_nothing() {
-    let field = Field::new().await;
-    let mut romeo = field.romeo().await;
-    for (n, answer) in [
+    for answer in [
         "<db:result from='b.example' to='a.example' type='valid'/>",
         "<db:result from='d.example' to='z.example' type='valid'/>",
         "<db:result from='a.example' to='d.example' type='valid'/>",
         "<db:verify from='d.example' to='a.example' id='the-id' type='valid'/>",
         "<message from='x@d.example' to='romeo@a.example'><body>a lie</body></message>",
-    ]
-    .iter()
-    .enumerate()
-    {
-        let text = format!("secret {n}");
-        let (mut talk, _) = key_of_the_server(&field, &mut romeo, &text).await;
+    ] {
+        // A server of its own for each, since one that has been lied to waits before it calls again.
+        let field = Field::new().await;
+        let mut romeo = field.romeo().await;
+        let (mut talk, _) = key_of_the_server(&field, &mut romeo, "secret").await;
         talk.say(answer).await;
         let heard = talk.hear_out().await;
         assert!(heard.contains("</stream:stream>") && !heard.contains("secret"), "{answer}: {heard}");
         // What waits comes back in the end.
         let back = romeo.hear("</error>").await;
         assert!(back.contains("type='error'") && !back.contains(LIE), "{back}");
+        field.served.stop().await;
     }
-    field.served.stop().await;
 }
 
 /// security.md A9: the server of the domain alone says whether a key is right, and only to what it was asked.
@@ -150,7 +147,7 @@ async fn a9_only_the_domains_own_server_says_that_a_key_is_right() {
         let id = question.split("<db:verify").nth(1).unwrap().split("id='").nth(1).unwrap().split('\'').next().unwrap();
         assert!(question.contains(">key<") && question.contains("to='d.example'"), "{question}");
         home.say(&answer.replace("ID", id)).await;
-        let heard = liar.try_hear("<db:result").await.unwrap_or_default();
+        let heard = liar.try_hear("<db:result").await.unwrap_or_else(|end| end);
         liar.say(&lie("x@d.example")).await;
         let heard = heard + &liar.hear_out().await;
         assert!(!heard.contains("type='valid'"), "{answer}: {heard}");
