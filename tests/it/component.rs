@@ -338,7 +338,7 @@ async fn a_component_is_restarted_under_traffic() {
     };
     let reading = async {
         // All that was ever read, and what of it the server knows to be taken.
-        let (mut taken, mut settled) = (Vec::<usize>::new(), HashSet::new());
+        let (mut taken, mut settled) = (Vec::<usize>::new(), HashSet::<usize>::new());
         loop {
             let mut irc = Component::irc(&served).await;
             for _ in 0..3 {

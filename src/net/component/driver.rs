@@ -374,8 +374,10 @@ impl Driver {
                     wrote = true;
                 }
             })?;
+            // Behind the first piece already: of a long queue, what was taken is known while the rest is on its way.
+            self.ask()?;
             if !wrote {
-                return self.ask();
+                return Ok(());
             }
         }
         Ok(())
