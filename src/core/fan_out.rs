@@ -3,7 +3,7 @@
 //!
 //! The guards of each recipient's account hold as for any other stanza (blocking above all). The order in which one calls is
 //! the order in which sessions get it. What is for people of other servers goes into the links to these, one stanza each, and
-//! waits there for nobody here. What has to go another way (components, sessions at rest) is left to the caller.
+//! waits there for nobody here. What has to go another way (services, sessions at rest) is left to the caller.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -36,9 +36,9 @@ pub struct Audience {
 
 enum Found {
     Session(Arc<Session>, Arc<Host>),
-    /// On another server.
+    /// On another server, or of an external component.
     Remote(FullJid),
-    /// Of a component, or not in memory: by the router.
+    /// Of a service of ours, or not in memory: by the router.
     Elsewhere,
     Nobody,
 }
@@ -102,7 +102,8 @@ impl Server {
 
     fn find(&self, hosts: &Hosts, jid: &FullJid, streams: &Streams) -> Found {
         let Some(host) = hosts.hosts.get(jid.domainpart()) else {
-            return if self.is_ours(jid.domainpart()) { Found::Elsewhere } else { Found::Remote(jid.clone()) };
+            let is_service = hosts.components.contains_key(jid.domainpart());
+            return if is_service { Found::Elsewhere } else { Found::Remote(jid.clone()) };
         };
         match self.accounts.loaded(jid.bare_str()).map(|account| account.session(jid.resource())) {
             Some(Some(session)) if streams.get(jid).is_some_and(|stream| *stream != session.stream.id) => Found::Nobody,
@@ -171,7 +172,7 @@ impl Server {
             Found::Session(session, host) => (session, host),
             Found::Remote(jid) => {
                 let stanza = Stanza::clone(&shared.stanza).to(jid.clone());
-                return if self.send_one_of_many(stanza) { Handed::Done } else { Handed::Lost };
+                return if self.offer_away(stanza) { Handed::Done } else { Handed::Lost };
             }
             Found::Elsewhere => return Handed::Elsewhere,
             Found::Nobody => return Handed::Gone,

@@ -67,7 +67,8 @@ async fn all_of_a_users_clients_have_the_conversation() {
     let (romeo, phone) = (verona.login(ROMEO, "orchard").await, verona.login(ROMEO, "phone").await);
     let juliet = verona.login(JULIET, "balcony").await;
     phone.send("<iq type='set' id='c'><enable xmlns='urn:xmpp:carbons:2'/></iq>").await;
-    (romeo.read(), phone.read());
+    romeo.read();
+    phone.read();
     verona.send(&romeo, &chat(JULIET, "m1", "said")).await;
     verona.send(&juliet, &chat(&format!("{ROMEO}/orchard"), "m2", "answered")).await;
     assert_eq!(romeo.bodies(), ["answered"]);

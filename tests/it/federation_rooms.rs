@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use rookery_core::remote::Failure;
+use rookery_core::store::AccountStore;
 use rookery_xmpp::error::Condition;
+use rookery_xmpp::sasl::Credentials;
 
 use crate::verona::{BENVOLIO, CAPULET, JULIET, MONTAGUE, NURSE, ROMEO, Verona};
-use crate::world::{Client, bodies};
+use crate::world::{Client, bodies, jid};
 
 const HALL: &str = "hall@conference.capulet.example";
 const MUC: &str = "<x xmlns='http://jabber.org/protocol/muc'/>";
@@ -32,6 +34,21 @@ impl Verona {
     async fn ask(&self, who: &Client, kind: &str, to: &str, payload: &str) -> String {
         who.send(&format!("<iq type='{kind}' id='q' to='{to}'>{payload}</iq>")).await;
         self.read(who).await
+    }
+
+    /// So many of the Montagues come in.
+    async fn guests(&self, many: usize) -> Vec<Client> {
+        let credentials = Credentials::from_password("secret", 4096).unwrap();
+        let mut guests = Vec::new();
+        for number in 0..many {
+            let guest = format!("guest{number}@{MONTAGUE}");
+            assert!(self.montague.store.create_account(&jid(&guest), &credentials).await.unwrap());
+            let guest = self.montague.bind(&guest, "x").await;
+            guest.send(&format!("<presence to='{HALL}/guest{number}'>{MUC}</presence>")).await;
+            guests.push(guest);
+        }
+        self.settle().await;
+        guests
     }
 
     /// Juliet makes a room on her server; Romeo enters, and so does her nurse.
@@ -362,7 +379,9 @@ async fn people_of_other_servers_stay_over_a_restart_if_they_are_there() {
         .await;
     assert!(got.contains("type='result'"), "{got}");
     verona.settle().await;
-    (juliet.read(), nurse.read(), benvolio.read());
+    juliet.read();
+    nurse.read();
+    benvolio.read();
     // The nurse goes while nobody can hear it.
     verona.wire.cut(MONTAGUE);
     nurse.leave().await;
@@ -435,17 +454,11 @@ async fn c9_b16_those_of_a_dead_server_leave_once_and_together() {
     const MANY: usize = 200;
     let verona = Verona::with_rooms().await;
     let (romeo, juliet, nurse) = verona.ball().await;
-    for number in 0..MANY {
-        verona
-            .montague
-            .route(&format!("<presence from='guest{number}@{MONTAGUE}/x' to='{HALL}/guest{number}'>{MUC}</presence>"))
-            .await;
-        // Nobody may come faster than the room lets him.
-        verona.settle().await;
-    }
+    let guests = verona.guests(MANY).await;
     let here = verona.read(&nurse).await.matches("<presence").count();
-    assert_eq!(here, MANY);
-    (romeo.read(), juliet.read());
+    assert_eq!(here, guests.len());
+    romeo.read();
+    juliet.read();
     let before = verona.wire.carried();
     verona.wire.fail(MONTAGUE, gone_for_good());
     verona.say(&juliet, "anybody there").await;
@@ -454,6 +467,7 @@ async fn c9_b16_those_of_a_dead_server_leave_once_and_together() {
     assert_eq!(got.matches("code='333'").count(), MANY + 1);
     assert!(verona.wire.carried() - before <= 2, "nothing gets there, and next to nothing comes from there");
     assert_eq!(verona.wire.refused(), [""; 0]);
+    juliet.read();
     let items = "<query xmlns='http://jabber.org/protocol/muc#admin'><item role='participant'/></query>";
     let got = verona.ask(&juliet, "get", HALL, items).await;
     assert!(got.contains("nick='nurse'") && !got.contains("guest") && !got.contains("romeo"), "{got}");
@@ -462,16 +476,11 @@ async fn c9_b16_those_of_a_dead_server_leave_once_and_together() {
 /// A message to many of another server: they all get it in order, and the speaker waits for none of them.
 #[tokio::test(start_paused = true)]
 async fn a_large_room_goes_into_the_link() {
-    const MANY: usize = 300;
+    const MANY: usize = 200;
     let verona = Verona::with_rooms().await;
     let juliet = verona.login(JULIET, "balcony").await;
     verona.enter(&juliet, "juliet").await;
-    for number in 0..MANY {
-        verona
-            .montague
-            .route(&format!("<presence from='guest{number}@{MONTAGUE}/x' to='{HALL}/guest{number}'>{MUC}</presence>"))
-            .await;
-    }
+    let guests = verona.guests(MANY).await;
     verona.settle().await;
     verona.wire.cut(MONTAGUE);
     juliet.read();
@@ -483,13 +492,15 @@ async fn a_large_room_goes_into_the_link() {
     }
     assert!(begun.elapsed() < Duration::from_secs(1));
     assert_eq!(juliet.bodies().len(), 10);
-    let waits = verona.capulet.server.remote(&crate::world::jid(MONTAGUE)).unwrap();
+    let waits = verona.capulet.server.remote(&jid(MONTAGUE)).unwrap();
     let stanzas: usize = waits.links.iter().map(|link| link.stanzas).sum();
     assert!(stanzas >= 10 * MANY, "{stanzas}");
-    let before = verona.wire.carried();
     verona.wire.mend(MONTAGUE);
     verona.settle().await;
-    assert!(verona.wire.carried() - before >= 10 * MANY as u64);
+    let all: Vec<_> = (0..10).map(|number: u32| number.to_string()).collect();
+    for guest in guests {
+        assert_eq!(guest.bodies(), all);
+    }
 }
 
 /// Members of another server who are not in the room are told that something was said.
@@ -506,4 +517,64 @@ async fn members_of_another_server_who_are_away_are_told() {
     verona.say(&romeo, "here").await;
     let got = benvolio.read();
     assert!(got.contains(&format!("from='{HALL}'")) && got.contains("new messages"), "{got}");
+}
+
+/// Whoever asks an archive from a server that is slow, or has little room, gets all of it, or is told that it is not all.
+#[tokio::test(start_paused = true)]
+async fn an_archive_goes_at_the_pace_of_the_link() {
+    let verona = Verona::with_conf(&format!("{OPEN}archive_page_most = 100\n[s2s]\nqueue = \"64 KiB\"\n")).await;
+    let (romeo, juliet, nurse) = verona.ball().await;
+    let long = "x".repeat(4000);
+    for number in 0..60 {
+        let body = format!("<body>{number} {long}</body>");
+        verona.send(&juliet, &format!("<message type='groupchat' id='{number}' to='{HALL}'>{body}</message>")).await;
+        // The room lets nobody speak without end.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        juliet.read();
+        nurse.read();
+        assert_eq!(romeo.bodies().len(), 1, "{number}");
+    }
+    verona.wire.slow(MONTAGUE, Duration::from_millis(200));
+    let page = "<set xmlns='http://jabber.org/protocol/rsm'><max>60</max></set>";
+    let ask =
+        |id: &str| format!("<iq type='set' id='{id}' to='{HALL}'><query xmlns='urn:xmpp:mam:2'>{page}</query></iq>");
+    romeo.send(&ask("slow")).await;
+    let mut got = String::new();
+    for _ in 0..60 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        got += &romeo.read();
+    }
+    assert_eq!(bodies(&got).len(), 60, "{}", got.replace(&long, ""));
+    assert!(got.contains("<fin"), "{}", got.replace(&long, ""));
+    // Nobody takes it: the query is given up, and that it is not all is told when there is a way again.
+    romeo.send(&ask("stuck")).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    verona.wire.cut(MONTAGUE);
+    tokio::time::sleep(Duration::from_secs(90)).await;
+    verona.wire.mend(MONTAGUE);
+    let got = verona.read(&romeo).await;
+    assert!(bodies(&got).len() < 60 && !got.contains("<fin"), "{}", got.replace(&long, ""));
+    assert!(got.contains("id='stuck'") && got.contains("<resource-constraint"), "{}", got.replace(&long, ""));
+}
+
+/// Rooms are for people of the own server to make, if the conf says nothing else.
+#[tokio::test(start_paused = true)]
+async fn people_of_other_servers_make_no_rooms() {
+    for (create, expected) in [("local", "<not-allowed"), ("anybody", "code='201'")] {
+        let verona = Verona::with_conf(&format!("{OPEN}create = \"{create}\"\n")).await;
+        let romeo = verona.login(ROMEO, "orchard").await;
+        let got = verona.enter(&romeo, "romeo").await;
+        assert!(got.contains(expected), "{create}: {got}");
+    }
+}
+
+/// A room that was never configured ends with its server, and whoever waits in it is told so (332).
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_in_a_room_without_configuration_is_told_of_its_end() {
+    let verona = Verona::with_conf("[modules.muc]\ncreate = \"anybody\"\n").await;
+    let romeo = verona.login(ROMEO, "orchard").await;
+    assert!(verona.enter(&romeo, "romeo").await.contains("code='201'"));
+    verona.capulet.stop().await;
+    let got = verona.read(&romeo).await;
+    assert!(got.contains("type='unavailable'") && got.contains("code='332'"), "{got}");
 }

@@ -283,10 +283,8 @@ impl Asker {
     async fn send(&self, server: &Arc<Server>, stanza: Stanza) -> Pushed {
         match self {
             Self::Session(session) => session.send(stanza),
-            Self::Stranger(..) => {
-                server.route(stanza).await;
-                Pushed::Taken
-            }
+            Self::Stranger(..) if server.offer(stanza).await => Pushed::Taken,
+            Self::Stranger(..) => Pushed::Refused,
         }
     }
 

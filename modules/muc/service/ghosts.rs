@@ -100,8 +100,10 @@ impl Rooms {
             let farewell = move |room: Option<&mut crate::muc::room::Room>| {
                 let Some(room) = room else { return Outcome::default() };
                 let mut outcome = room.shutdown();
+                // One that was never configured is not there any more afterwards.
+                let is_lost = room.is_locked();
                 outcome.send.retain(|delivery| match &delivery.to {
-                    Recipients::One(jid) => !goes_on(&here, jid),
+                    Recipients::One(jid) => is_lost || !goes_on(&here, jid),
                     Recipients::Many { .. } => true,
                 });
                 outcome

@@ -8,10 +8,11 @@ use rookery_xmpp::jid::BareJid;
 use rookery_xmpp::stanza::Stanza;
 use tokio::time::Instant;
 
+use super::Link;
 use crate::module::BoxFuture;
 use crate::server::Server;
 
-/// A link with more bytes than this should be given time by those who can wait.
+/// A link with more bytes than this, or with a quarter of what it may have, should be given time by those who can wait.
 const PLENTY: u64 = 256 << 10;
 /// How long they wait before they give up.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -19,20 +20,37 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(20);
 
 impl Server {
-    /// Sends one of many equal stanzas to another server; `false` if there is no place for it, or no way. Nobody else is
-    /// told of that, and no task is begun for it.
-    pub(crate) fn send_one_of_many(self: &Arc<Self>, stanza: Stanza) -> bool {
+    /// Sends a stanza to another server or an external component, and not to one of our hosts; `false` if there is no place
+    /// for it, or no way. Nobody else is told of that.
+    pub(crate) fn offer_away(self: &Arc<Self>, stanza: Stanza) -> bool {
         self.post(stanza, None).is_ok()
+    }
+
+    /// The same for whoever is not in an account of ours, a service of ours included.
+    pub fn offer(self: &Arc<Self>, stanza: Stanza) -> BoxFuture<bool> {
+        let server = self.clone();
+        Box::pin(async move {
+            let to = stanza.head.to.as_ref().map(|to| to.domainpart());
+            let is_service = to.is_some_and(|to| server.hosts.load().components.contains_key(to));
+            if !is_service {
+                return server.offer_away(stanza);
+            }
+            server.route(stanza).await;
+            true
+        })
     }
 
     /// Whether there is no way at present from one of our domains to another server: nobody has reached it since
     /// something was last sent there and came back, or could not be sent.
     pub fn is_unreachable(&self, local: &BareJid, remote: &str) -> bool {
-        let link = self.links.find(local.as_str(), remote);
-        link.is_some_and(|link| {
+        self.link_between(local, remote).is_some_and(|link| {
             let waiting = link.waiting();
             !waiting.carried && waiting.failure.is_some()
         })
+    }
+
+    fn link_between(&self, local: &BareJid, remote: &str) -> Option<Arc<Link>> {
+        self.links.find(local.as_str(), remote).or_else(|| self.links.find(remote, remote))
     }
 
     /// Waits until little is under way from one of our domains to another server: for what can be read as slowly as it is
@@ -42,8 +60,9 @@ impl Server {
         Box::pin(async move {
             let begun = Instant::now();
             loop {
-                let link = server.links.find(local.as_str(), &remote);
-                if link.is_none_or(|link| link.waiting().bytes < PLENTY) {
+                let most = PLENTY.min(server.conf().s2s().queue.get() as u64 / 4);
+                let link = server.link_between(&local, &remote);
+                if link.is_none_or(|link| link.waiting().bytes < most) {
                     return true;
                 }
                 if begun.elapsed() >= PATIENCE {

@@ -15,7 +15,7 @@ use rookery_core::remote::{Inbound, Pair, StreamStatus};
 use rookery_xmpp::datetime;
 use rookery_xmpp::error::StreamError;
 use rookery_xmpp::jid::BareJid;
-use rookery_xmpp::stream::{Event, Stream};
+use rookery_xmpp::stream::{Ending, Event, Stream};
 use rustls::ProtocolVersion;
 use tokio::sync::mpsc;
 use tokio::time::Sleep;
@@ -37,6 +37,9 @@ const BUDGET: usize = 64 * 1024;
 
 /// With more than this waiting for the socket, a peer is not heard.
 const BACKLOG: usize = 1024 * 1024;
+
+/// A stream that has ended sooner, and by which nothing has arrived, counts as a failure.
+const SHORT: Duration = Duration::from_secs(10);
 
 /// A stream that the other side uses is left to it to close, for so long.
 const COURTESY: Duration = Duration::from_secs(30);
@@ -109,6 +112,8 @@ pub(super) struct Driver {
     heard: Instant,
     probed: Instant,
     pub(super) used: Instant,
+    /// Something that went out by it has arrived.
+    pub(super) was_useful: bool,
 }
 
 impl Driver {
@@ -166,6 +171,7 @@ impl Driver {
             heard: now,
             probed: now,
             used: now,
+            was_useful: false,
         }
     }
 
@@ -221,23 +227,50 @@ impl Driver {
             self.wire.transport().cut();
         }
         let rest = self.rest(&gone);
-        let ended = Ended { rest, lived: self.begun.elapsed(), reason: gone.to_string() };
-        let may_close = matches!(gone, Gone::Closed(_) | Gone::Failed(_));
-        if may_close {
-            let mut ending = self.ending.clone();
-            let last_moment = async {
-                ending.begun().await;
-                tokio::time::sleep(LAST_MOMENT).await;
-            };
-            tokio::select! {
-                () = Box::pin(self.wire.transport().close(LAST_WORDS)) => {}
-                () = last_moment => {}
-            }
+        if let Some(opened) = &mut self.opened {
+            opened.drop_questions();
         }
-        // Only now that nothing of it can arrive any more.
-        self.outflow.let_go();
+        if self.outflow.is_settled() {
+            self.outflow.let_go();
+        }
+        let ended =
+            Ended { rest, is_useless: !self.was_useful && now() < self.begun + SHORT, reason: gone.to_string() };
+        if !matches!(gone, Gone::Closed(_) | Gone::Failed(_)) {
+            self.outflow.let_go();
+        } else if self.outflow.is_empty() {
+            // Nobody waits for the last words.
+            self.turn_away();
+            tokio::spawn(async move { self.say_goodbye().await });
+            return ended;
+        } else {
+            // What is not confirmed may be on its way to the peer: it goes by another stream when nothing of it can arrive
+            // any more.
+            self.say_goodbye().await;
+            self.outflow.let_go();
+        }
         self.turn_away();
         ended
+    }
+
+    /// A stream that has come to nothing is closed in order, and nobody waits for that.
+    pub(super) fn dismiss(mut self) {
+        self.stream.close(now(), None);
+        if self.transmit_stream().is_ok() {
+            tokio::spawn(async move { self.say_goodbye().await });
+        }
+    }
+
+    async fn say_goodbye(&mut self) {
+        let mut ending = self.ending.clone();
+        let last_moment = async {
+            ending.begun().await;
+            tokio::time::sleep(LAST_MOMENT).await;
+        };
+        tokio::select! {
+            () = Box::pin(self.wire.transport().close(LAST_WORDS)) => {}
+            () = last_moment => {}
+        }
+        self.wire.transport().cut();
     }
 
     /// What this stream was asked for and cannot do any more.
@@ -327,7 +360,11 @@ impl Driver {
                 Ok(())
             }
             Event::Closed(ending) => {
-                self.transmit_stream()?;
+                // A peer that has gone already does not make its end a lost connection.
+                if ending == Ending::ByPeer(None) && !self.is_leaving {
+                    drop(Box::pin(self.last_count()).await);
+                }
+                drop(self.transmit_stream());
                 Err(Gone::Closed(ending))
             }
             // Of streams of clients and components.
@@ -471,7 +508,11 @@ impl Driver {
             Order::Carry(link) => self.carry(link),
             Order::Verify(question) => self.ask(question),
             Order::Verified(request, says) => self.answer_request(&request, says)?,
-            Order::Answered(id) => drop(self.outflow.answered(&id)),
+            Order::Answered(id) => {
+                if self.outflow.answered(&id) {
+                    self.proven_useful();
+                }
+            }
             Order::HandOver(to) => {
                 self.hand_over = Some(to);
                 return Err(Gone::HandedOver);
