@@ -45,6 +45,7 @@ class Component(ComponentXMPP):
 
     def subscribed(self, presence):
         self.send_presence(pfrom=presence["to"], pto=presence["from"], ptype="subscribed")
+        self.send_presence(pfrom=presence["to"], pto=presence["from"], ptype="subscribe")
         self.send_presence(pfrom=f"{presence['to'].bare}/gateway", pto=presence["from"], pstatus="at your service")
 
     def again(self, _):

@@ -3,16 +3,23 @@
 //! a database server beside it are not in them. A figure is printed only when the work was done right.
 
 mod chat;
+mod comeback;
 mod idle;
 mod login;
+mod offline;
+mod ping;
+mod presence;
 mod price;
+mod rate;
 mod rooms;
+mod table;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Subcommand;
 
 use crate::client::Transport;
+use crate::process::Cpu;
 use crate::server::{self, Server};
 use crate::{Verdict, process};
 
@@ -44,6 +51,18 @@ enum Scenario {
     Price(price::Options),
     /// Rooms: CPU time of a delivery, cost of entering, memory of an occupant
     Rooms(rooms::Options),
+    /// How long messages take at a fixed pace
+    Latency(rate::Options),
+    /// CPU time of a ping to the server
+    Ping(ping::Options),
+    /// CPU time of a message for somebody who is away
+    Offline(offline::Options),
+    /// CPU time of a presence, when everybody's status changes at once
+    Presence(presence::Options),
+    /// CPU time of a resumption, when all connections were lost at once
+    Comeback(comeback::Options),
+    /// All of it, on several servers in turn: a table, a plot, ratios
+    Table(table::Options),
     /// All but rooms, with their defaults, and chat over TLS and with stream management
     All,
 }
@@ -72,6 +91,12 @@ pub async fn run(options: &Options) -> Verdict {
         Scenario::Chat(chat) => drop(chat::measure(options, chat, &mut figures).await?),
         Scenario::Price(price) => price::measure(options, price, &mut figures).await?,
         Scenario::Rooms(rooms) => rooms::measure(options, rooms, &mut figures).await?,
+        Scenario::Latency(rate) => rate::measure(options, rate, &mut figures).await?,
+        Scenario::Ping(ping) => ping::measure(options, ping, &mut figures).await?,
+        Scenario::Offline(offline) => offline::measure(options, offline, &mut figures).await?,
+        Scenario::Presence(presence) => presence::measure(options, presence, &mut figures).await?,
+        Scenario::Comeback(comeback) => comeback::measure(options, comeback, &mut figures).await?,
+        Scenario::Table(table) => return table::measure(options, table).await,
         Scenario::Login(login) => login::measure(options, login, &mut figures).await?,
         Scenario::All => {
             idle::measure(options, &idle::Options::default(), &mut figures).await?;
@@ -98,6 +123,50 @@ pub async fn run(options: &Options) -> Verdict {
         }
     }
     Ok(true)
+}
+
+/// A counter and the server's CPU, read again and again.
+struct Sampling {
+    /// The server's process.
+    server: u32,
+    runs: usize,
+    /// Of a run.
+    seconds: u64,
+}
+
+/// What one thing costs.
+struct Sample {
+    /// Microseconds of the server's CPU, of each run.
+    cpu: Vec<f64>,
+    /// Microseconds of the load generator's.
+    ours: f64,
+    /// How many a second.
+    rate: f64,
+}
+
+impl Sampling {
+    /// Reads a counter and the server's CPU, again and again; the first second does not count.
+    async fn take(&self, count: impl Fn() -> u64) -> Sample {
+        let own = std::process::id();
+        let (mut cpu, mut ours, mut rates) = (Vec::new(), Vec::new(), Vec::new());
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        for _ in 0..self.runs {
+            let before = (count(), Cpu::read(self.server), Cpu::read(own), Instant::now());
+            tokio::time::sleep(Duration::from_secs(self.seconds)).await;
+            let done = (count() - before.0) as f64;
+            cpu.push(micros(Cpu::read(self.server).since(&before.1)) / done);
+            ours.push(micros(Cpu::read(own).since(&before.2)) / done);
+            rates.push(done / before.3.elapsed().as_secs_f64());
+        }
+        Sample { cpu, ours: median(&ours), rate: median(&rates) }
+    }
+}
+
+/// The middle of several; not a number when there are none.
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// A server of one's own for a measurement.

@@ -115,6 +115,9 @@ async fn look_around(conf: &Conf, findings: &mut Findings) {
     for host in conf.hosts() {
         check_certificate(conf, host, roots.as_ref(), findings);
     }
+    if let Some(roots) = &roots {
+        check_services(conf, roots, findings);
+    }
     for listener in conf.listeners() {
         check_port(listener.address, listener.tls, runs, findings);
     }
@@ -213,7 +216,13 @@ fn check_certificate(conf: &Conf, host: &Host, roots: Option<&Roots>, findings: 
         return findings.add("certificate", Level::Warning, text);
     }
     let shown = files.certificate.display().to_string();
-    let asked = HostFiles { host: domain.to_owned(), certificate: files.certificate, key: files.key, generate: false };
+    let asked = HostFiles {
+        host: domain.to_owned(),
+        certificate: files.certificate,
+        key: files.key,
+        generate: false,
+        service: false,
+    };
     let certificate = match Certificates::open(vec![asked], None) {
         Ok(certificates) => certificates.of_host(domain),
         Err(error) => return findings.add("certificate", Level::Error, format!("{domain}: {error}")),
@@ -242,11 +251,42 @@ fn check_certificate(conf: &Conf, host: &Host, roots: Option<&Roots>, findings: 
         findings.add("certificate", Level::Ok, format!("{domain}: the certificate {shown} is good until {end}"));
     }
     let Some(roots) = roots else { return };
-    check_as_peer(&certificate, domain, &shown, roots, findings);
-    let below = |component: &str| component.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'));
-    for component in conf.components().iter().map(|component| component.domain.as_str()) {
-        if below(component) {
-            check_as_peer(&certificate, component, &shown, roots, findings);
+    check_as_peer(&certificate, domain, &format!("the certificate {shown}"), roots, findings);
+}
+
+/// The same for the services that have a certificate of their own, and for components, which may have to do with a host's.
+fn check_services(conf: &Conf, roots: &Roots, findings: &mut Findings) {
+    // Whether those of hosts can be read has been said.
+    let there = |files: &HostFiles| files.certificate.exists() && files.key.exists();
+    let files = HostFiles::of_conf(conf).into_iter().filter(there).map(|files| HostFiles { generate: false, ..files });
+    let (services, hosts): (Vec<_>, Vec<_>) = files.partition(|files| files.service);
+    let mut domains: Vec<_> = conf.components().iter().map(|component| component.domain.to_string()).collect();
+    domains.extend(services.iter().map(|files| files.host.clone()));
+    domains.sort_unstable();
+    domains.dedup();
+    for files in &services {
+        let alone = HostFiles { service: false, ..files.clone() };
+        if let Err(error) = Certificates::open(vec![alone], None) {
+            findings.add("certificate", Level::Error, format!("{}: {error}", files.host));
+        }
+    }
+    let Ok(certificates) = Certificates::open(hosts.into_iter().chain(services).collect(), None) else {
+        return;
+    };
+    for domain in domains {
+        match certificates.of_domain(&domain) {
+            Some(certificate) => {
+                let shown = format!("the certificate that it has or shares, that of {}", certificate.host());
+                check_as_peer(&certificate, &domain, &shown, roots, findings);
+            }
+            None => {
+                let folder = conf.server().certs.display();
+                let text = format!(
+                    "{domain} has no certificate: other servers that want a valid one will refuse it; \
+                     put one at {folder}/{domain}.crt and its key at {folder}/{domain}.key"
+                );
+                findings.add("certificate", Level::Warning, text);
+            }
         }
     }
 }

@@ -125,7 +125,13 @@ fn print(report: &Report, json: bool) -> Outcome {
     let (local, remote) = (report.local.as_str(), report.remote.as_str());
     let findings = findings(report, &verdict);
     let fault = verdict.problem.as_ref().map(|problem| words(problem, local, remote));
-    let others: Vec<Words> = verdict.others.iter().map(|problem| words(problem, local, remote)).collect();
+    let mut others: Vec<Words> = Vec::new();
+    for other in verdict.others.iter().map(|problem| words(problem, local, remote)) {
+        // Several addresses may have the same fault.
+        if fault.as_ref() != Some(&other) && !others.contains(&other) {
+            others.push(other);
+        }
+    }
     let text = match (&fault, verdict.way) {
         (Some(fault), _) => format!("{}: {}", failing(report), fault.text),
         (None, Some(way)) => works(report, way.attempt, way.proof),

@@ -246,6 +246,8 @@ impl Conf {
             ("store", self.store != new.store),
             ("log.format", self.log.format != new.log.format),
             ("listen", self.listeners != new.listeners),
+            // What runs goes on without other servers at once, but whoever talks to them is made at the start.
+            ("s2s.enabled", !self.s2s.enabled && new.s2s.enabled),
         ];
         changed.into_iter().filter(|(_, changed)| *changed).map(|(option, _)| option).collect()
     }

@@ -4,7 +4,7 @@
 //! A file that is broken, or does not fit its key, or is expired, leaves the old certificate in place and a line in
 //! the log that names file, reason and remedy.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -37,18 +37,47 @@ pub struct HostFiles {
     pub key: PathBuf,
     /// When neither file exists, make a self-signed certificate there (not for paths that the conf names).
     pub generate: bool,
+    /// It is no host, but a service below one (rooms, a component): other servers may ask for it, clients may not.
+    pub service: bool,
 }
 
 impl HostFiles {
     /// What the conf says, for each of its hosts: the files it names, else `<host>.crt` and `<host>.key` in the folder
-    /// of certificates.
+    /// of certificates. Behind them the services that have files of their own there, as `rooms.<host>.crt`.
     pub fn of_conf(conf: &Conf) -> Vec<Self> {
         let of_host = |host: &Host| {
             let files = host.certificate_files(conf.server());
-            let generate = !files.is_named;
-            Self { host: host.domain.to_string(), certificate: files.certificate, key: files.key, generate }
+            let (generate, service) = (!files.is_named, false);
+            Self { host: host.domain.to_string(), certificate: files.certificate, key: files.key, generate, service }
         };
-        conf.hosts().iter().map(of_host).collect()
+        let mut files: Vec<_> = conf.hosts().iter().map(of_host).collect();
+        files.extend(Self::of_services(conf));
+        files
+    }
+
+    fn of_services(conf: &Conf) -> Vec<Self> {
+        let folder = &conf.server().certs;
+        let is_below = |name: &str, host: &Host| {
+            name.strip_suffix(host.domain.as_str()).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
+        };
+        let of_file = |path: PathBuf| {
+            let name = path.file_name()?.to_str()?.strip_suffix(".crt")?.to_owned();
+            let key = folder.join(format!("{name}.key"));
+            let is_host = conf.hosts().iter().any(|host| host.domain.as_str() == name);
+            let is_service = conf.component(&name).is_some() || conf.hosts().iter().any(|host| is_below(&name, host));
+            (is_service && !is_host && key.exists()).then_some(Self {
+                host: name,
+                certificate: path,
+                key,
+                generate: false,
+                service: true,
+            })
+        };
+        // A folder that is not there yet has none.
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        let mut services: Vec<_> = entries.filter_map(|entry| of_file(entry.path())).collect();
+        services.sort_by(|a, b| a.host.cmp(&b.host));
+        services
     }
 }
 
@@ -64,6 +93,8 @@ pub struct Certificates {
 #[derive(Debug, Default)]
 struct Set {
     by_host: HashMap<Box<str>, Arc<HostCertificate>>,
+    /// Those among them that are no hosts.
+    services: HashSet<Box<str>>,
     /// For a client that names no host on direct TLS.
     default: Option<Arc<HostCertificate>>,
 }
@@ -115,12 +146,21 @@ impl Certificates {
         for files in hosts {
             let mut source = Source::new(files)?;
             source.make_if_missing(SystemTime::now())?;
-            let loaded = source.load(&this.provider)?;
+            let loaded = match source.load(&this.provider) {
+                Ok(loaded) => loaded,
+                // The host's own will do; that a host has none is another matter.
+                Err(error) if source.files.service => {
+                    error!(service = source.files.host, "its own certificate is not used: {error}");
+                    sources.push(source);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             loaded.report();
             by_host.insert(source.ascii.clone(), Arc::new(loaded));
             sources.push(source);
         }
-        this.publish(by_host, default);
+        this.publish(by_host, default, &sources);
         *this.sources.lock() = sources;
         this.warn_of_expiry(SystemTime::now());
         Ok(this)
@@ -154,7 +194,7 @@ impl Certificates {
             }
             next.push(source);
         }
-        self.publish(by_host, default);
+        self.publish(by_host, default, &next);
         *sources = next;
         drop(sources);
         self.warn_of_expiry(SystemTime::now());
@@ -183,7 +223,7 @@ impl Certificates {
         }
         if let Some(by_host) = by_host {
             let default = self.current.load().default.as_ref().map(|d| d.host().to_owned());
-            self.publish(by_host, default.as_deref());
+            self.publish(by_host, default.as_deref(), &sources);
         }
         drop(sources);
         self.warn_of_expiry(SystemTime::now());
@@ -225,10 +265,8 @@ impl Certificates {
     /// The certificate of a domain, named in Unicode or in ASCII form.
     pub fn of_host(&self, host: &str) -> Option<Arc<HostCertificate>> {
         let set = self.current.load();
-        if let Some(found) = set.by_host.get(host) {
-            return Some(found.clone());
-        }
-        set.by_host.get(&*ascii_host(host).ok()?).cloned()
+        let of = |name: &str| set.by_host.get(name).filter(|_| !set.services.contains(name)).cloned();
+        of(host).or_else(|| of(&ascii_host(host).ok()?))
     }
 
     /// The certificate for a domain that may be a service of ours (a room service, a component): its own; else
@@ -291,13 +329,15 @@ impl Certificates {
         }
     }
 
-    fn publish(&self, by_host: HashMap<Box<str>, Arc<HostCertificate>>, default: Option<&str>) {
+    fn publish(&self, by_host: HashMap<Box<str>, Arc<HostCertificate>>, default: Option<&str>, sources: &[Source]) {
+        let of_services = sources.iter().filter(|source| source.files.service);
+        let services: HashSet<_> = of_services.map(|source| source.ascii.clone()).collect();
+        let mut hosts = by_host.iter().filter(|(host, _)| !services.contains(*host)).map(|(_, found)| found);
         let default = match default {
             Some(host) => ascii_host(host).ok().and_then(|host| by_host.get(&host).cloned()),
-            None if by_host.len() == 1 => by_host.values().next().cloned(),
-            None => None,
+            None => hosts.next().filter(|_| hosts.next().is_none()).cloned(),
         };
-        self.current.store(Arc::new(Set { by_host, default }));
+        self.current.store(Arc::new(Set { by_host, services, default }));
     }
 }
 
@@ -322,7 +362,7 @@ impl Source {
     /// Makes a certificate for a domain that has none yet, where that is wanted. Files that vanish later are an error:
     /// a new certificate would be a surprise to everyone who trusted the old one.
     fn make_if_missing(&mut self, now: SystemTime) -> Result<(), CertificateError> {
-        let HostFiles { host, certificate, key, generate } = &self.files;
+        let HostFiles { host, certificate, key, generate, .. } = &self.files;
         if !generate {
             return Ok(());
         }

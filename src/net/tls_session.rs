@@ -7,6 +7,7 @@
 mod records;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use std::mem;
 use std::sync::Arc;
@@ -17,7 +18,6 @@ use rustls::server::UnbufferedServerConnection;
 use rustls::{CommonState, ProtocolVersion};
 
 use crate::outgoing::OutgoingTls;
-use crate::peer_certificate;
 use crate::tls::{Entry, Handshake, Tls, TlsInfo};
 use records::{Act, Progress, Step};
 
@@ -61,6 +61,7 @@ pub(crate) struct TlsSession {
 }
 
 /// Which of the two ends we are.
+#[expect(clippy::large_enum_variant, reason = "nearly all are servers; a box would cost each of them an allocation")]
 enum Side {
     Server(UnbufferedServerConnection),
     /// Boxed, so that the many connections of clients are not larger for the sake of the few to servers.
@@ -247,8 +248,11 @@ impl TlsSession {
                 Ok((used, secured))
             }
             Err(TlsError::Protocol(error)) => {
-                let refused = self.handshake.as_ref().and_then(|handshake| handshake.refused()).map(str::to_owned);
-                Err(match refused.or_else(|| peer_certificate::words(&error)) {
+                let words = self.handshake.as_ref().and_then(|handshake| match handshake.refused() {
+                    Some(why) => Some(why.to_owned()),
+                    None => handshake.is_between_servers().then(|| words::of(&error)).flatten(),
+                });
+                Err(match words {
                     Some(why) => TlsError::Refused(why),
                     None => TlsError::Protocol(error),
                 })

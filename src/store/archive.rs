@@ -11,11 +11,8 @@ use rookery_core::store::{ArchivePage, ArchiveQuery, Page, StoreError};
 use crate::codec::to_column;
 use crate::span::Span;
 
-/// So many messages of a conversation are counted each time anew how many are unread; tests count on at once.
+/// Of a conversation with more uncounted messages, those are counted for good before anybody is told; tests do so at once.
 pub(crate) const MUCH: i64 = if cfg!(test) { 1 } else { 256 };
-
-/// How many times a call that found much to count counts on for the next one.
-pub(crate) const TURNS: usize = 16;
 
 /// Messages of this age are on disk, or will have an id above the mark when they are.
 pub(crate) const SETTLED: Duration = Duration::from_secs(60);
@@ -414,17 +411,16 @@ macro_rules! archive {
         }
 
         /// What is unread of each conversation; and the numbers of those where that took much counting.
-        pub(crate) async fn conversations(
-            on: &mut $connection,
-            user: &BareJid,
-        ) -> Outcome<(Vec<Conversation>, Vec<i64>)> {
-            let rows: Vec<(i64, String, i64, i64, i64, i64)> =
+        /// The conversations in which there is so much to count that it may take more than one call.
+        pub(crate) async fn uncounted(on: &mut $connection, user: &BareJid) -> Outcome<Vec<i64>> {
+            Ok(query_scalar(texts::BEHIND).bind(user.as_str()).bind(MUCH).fetch_all(on).await?)
+        }
+
+        pub(crate) async fn conversations(on: &mut $connection, user: &BareJid) -> Outcome<Vec<Conversation>> {
+            let rows: Vec<(String, i64, i64, i64)> =
                 query_as(texts::CONVERSATIONS).bind(user.as_str()).fetch_all(on).await?;
-            let (mut conversations, mut behind) = (Vec::new(), Vec::new());
-            for (number, jid, displayed, unread, after, counting) in rows {
-                if after > MUCH {
-                    behind.push(number);
-                }
+            let mut conversations = Vec::new();
+            for (jid, displayed, unread, counting) in rows {
                 let unread = unread.saturating_add(counting);
                 if displayed != 0 || unread != 0 {
                     conversations.push(Conversation {
@@ -434,10 +430,10 @@ macro_rules! archive {
                     });
                 }
             }
-            Ok((conversations, behind))
+            Ok(conversations)
         }
 
-        /// Counts some more of what is unread of a conversation, for the next time. `true` when there is more to count.
+        /// Counts some more of what is unread of a conversation, for good. `true` when there may be more to count.
         pub(crate) async fn count_on(on: &mut $connection, number: i64) -> Outcome<bool> {
             let mut tx = on.begin_with($begin).await?;
             // What is younger may still be overtaken by what is on its way with a lower id.

@@ -597,18 +597,11 @@ macro_rules! store {
             }
 
             async fn conversations(&self, user: &BareJid) -> StoreResult<Vec<Conversation>> {
-                let (conversations, behind) = call!(self.read, on => archive::conversations(on, user))?;
-                let mut turns = crate::archive::TURNS;
-                'all: for number in behind {
-                    // Only for the next time: if it does not succeed, the answer is as good.
-                    while let Ok(true) = call!(self.write, on => archive::count_on(on, number)) {
-                        turns -= 1;
-                        if turns == 0 {
-                            break 'all;
-                        }
-                    }
+                // Each step ends in time, however long the archive is.
+                for number in call!(self.read, on => archive::uncounted(on, user))? {
+                    while call!(self.write, on => archive::count_on(on, number))? {}
                 }
-                Ok(conversations)
+                call!(self.read, on => archive::conversations(on, user))
             }
 
             async fn expire_archive(&self, user: &BareJid, up_to: u64, limit: usize) -> StoreResult<bool> {

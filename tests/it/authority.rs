@@ -1,9 +1,12 @@
 //! Certificates of the tests' own: an authority, and what it issues or would never issue.
 
+use std::sync::Arc;
+
 use rcgen::{
     CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, OtherNameValue,
     SanType,
 };
+use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 /// id-on-xmppAddr (RFC 6120 §13.7.1.4).
@@ -12,6 +15,7 @@ const XMPP_ADDR: [u64; 9] = [1, 3, 6, 1, 5, 5, 7, 8, 5];
 /// An authority that signs what it is told to.
 pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
+    der: CertificateDer<'static>,
     /// Its own certificate.
     pub(crate) pem: String,
 }
@@ -27,12 +31,23 @@ pub(crate) struct Identity {
 
 impl Authority {
     pub(crate) fn new(name: &str) -> Self {
-        let key = KeyPair::generate().unwrap();
+        let (params, key) = (Self::params(name), KeyPair::generate().unwrap());
+        let made = params.self_signed(&key).unwrap();
+        Self { issuer: Issuer::new(params, key), der: made.der().clone(), pem: made.pem() }
+    }
+
+    /// One that this one vouches for.
+    pub(crate) fn below(&self, name: &str) -> Self {
+        let (params, key) = (Self::params(name), KeyPair::generate().unwrap());
+        let made = params.signed_by(&key, &self.issuer).unwrap();
+        Self { issuer: Issuer::new(params, key), der: made.der().clone(), pem: made.pem() }
+    }
+
+    fn params(name: &str) -> CertificateParams {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         params.distinguished_name = common_name(name);
-        let pem = params.self_signed(&key).unwrap().pem();
-        Self { issuer: Issuer::new(params, key), pem }
+        params
     }
 
     /// A certificate for these domains (DNS-IDs), for both sides of TLS.
@@ -40,10 +55,44 @@ impl Authority {
         self.sign(names(domains))
     }
 
+    /// The same, but for what is wished.
+    pub(crate) fn issue_as(&self, domains: &[&str], wish: impl FnOnce(&mut CertificateParams)) -> Identity {
+        let mut params = names(domains);
+        wish(&mut params);
+        self.sign(params)
+    }
+
     /// One that says what it likes.
     pub(crate) fn sign(&self, params: CertificateParams) -> Identity {
         let key = KeyPair::generate().unwrap();
         identity(params.signed_by(&key, &self.issuer).unwrap(), &key)
+    }
+}
+
+impl Identity {
+    /// Shows the authority's certificate with it.
+    pub(crate) fn with(mut self, authority: &Authority) -> Self {
+        self.chain.push(authority.der.clone());
+        self.certificate_pem += &authority.pem;
+        self
+    }
+
+    /// As a server for servers shows it.
+    pub(crate) fn config(&self) -> Arc<ServerConfig> {
+        self.config_for(b"xmpp-server")
+    }
+
+    /// As a server for others (ALPN) shows it.
+    pub(crate) fn config_for(&self, whom: &[u8]) -> Arc<ServerConfig> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(self.chain.clone(), self.key.clone_key())
+            .unwrap();
+        config.alpn_protocols = vec![whom.to_vec()];
+        Arc::new(config)
     }
 }
 

@@ -247,7 +247,7 @@ fn check_says_what_other_servers_will_think_of_our_certificate() {
     assert!(code == 0 && !said.contains("other servers"), "{said}");
     let (code, said) = check(&format!("{roots}[component.\"irc.chat.example\"]\nsecret = \"0123456789abcdef\"\n"));
     assert_eq!(code, 0, "a warning: {said}");
-    assert!(said.contains("irc.chat.example: other servers that want a valid certificate will refuse"), "{said}");
+    assert!(said.contains("irc.chat.example: other servers that want a valid certificate will refuse the certificate that it has or shares"), "{said}");
     assert!(said.contains("is for chat.example, not for irc.chat.example"), "{said}");
 
     let other = Command::new("openssl")

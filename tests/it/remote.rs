@@ -175,6 +175,20 @@ async fn a_stanza_goes_by_the_link_of_its_domains_and_the_network_is_asked_once(
     assert_eq!(net.wanted(), ["localhost far.example"], "what was not confirmed waits");
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_has_been_called_in_vain_is_called_again() {
+    let world = World::new(&[ROMEO]).await;
+    let net = Net::of(&world);
+    let romeo = world.login(ROMEO, "orchard").await;
+    for _ in 0..2 {
+        romeo.send(&chat("juliet@far.example", "one")).await;
+        romeo.send(&chat("juliet@far.example", "two")).await;
+        assert_eq!(net.wanted(), ["localhost far.example"]);
+        tokio::time::sleep(Duration::from_secs(302)).await;
+        assert_eq!(romeo.told(), ["error juliet@far.example remote-server-timeout"; 2]);
+    }
+}
+
 #[tokio::test]
 async fn what_is_confirmed_before_its_batch_begins_is_never_on_disk() {
     let world = World::without_archive(&[ROMEO]).await;
@@ -360,6 +374,7 @@ async fn a_definite_failure_sends_all_back_and_another_leaves_it() {
     let read = told_soon(&romeo).await;
     assert_eq!(read[0], "error juliet@far.example remote-server-not-found");
     until_on_disk(&world, 0).await;
+    net.wanted();
     assert_eq!((link.waiting().stanzas, link.waiting().bytes), (0, 0));
     let stream = Stream::carry(link);
     romeo.send(&chat("juliet@far.example", "again")).await;

@@ -86,7 +86,7 @@ async fn live(steps: Vec<Step>) -> Result<(), TestCaseError> {
                     continue;
                 };
                 stream.confirm();
-                fates.confirmed.extend(taken.drain(..).collect::<Vec<_>>());
+                fates.confirmed.extend(std::mem::take(&mut taken));
                 // What has come so far is in order, and what comes now is behind it.
                 taken.extend(fates.confirmed.last());
             }

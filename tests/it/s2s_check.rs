@@ -5,8 +5,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use rookery_rigs::dns;
 
+use crate::authority::{Authority, Identity};
 use crate::commands::Folder;
-use crate::s2s_peers::{Authority, DIALBACK, EXTERNAL, Shown, Step, closed, direct, serve, starttls};
+use crate::s2s_peers::{DIALBACK, EXTERNAL, Step, closed, direct, serve, starttls};
 
 const PAGE: &str = include_str!("../../docs/troubleshooting-federation.md");
 
@@ -28,12 +29,12 @@ pub(crate) struct Said {
 impl Scene {
     /// With these zones. `home.test` has a certificate that everybody accepts.
     pub(crate) async fn new(zones: &str) -> Self {
-        let authority = Authority::root("Test Root");
+        let authority = Authority::new("Test Root");
         let dns = dns::Server::start((LOOPBACK, 0).into(), zones).await.unwrap();
         let folder = Folder::new();
         let scene = Self { folder, dns, authority };
         scene.write("ca.pem", &scene.authority.pem);
-        scene.shows(&scene.authority.sign(&["home.test"], |_| {}));
+        scene.shows(&scene.authority.issue(&["home.test"]));
         scene.conf("");
         scene
     }
@@ -44,7 +45,7 @@ impl Scene {
     }
 
     /// One server for `partner.test` that is in order and shows this, with STARTTLS.
-    pub(crate) async fn showing(show: impl FnOnce(&Authority) -> Shown) -> (Self, SocketAddr) {
+    pub(crate) async fn showing(show: impl FnOnce(&Authority) -> Identity) -> (Self, SocketAddr) {
         let scene = Self::new("").await;
         let shown = show(&scene.authority);
         let address = serve(LOOPBACK, 0, starttls("partner.test", &shown.config(), EXTERNAL));
@@ -63,14 +64,14 @@ impl Scene {
         self.conf("dnssec = true\ntrust_anchor = \"anchor.zone\"\n");
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         std::fs::write(self.folder.0.join(name), text).unwrap();
     }
 
     /// What `home.test` shows to others.
-    pub(crate) fn shows(&self, shown: &Shown) {
-        self.write("home.crt", &shown.pem);
-        self.write("home.key", &shown.key.serialize_pem());
+    pub(crate) fn shows(&self, shown: &Identity) {
+        self.write("home.crt", &shown.certificate_pem);
+        self.write("home.key", &shown.key_pem);
     }
 
     /// The conf, with more in `[s2s]` and behind it.
@@ -83,6 +84,13 @@ impl Scene {
             self.dns.address()
         );
         self.write("rookery.toml", &conf);
+    }
+
+    /// The conf names no files of a certificate, and there are none in the usual place.
+    pub(crate) fn conf_without_certificate(&self) {
+        let conf = std::fs::read_to_string(self.folder.0.join("rookery.toml")).unwrap();
+        let kept = |line: &&str| !line.starts_with("certificate = ") && !line.starts_with("key = ");
+        self.write("rookery.toml", &conf.lines().filter(kept).collect::<Vec<_>>().join("\n"));
     }
 
     /// For set-ups in which nothing comes: no longer than it takes a machine that is busy to do what it does.
@@ -182,7 +190,7 @@ pub(crate) async fn scripted_direct(script: Vec<Step>) -> (Scene, String) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_in_order() {
-    let (scene, address) = Scene::showing(|ca| ca.sign(&["partner.test"], |_| {})).await;
+    let (scene, address) = Scene::showing(|ca| ca.issue(&["partner.test"])).await;
     let said = scene.check("partner.test");
     let place = place(address);
     said.works(&format!(
@@ -202,7 +210,7 @@ async fn a_server_in_order() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_in_order_with_direct_tls_and_dialback() {
     let scene = Scene::new("").await;
-    let config = scene.authority.sign(&["partner.test"], |_| {}).config();
+    let config = scene.authority.issue(&["partner.test"]).config();
     let address = serve(LOOPBACK, 0, direct("partner.test", &config, DIALBACK));
     scene.zones(&zone("_xmpps-server", address));
     scene.check("partner.test").works(&format!(
@@ -213,12 +221,11 @@ async fn a_server_in_order_with_direct_tls_and_dialback() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_for_programs() {
-    let (scene, address) = Scene::showing(|ca| ca.sign(&["partner.test"], |_| {})).await;
+    let (scene, _) = Scene::showing(|ca| ca.issue(&["partner.test"])).await;
     let said = scene.run(&["--json", "s2s", "check", "partner.test"]);
     let json: serde_json::Value = serde_json::from_str(&said.text).unwrap();
     assert_eq!((json["ok"].as_bool(), json["domain"].as_str()), (Some(true), Some("partner.test")));
     assert_eq!(json["findings"][0]["about"], "conf");
-    drop(address);
 
     let scene = Scene::at(closed(LOOPBACK)).await;
     let said = scene.run(&["--json", "s2s", "check", "partner.test"]);
@@ -252,7 +259,7 @@ async fn what_makes_no_sense_is_said() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_conf_keeps_the_domain_out() {
-    let (scene, _) = Scene::showing(|ca| ca.sign(&["partner.test"], |_| {})).await;
+    let (scene, _) = Scene::showing(|ca| ca.issue(&["partner.test"])).await;
     let keeps = "the conf keeps this server from partner.test";
     scene.conf("enabled = false\n");
     scene.fails("federation-off", OURS, "this server talks to no other one: [s2s] in its conf says enabled = false");
@@ -268,7 +275,7 @@ async fn the_conf_keeps_the_domain_out() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_conf_says_where_the_server_is() {
     let scene = Scene::new("$ORIGIN partner.test.\n_xmpp-server._tcp SRV 0 0 0 .\n").await;
-    let config = scene.authority.sign(&["partner.test"], |_| {}).config();
+    let config = scene.authority.issue(&["partner.test"]).config();
     let address = serve(LOOPBACK, 0, direct("partner.test", &config, EXTERNAL));
     scene.conf(&format!("[s2s.domain.\"partner.test\"]\naddresses = [\"{address}\"]\ntls = \"direct\"\n"));
     let said = scene.check("partner.test");
@@ -286,7 +293,7 @@ async fn no_srv_records_and_the_domain_itself_works() {
     let [a, b, ..] = std::process::id().to_le_bytes();
     let own = Ipv4Addr::new(127, 77, a, b.max(1));
     let scene = Scene::new(&format!("$ORIGIN partner.test.\n@ A {own}\n")).await;
-    let config = scene.authority.sign(&["partner.test"], |_| {}).config();
+    let config = scene.authority.issue(&["partner.test"]).config();
     let address = serve(own, 5269, starttls("partner.test", &config, EXTERNAL));
     let said = scene.check("partner.test");
     said.step("ok", "dns", "no SRV records; so it is partner.test itself, port 5269");

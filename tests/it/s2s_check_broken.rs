@@ -2,9 +2,10 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use crate::authority::self_signed;
 use crate::s2s_check::{NETWORK, OURS, Scene, THEIRS, place, scripted, scripted_direct, zone};
 use crate::s2s_peers::{
-    DIALBACK, EXTERNAL, Step, closed, crowded, features, header, proceed, self_signed, serve, starttls, until_starttls,
+    DIALBACK, EXTERNAL, Step, closed, crowded, features, header, proceed, serve, starttls, until_starttls,
 };
 
 const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
@@ -42,7 +43,7 @@ async fn only_ipv6_and_dead() {
 #[tokio::test(flavor = "multi_thread")]
 async fn ipv6_is_dead_and_ipv4_works() {
     let scene = Scene::new("").await;
-    let config = scene.authority.sign(&["partner.test"], |_| {}).config();
+    let config = scene.authority.issue(&["partner.test"]).config();
     let works = serve(LOOPBACK, 0, starttls("partner.test", &config, EXTERNAL));
     let dead = SocketAddr::from((Ipv6Addr::LOCALHOST, works.port()));
     scene.zones(&format!("{}xmpp AAAA ::1\n", zone("_xmpp-server", works)));
@@ -111,6 +112,18 @@ async fn the_server_does_not_serve_the_domain() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_port_is_for_clients() {
+    let (scene, place) = scripted(stream_error("invalid-namespace")).await;
+    let text = format!("{place} is a port for clients, not for servers (invalid-namespace)");
+    scene.fails("client-port", THEIRS, &text);
+
+    let config = scene.authority.issue(&["partner.test"]).config_for(b"xmpp-client");
+    let (scene, place) = scripted_direct(vec![Step::Secures(config), Step::Hears(">")]).await;
+    let text = format!("{place} speaks TLS, but not with servers (no_application_protocol)");
+    scene.fails("client-port", THEIRS, &text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_server_sends_us_elsewhere() {
     let (scene, place) = scripted(stream_error("see-other-host")).await;
     let text = format!("{place} sends us on to another host, where nothing vouches for partner.test");
@@ -164,7 +177,7 @@ async fn the_stream_stalls() {
 #[tokio::test(flavor = "multi_thread")]
 async fn there_is_no_way_to_prove_who_we_are() {
     let scene = Scene::new("").await;
-    let config = scene.authority.sign(&["partner.test"], |_| {}).config();
+    let config = scene.authority.issue(&["partner.test"]).config();
     let mut script = until_starttls("partner.test");
     script.extend([proceed(), Step::Secures(config), Step::Hears("<stream:stream "), Step::Hears(">")]);
     script.push(Step::Says(OLD.replace("id=", "version='1.0' id=").replace("xmlns:db='jabber:server:dialback' ", "")));
@@ -176,7 +189,7 @@ async fn there_is_no_way_to_prove_who_we_are() {
     scene.fails("no-proof", THEIRS, &text);
 
     // Where our own certificate is worth nothing, that is the reason.
-    scene.shows(&self_signed("home.test"));
+    scene.shows(&self_signed(&["home.test"]));
     let text = "our own certificate for home.test is self-signed: nobody vouches for it";
     scene.fails("own-certificate", OURS, text).step("warning", "own", text);
 }
@@ -228,7 +241,7 @@ async fn tls_is_silent() {
 #[tokio::test(flavor = "multi_thread")]
 async fn large_hellos_are_lost() {
     let scene = Scene::new("").await;
-    let config = scene.authority.sign(&["partner.test"], |_| {}).config();
+    let config = scene.authority.issue(&["partner.test"]).config();
     let mut script = until_starttls("partner.test");
     script.extend([proceed(), Step::IfSmall(1000), Step::Secures(config)]);
     script.extend(header("partner.test"));

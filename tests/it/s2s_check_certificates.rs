@@ -3,16 +3,17 @@
 use std::net::Ipv4Addr;
 use std::time::SystemTime;
 
-use rcgen::{CertificateParams, CustomExtension, DnType, ExtendedKeyUsagePurpose, PublicKeyData};
+use rcgen::{CertificateParams, CustomExtension, DnType, ExtendedKeyUsagePurpose, KeyPair, PublicKeyData};
 use rookery_xmpp::datetime;
 
+use crate::authority::{Authority, Identity, self_signed};
 use crate::s2s_check::{OURS, Scene, THEIRS, place, zone};
-use crate::s2s_peers::{Authority, EXTERNAL, Shown, self_signed, serve, starttls};
+use crate::s2s_peers::{EXTERNAL, serve, starttls};
 
 const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
 /// What is shown is refused, in these words after "the certificate at ...".
-async fn refused(code: &str, words: &str, show: impl FnOnce(&Authority) -> Shown) {
+async fn refused(code: &str, words: &str, show: impl FnOnce(&Authority) -> Identity) {
     let (scene, address) = Scene::showing(show).await;
     let text = format!("the certificate at {} {words}", place(address));
     scene.fails(code, THEIRS, &text).step("error", "certificate", &text);
@@ -20,7 +21,7 @@ async fn refused(code: &str, words: &str, show: impl FnOnce(&Authority) -> Shown
 
 /// For `partner.test`, otherwise as wished.
 async fn wished(code: &str, words: &str, wish: impl FnOnce(&mut CertificateParams)) {
-    refused(code, words, |ca| ca.sign(&["partner.test"], wish)).await;
+    refused(code, words, |ca| ca.issue_as(&["partner.test"], wish)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -49,8 +50,8 @@ async fn our_clock_is_off() {
         params.not_before = rcgen::date_time_ymd(2099, 1, 1);
         params.not_after = rcgen::date_time_ymd(2099, 3, 1);
     };
-    let (scene, _) = Scene::showing(|ca| ca.sign(&["partner.test"], late)).await;
-    scene.shows(&scene.authority.sign(&["home.test"], late));
+    let (scene, _) = Scene::showing(|ca| ca.issue_as(&["partner.test"], late)).await;
+    scene.shows(&scene.authority.issue_as(&["home.test"], late));
     let said = scene.check("partner.test");
     said.is("whose", OURS);
     said.is("details", "docs/troubleshooting-federation.md, clock");
@@ -64,14 +65,14 @@ async fn our_clock_is_off() {
 #[tokio::test(flavor = "multi_thread")]
 async fn for_other_names() {
     let words = "is for xmpp.partner.test, www.partner.test, not for partner.test";
-    refused("certificate-other-name", words, |ca| ca.sign(&["xmpp.partner.test", "www.partner.test"], |_| {})).await;
+    refused("certificate-other-name", words, |ca| ca.issue(&["xmpp.partner.test", "www.partner.test"])).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn by_common_name_only() {
     let words = "has partner.test only as common name (CN), which does not count; it must be a DNS name (SAN)";
     refused("certificate-cn-only", words, |ca| {
-        ca.sign(&[], |params| params.distinguished_name.push(DnType::CommonName, "partner.test"))
+        ca.issue_as(&[], |params| params.distinguished_name.push(DnType::CommonName, "partner.test"))
     })
     .await;
 }
@@ -80,15 +81,15 @@ async fn by_common_name_only() {
 async fn by_an_unknown_authority() {
     let words = "is issued by \"Somebody Else\", an authority that is not known here";
     refused("certificate-unknown-issuer", words, |_| {
-        let other = Authority::root("Somebody Else");
-        other.sign(&["partner.test"], |_| {}).with(&other)
+        let other = Authority::new("Somebody Else");
+        other.issue(&["partner.test"]).with(&other)
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn by_itself() {
-    let show = |_: &Authority| self_signed("partner.test");
+    let show = |_: &Authority| self_signed(&["partner.test"]);
     refused("certificate-self-signed", "is self-signed: nobody vouches for it", show).await;
 
     let (scene, address) = Scene::showing(show).await;
@@ -112,7 +113,7 @@ async fn without_the_intermediate() {
     let words = "comes without that of its issuer, \"Test Sub\": the server must send the whole chain (what is missing is at \
                  http://ca.test/sub.der)";
     refused("certificate-chain", words, |ca| {
-        ca.below("Test Sub").sign(&["partner.test"], |params| params.custom_extensions = vec![extension])
+        ca.below("Test Sub").issue_as(&["partner.test"], |params| params.custom_extensions = vec![extension])
     })
     .await;
 }
@@ -121,7 +122,7 @@ async fn without_the_intermediate() {
 async fn with_the_intermediate() {
     let (scene, address) = Scene::showing(|ca| {
         let below = ca.below("Test Sub");
-        below.sign(&["partner.test"], |_| {}).with(&below)
+        below.issue(&["partner.test"]).with(&below)
     })
     .await;
     let place = place(address);
@@ -149,7 +150,7 @@ async fn not_for_servers() {
 async fn wrong_in_several_ways() {
     let words = "has expired: it was valid until 2020-03-01 00:00 UTC; it is for other.test, not for partner.test";
     refused("certificate-expired", words, |ca| {
-        ca.sign(&["other.test"], |params| {
+        ca.issue_as(&["other.test"], |params| {
             params.not_before = rcgen::date_time_ymd(2020, 1, 1);
             params.not_after = rcgen::date_time_ymd(2020, 3, 1);
         })
@@ -159,7 +160,7 @@ async fn wrong_in_several_ways() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_another_key_than_the_conf_names() {
-    let (scene, address) = Scene::showing(|ca| ca.sign(&["partner.test"], |_| {})).await;
+    let (scene, address) = Scene::showing(|ca| ca.issue(&["partner.test"])).await;
     scene.conf(&format!("[s2s.domain.\"partner.test\"]\npin = [\"{}\"]\n", "ab".repeat(32)));
     let said = scene.check("partner.test");
     said.is("details", "docs/troubleshooting-federation.md, certificate-pin");
@@ -183,8 +184,8 @@ async fn with_another_key_than_the_conf_names() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn our_own_has_expired() {
-    let (scene, _) = Scene::showing(|ca| ca.sign(&["partner.test"], |_| {})).await;
-    scene.shows(&scene.authority.sign(&["home.test"], |params| {
+    let (scene, _) = Scene::showing(|ca| ca.issue(&["partner.test"])).await;
+    scene.shows(&scene.authority.issue_as(&["home.test"], |params| {
         params.not_before = rcgen::date_time_ymd(2020, 1, 1);
         params.not_after = rcgen::date_time_ymd(2020, 3, 1);
     }));
@@ -194,9 +195,21 @@ async fn our_own_has_expired() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn our_own_is_not_there_or_broken() {
+    let (scene, _) = Scene::showing(|ca| ca.issue(&["partner.test"])).await;
+    scene.write("home.crt", "nonsense");
+    let said = scene.check("partner.test");
+    assert!(said.text().contains("warning  own          our own certificate cannot be looked at: "), "{}", said.text());
+    assert!(said.text().contains("home.crt is not a PEM file"), "{}", said.text());
+    scene.conf_without_certificate();
+    let said = scene.check("partner.test");
+    said.step("warning", "own", "home.test has no certificate yet: others get dialback alone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn our_own_domain_as_others_see_it() {
     let scene = Scene::new("").await;
-    let ours = scene.authority.sign(&["home.test"], |_| {});
+    let ours = scene.authority.issue(&["home.test"]);
     scene.shows(&ours);
     let address = serve(LOOPBACK, 0, starttls("home.test", &ours.config(), EXTERNAL));
     let records = |address| zone("_xmpp-server", address).replace("partner.test", "home.test");
@@ -204,8 +217,21 @@ async fn our_own_domain_as_others_see_it() {
     let said = scene.check("home.test");
     said.works(&format!("other servers find and reach home.test: {address} (xmpp.home.test, STARTTLS), TLS 1.3"));
 
+    // Others do not accept what we have; that is said once.
+    let alone = self_signed(&["home.test"]);
+    scene.shows(&alone);
+    let address = serve(LOOPBACK, 0, starttls("home.test", &alone.config(), EXTERNAL));
+    let more = "_xmpp-server._tcp SRV 1 5 {port} xmpp\n".replace("{port}", &address.port().to_string());
+    scene.zones(&format!("{}{more}", records(address)));
+    let said = scene.check("home.test");
+    let text = "our own certificate for home.test is self-signed: nobody vouches for it";
+    said.is("verdict", &format!("other servers do not reach home.test: {text}"));
+    said.is("details", "docs/troubleshooting-federation.md, own-certificate");
+    assert!(!said.text().contains("besides"), "{}", said.text());
+    scene.shows(&ours);
+
     // Somebody else has the port, or the server has not read the new certificate.
-    let other = scene.authority.sign(&["home.test"], |_| {});
+    let other = scene.authority.issue(&["home.test"]);
     let address = serve(LOOPBACK, 0, starttls("home.test", &other.config(), EXTERNAL));
     scene.zones(&records(address));
     let said = scene.check("home.test");
@@ -234,9 +260,9 @@ async fn our_own_domain_as_others_see_it() {
 // --- DANE --------------------------------------------------------------------------------------------------------
 
 /// A zone that is signed and says which key the server has.
-async fn with_tlsa(digest: impl FnOnce(&Shown) -> String) -> (Scene, String) {
+async fn with_tlsa(digest: impl FnOnce(&Identity) -> String) -> (Scene, String) {
     let scene = Scene::new("").await;
-    let shown = self_signed("partner.test");
+    let shown = self_signed(&["partner.test"]);
     let address = serve(LOOPBACK, 0, starttls("partner.test", &shown.config(), EXTERNAL));
     let tlsa = format!("_{}._tcp.xmpp TLSA 3 1 1 {}\n", address.port(), digest(&shown));
     scene.zones(
@@ -248,8 +274,8 @@ async fn with_tlsa(digest: impl FnOnce(&Shown) -> String) -> (Scene, String) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn as_dns_names_it() {
-    let digest = |shown: &Shown| {
-        let key = shown.key.subject_public_key_info();
+    let digest = |shown: &Identity| {
+        let key = KeyPair::from_pem(&shown.key_pem).unwrap().subject_public_key_info();
         aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &key)
             .as_ref()
             .iter()

@@ -122,7 +122,7 @@ impl Field {
         talk.say(&auth("=")).await;
         talk.hear("<success").await;
         talk.say(&header(from, to)).await;
-        talk.hear("<stream:features").await;
+        talk.hear("</stream:features>").await;
         talk
     }
 

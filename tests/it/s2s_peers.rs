@@ -1,20 +1,15 @@
-//! Servers that follow a script, in order or in disorder, and the certificates they show: what `rookery s2s check` is
-//! tried on.
+//! Servers that follow a script, in order or in disorder: what `rookery s2s check` is tried on.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use socket2::{Domain, Socket, Type};
 
 /// A script waits no longer for what does not come.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-const DAY: Duration = Duration::from_secs(86_400);
 
 /// What a server of these tests does, one after the other.
 #[derive(Clone)]
@@ -198,96 +193,4 @@ pub(crate) fn direct(domain: &str, config: &Arc<ServerConfig>, offers: &str) -> 
     script.extend(header(domain));
     script.extend([features(offers), Step::Waits]);
     script
-}
-
-/// An authority that signs.
-pub(crate) struct Authority {
-    params: CertificateParams,
-    key: KeyPair,
-    der: CertificateDer<'static>,
-    pub(crate) pem: String,
-}
-
-/// A certificate with its key and what is sent with it.
-pub(crate) struct Shown {
-    pub(crate) chain: Vec<CertificateDer<'static>>,
-    pub(crate) pem: String,
-    pub(crate) key: KeyPair,
-}
-
-impl Authority {
-    fn params(name: &str) -> CertificateParams {
-        let mut params = CertificateParams::default();
-        params.distinguished_name = DistinguishedName::new();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        params
-    }
-
-    /// One that nobody stands above.
-    pub(crate) fn root(name: &str) -> Self {
-        let (params, key) = (Self::params(name), KeyPair::generate().unwrap());
-        let made = params.self_signed(&key).unwrap();
-        Self { params, key, der: made.der().clone(), pem: made.pem() }
-    }
-
-    /// One below this.
-    pub(crate) fn below(&self, name: &str) -> Self {
-        let (params, key) = (Self::params(name), KeyPair::generate().unwrap());
-        let made = params.signed_by(&key, &self.issuer()).unwrap();
-        Self { params, key, der: made.der().clone(), pem: made.pem() }
-    }
-
-    fn issuer(&self) -> Issuer<'_, &KeyPair> {
-        Issuer::from_params(&self.params, &self.key)
-    }
-
-    /// Signs what `wish` makes of a certificate for these names that is good from yesterday until in 90 days.
-    pub(crate) fn sign(&self, names: &[&str], wish: impl FnOnce(&mut CertificateParams)) -> Shown {
-        let mut params = leaf(names);
-        wish(&mut params);
-        let key = KeyPair::generate().unwrap();
-        let made = params.signed_by(&key, &self.issuer()).unwrap();
-        Shown { chain: vec![made.der().clone()], pem: made.pem(), key }
-    }
-}
-
-fn leaf(names: &[&str]) -> CertificateParams {
-    let mut params = CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
-    params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, "leaf");
-    let now = SystemTime::now();
-    (params.not_before, params.not_after) = ((now - DAY).into(), (now + 90 * DAY).into());
-    params
-}
-
-/// A certificate that is its own authority.
-pub(crate) fn self_signed(name: &str) -> Shown {
-    let (params, key) = (leaf(&[name]), KeyPair::generate().unwrap());
-    let made = params.self_signed(&key).unwrap();
-    Shown { chain: vec![made.der().clone()], pem: made.pem(), key }
-}
-
-impl Shown {
-    /// Sends the authority's certificate with it.
-    pub(crate) fn with(mut self, authority: &Authority) -> Self {
-        self.chain.push(authority.der.clone());
-        self.pem += &authority.pem;
-        self
-    }
-
-    /// As a server shows it.
-    pub(crate) fn config(&self) -> Arc<ServerConfig> {
-        let key = PrivateKeyDer::try_from(self.key.serialize_der()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(self.chain.clone(), key)
-            .unwrap();
-        config.alpn_protocols = vec![b"xmpp-server".to_vec()];
-        Arc::new(config)
-    }
 }

@@ -1,6 +1,8 @@
 //! What an admin sees of two servers that talk: `rookery s2s list`, `show`, `close`, and a look at a real server.
 
-use crate::s2s::{converse, two};
+use crate::authority::Authority;
+use crate::s2s::{converse, free, two};
+use crate::served::Served;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_admin_sees_the_streams_and_closes_them() {
@@ -64,4 +66,24 @@ async fn a_look_at_a_real_server() {
     let (code, text) = a.rookery(&["s2s", "check", "b.example"]);
     assert!(code == 1 && text.contains(" refuses connections: nothing listens on this port"), "{text}");
     a.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_at_oneself() {
+    let authority = Authority::new("the tests' authority");
+    let (identity, address) = (authority.issue(&["a.example"]), free());
+    let conf = format!(
+        "[[listen]]\nkind = 's2s'\naddress = '{address}'\ntls = 'starttls'\n[host.'a.example']\n[s2s]\ndnssec = false\n\
+         authorities = '{{folder}}/ca.pem'\n[s2s.domain.'a.example']\naddresses = ['{address}']\n"
+    );
+    let files = [
+        ("ca.pem", authority.pem.as_str()),
+        ("certs/a.example.crt", identity.certificate_pem.as_str()),
+        ("certs/a.example.key", identity.key_pem.as_str()),
+    ];
+    let server = Served::new(&conf, &files, &[]).await;
+    let (code, text) = server.rookery(&["s2s", "check", "a.example"]);
+    let verdict = format!("verdict  other servers find and reach a.example: {address} (STARTTLS), TLS 1.3");
+    assert!(code == 0 && text.lines().any(|line| line == verdict), "{text}");
+    server.stop().await;
 }

@@ -44,8 +44,8 @@ impl Served {
             assert!(store.create_account(&BareJid::new(account).unwrap(), &credentials).await.unwrap());
         }
         let conf = format!(
-            "server.data = '{{folder}}/data'\nserver.certs = '{{folder}}/certs'\n\
-             [[listen]]\naddress = '127.0.0.1:0'\ntls = 'plain'\nallow_plain_passwords = true\n{conf}"
+            "server.data = '{{folder}}/data'\nserver.certs = '{{folder}}/certs'\n{conf}\n\
+             [[listen]]\naddress = '127.0.0.1:0'\ntls = 'plain'\nallow_plain_passwords = true\n"
         );
         let conf = conf.replace("{folder}", folder.path().to_str().unwrap());
         Self::start(conf, store, folder).await

@@ -138,11 +138,6 @@ impl Talk {
         heard
     }
 
-    /// The leaf certificate that the other side has shown.
-    pub(crate) fn certificate(&self) -> Option<CertificateDer<'static>> {
-        Some(self.tls.as_ref()?.peer_certificates()?.first()?.clone().into_owned())
-    }
-
     async fn put(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             self.tcp.writable().await?;

@@ -30,6 +30,7 @@ xmpp.on("stanza", (stanza) => {
     }
   } else if (stanza.is("presence") && type === "subscribe") {
     xmpp.send(xml("presence", { from: to, to: from, type: "subscribed" }));
+    xmpp.send(xml("presence", { from: to, to: from, type: "subscribe" }));
     xmpp.send(xml("presence", { from: `${to}/gateway`, to: from }, xml("status", {}, "at your service")));
   } else if (stanza.is("presence")) {
     emit("presence", { from, to, type: type ?? "available" });

@@ -299,7 +299,7 @@ impl Pair {
 }
 
 /// With presence, and without what that brings back.
-async fn log_in(target: &Target, user: &str, sm: bool) -> Result<Connection, Failure> {
+pub(super) async fn log_in(target: &Target, user: &str, sm: bool) -> Result<Connection, Failure> {
     let mut connection = Connection::log_in(target, user, PASSWORD).await?;
     connection.bind(Some("rig")).await?;
     if sm {

@@ -38,6 +38,13 @@ impl Default for Options {
     }
 }
 
+impl Options {
+    /// So many sessions, connected one way.
+    pub(super) fn of(sessions: usize, transport: Transport) -> Self {
+        Self { sessions: vec![sessions], transport: vec![transport], ..Self::default() }
+    }
+}
+
 /// Measures each number of sessions on a server of its own.
 pub(super) async fn measure(
     bench: &super::Options,

@@ -37,6 +37,13 @@ impl Default for Options {
     }
 }
 
+impl Options {
+    /// By one way of connecting.
+    pub(super) fn over(transport: Transport) -> Self {
+        Self { transport: vec![transport], ..Self::default() }
+    }
+}
+
 /// Measures each transport on a server of its own.
 pub(super) async fn measure(
     bench: &super::Options,

@@ -73,6 +73,9 @@ impl Findings<'_> {
 
     fn own(&mut self) {
         let local = &self.report.local;
+        if let Some(trouble) = &self.report.own_trouble {
+            return self.add("own", Level::Warning, format!("our own certificate cannot be looked at: {trouble}"));
+        }
         match &self.report.own {
             None => {
                 self.add("own", Level::Warning, format!("{local} has no certificate yet: others get dialback alone"))

@@ -353,6 +353,14 @@ fn stream_error(place: &str, error: &StreamError, remote: &str) -> Words {
                  server's conf."
             ),
         ),
+        StreamCondition::InvalidNamespace => (
+            "client-port",
+            format!("{place} is a port for clients, not for servers (invalid-namespace)"),
+            format!(
+                "The admins of {remote} name the port for servers in the SRV record, mostly 5269; 5222 and 5223 are for \
+                 clients."
+            ),
+        ),
         StreamCondition::SeeOtherHost => (
             "see-other-host",
             format!("{place} sends us on to another host, where nothing vouches for {remote}"),
@@ -382,6 +390,15 @@ fn tls_alert(place: &str, alert: &str, remote: &str) -> Words {
             remedy: "Give this server a certificate of an authority that others know; look at the line about our own \
                      certificate above."
                 .to_owned(),
+        },
+        "no_application_protocol" => Words {
+            code: "client-port",
+            whose: Whose::Theirs,
+            text: format!("{place} speaks TLS, but not with servers (no_application_protocol)"),
+            remedy: format!(
+                "The admins of {remote} name the port for servers in the SRV record, mostly 5269; 5222 and 5223 are for \
+                 clients."
+            ),
         },
         "unrecognized_name" => Words {
             code: "tls-name-unknown",

@@ -357,6 +357,9 @@ fn a_reload_says_what_needs_a_restart() {
     assert!(old.needs_restart(&parse("[limits]\ndepth = 32\n[log]\nlevel = \"warn\"")).is_empty());
     let new = parse("[server]\ndata = \"/srv\"\n[log]\nformat = \"json\"\n[[listen]]\naddress = \"[::]:5222\"");
     assert_eq!(old.needs_restart(&new), ["server.data", "store", "log.format", "listen"]);
+    let alone = parse("[s2s]\nenabled = false");
+    assert_eq!(alone.needs_restart(&old), ["s2s.enabled"]);
+    assert!(old.needs_restart(&alone).is_empty());
 }
 
 #[test]

@@ -247,6 +247,8 @@ impl Link {
         let posted = Posted::new(server.ids.next(), self, stanza, durable, receipt);
         let now = Instant::now();
         state.used = now;
+        // Whoever was called for what there was before may have gone home.
+        state.is_wanted &= !state.queue.is_empty();
         state.queue.push(posted.id, size, now + wait, posted.clone());
         state.wake.notify_one();
         let is_wanted = state.wants();

@@ -53,8 +53,8 @@ pub struct Failure {
 
 /// The network, as far as other servers are its matter. It is given to [`crate::server::Server::federate`].
 pub trait Federation: Send + Sync + 'static {
-    /// Something waits in a link that nobody carries. Comes once, and again after [`Link::let_go`] or [`Link::failed`]
-    /// with the next stanza; between two attempts it is for the network to wait, and to try again as long as
+    /// Something waits in a link that nobody carries. Comes once for all that waits, and again after [`Link::let_go`], or
+    /// with the next stanza after [`Link::failed`]; between two attempts it is for the network to wait, and to try again as long as
     /// [`Link::waiting`] says that something waits. To be called from any task; must not block.
     fn wanted(&self, link: Arc<Link>);
     /// The streams to and from all domains that have some.

@@ -11,6 +11,7 @@ fn files(dir: &Scratch, host: &str, generate: bool) -> HostFiles {
         certificate: dir.path(&format!("{host}.crt")),
         key: dir.path(&format!("{host}.key")),
         generate,
+        service: false,
     }
 }
 
@@ -163,4 +164,43 @@ fn the_conf_says_where_the_files_are() {
     let [a, b] = &HostFiles::of_conf(&conf)[..] else { panic!("two hosts") };
     assert_eq!((a.certificate.as_path(), a.generate), (Path::new("elsewhere/a.example.crt"), true));
     assert_eq!((b.key.as_path(), b.generate), (Path::new("/x/b.key"), false));
+}
+
+#[test]
+fn services_have_files_of_their_own_which_servers_see_and_clients_do_not() {
+    let dir = Scratch::new("services");
+    for host in ["a.example", "rooms.a.example", "irc.elsewhere.example", "stranger.example", "b.a.example"] {
+        renew(&dir, host, "90");
+    }
+    fs::write(dir.path("half.a.example.crt"), "no key beside it").expect("written");
+    let conf = format!(
+        "[server]\ncerts = '{}'\n[host.'a.example']\n[host.'b.a.example']\n[component.'irc.elsewhere.example']\nsecret = \
+         '0123456789abcdef'\n",
+        dir.0.display()
+    );
+    let conf = Conf::parse(&conf, "test").expect("a conf");
+    let files = || HostFiles::of_conf(&conf);
+    let found: Vec<_> = files().into_iter().map(|files| (files.host, files.service)).collect();
+    let expected =
+        [("a.example", false), ("b.a.example", false), ("irc.elsewhere.example", true), ("rooms.a.example", true)];
+    assert_eq!(found, expected.map(|(host, service)| (host.to_owned(), service)));
+
+    let lone = || files().into_iter().filter(|files| files.host != "b.a.example").collect();
+    let certificates = Certificates::open(lone(), None).expect("read");
+    let of_domain = |domain| certificates.of_domain(domain).map(|found| found.host().to_owned());
+    assert_eq!(of_domain("rooms.a.example").as_deref(), Some("rooms.a.example"));
+    assert_eq!(of_domain("irc.elsewhere.example").as_deref(), Some("irc.elsewhere.example"));
+    assert!(certificates.of_host("rooms.a.example").is_none());
+    assert_eq!(certificates.default().expect("the only host").host(), "a.example");
+
+    // A service whose file is no good does with its host's, and the server starts.
+    fs::write(dir.path("rooms.a.example.crt"), "broken").expect("written");
+    let kept = certificates.reload(lone(), None).kept;
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    assert_eq!(of_domain("rooms.a.example").as_deref(), Some("rooms.a.example"), "that of before");
+    let anew = Certificates::open(lone(), None).expect("read");
+    assert_eq!(anew.of_domain("rooms.a.example").expect("a certificate").host(), "a.example");
+    renew(&dir, "rooms.a.example", "91");
+    assert_eq!((anew.poll().changed, anew.poll().changed), (vec![], vec!["rooms.a.example".to_owned()]));
+    assert_eq!(anew.of_domain("rooms.a.example").expect("a certificate").host(), "rooms.a.example");
 }

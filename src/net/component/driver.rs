@@ -332,7 +332,12 @@ impl Driver {
     /// The stream has an answer to a stanza that is not as it must be; not for whoever speaks in another's name, though.
     fn answer(&mut self, reply: &Stanza) -> Result<(), Gone> {
         let (Some(_), Some(name)) = (&self.attached, &self.name) else { return Ok(()) };
+        // Gateways hand on what their networks call an address: one that is none is worth an answer, none at all is not.
+        let malformed = || reply.children().iter().any(|child| child.find("jid-malformed", ns::STANZAS).is_some());
         match &reply.head.to {
+            Some(_) if reply.head.from.is_none() && !malformed() => {
+                self.stream.close(now(), Some(StreamCondition::ImproperAddressing.into()));
+            }
             Some(to) if to.domainpart() == name.as_str() => {
                 self.connection.transport.write_with(|out| reply.write(out, None))?;
             }
@@ -369,8 +374,10 @@ impl Driver {
                     wrote = true;
                 }
             })?;
+            // Behind the first piece already: of a long queue, what was taken is known while the rest is on its way.
+            self.ask()?;
             if !wrote {
-                return self.ask();
+                return Ok(());
             }
         }
         Ok(())

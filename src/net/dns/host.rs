@@ -48,7 +48,7 @@ pub(super) async fn addresses(questions: &Questions, host: &str) -> HostAnswer {
                 answer.fault.get_or_insert(NoAnswer::Absent { name, ttl });
             }
             Err(trouble) => {
-                answer.notes.extend(trouble.clone().why());
+                answer.notes.extend(trouble.why());
                 // What is wrong says more than that one family is not there; bogus more than failing.
                 if !matches!(answer.fault, Some(NoAnswer::Bogus(_))) {
                     answer.fault = Some(trouble);

@@ -68,10 +68,10 @@ impl NoAnswer {
     }
 
     /// What is wrong; nothing, when there is merely no record.
-    pub(super) fn why(self) -> Option<String> {
+    pub(super) fn why(&self) -> Option<String> {
         match self {
             Self::Absent { .. } => None,
-            Self::Bogus(why) | Self::Failing(why) => Some(why),
+            Self::Bogus(why) | Self::Failing(why) => Some(why.clone()),
         }
     }
 }

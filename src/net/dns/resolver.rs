@@ -25,6 +25,8 @@ const DOMAINS: usize = 4096;
 const MAX_RECORDS: usize = 16;
 /// How long a failure is believed: long enough that a crowd who asks at once costs one search.
 const FAILURE: Duration = Duration::from_secs(1);
+/// How long an answer is believed that lacks what some nameserver did not say.
+const PARTLY: Duration = Duration::from_secs(60);
 
 /// The resolver cannot be made of this conf.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +68,8 @@ struct Found {
     /// Targets, each with the record that it is of.
     targets: Vec<Candidate>,
     notes: Vec<String>,
+    /// Some question had no answer.
+    is_partial: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -168,6 +172,9 @@ impl State {
         let sought = match self.candidates(domain, &mut ttl).await {
             Ok(mut found) => {
                 self.resolve_hosts(&mut found, &mut ttl).await;
+                if found.is_partial {
+                    ttl = ttl.min(PARTLY);
+                }
                 if found.targets.iter().any(|candidate| !candidate.target.addresses.is_empty()) {
                     Ok(found)
                 } else {
@@ -188,7 +195,7 @@ impl State {
             let mut records: Vec<_> = targets.iter().map(|candidate| candidate.record.clone()).collect();
             records.sort_by_key(|record| record.priority);
             let records = if source == Source::Srv { records.into() } else { Arc::default() };
-            Found { source, records, targets, notes: Vec::new() }
+            Found { source, records, targets, notes: Vec::new(), is_partial: false }
         };
         if let Some(named) = self.overrides.get(domain) {
             let candidates =
@@ -211,61 +218,69 @@ impl State {
             {
                 return Err(trouble.into());
             }
-            return match services.declined {
-                true => Err(LookupError::NotOffered),
+            return match services.refusal {
+                Some(refusal) => Err(refusal),
                 // RFC 6120 §3.2.2: only without any SRV record.
-                false => {
+                None => {
                     Ok(found(Source::Domain, vec![Candidate::of_host(domain, DEFAULT_PORT, TlsMode::Starttls, true)]))
                 }
             };
         }
-        let notes = services.troubles.into_iter().filter_map(NoAnswer::why).chain(services.notes);
-        let notes = notes.collect();
-        Ok(Found { notes, ..found(Source::Srv, services.candidates) })
+        let is_partial = !services.troubles.is_empty();
+        let notes = services.troubles.iter().filter_map(NoAnswer::why).chain(services.notes).collect();
+        Ok(Found { notes, is_partial, ..found(Source::Srv, services.candidates) })
     }
 
     /// Finds the addresses and TLSA records of all hosts, side by side.
     async fn resolve_hosts(&self, found: &mut Found, ttl: &mut Duration) {
         let allowed = self.private_addresses || found.source == Source::Conf;
-        let mut hosts = JoinSet::new();
+        let mut asking = JoinSet::new();
         let mut asked: Vec<&str> = Vec::new();
         for Candidate { target, .. } in found.targets.iter().filter(|candidate| candidate.target.addresses.is_empty()) {
             if !asked.contains(&target.host.as_str()) {
                 asked.push(&target.host);
                 let (questions, host) = (self.questions.clone(), target.host.clone());
-                hosts.spawn(async move { (host::addresses(&questions, &host).await, host) });
+                asking.spawn(async move { (host::addresses(&questions, &host).await, host) });
             }
         }
-        let hosts: HashMap<String, HostAnswer> =
-            hosts.join_all().await.into_iter().map(|(answer, host)| (host, answer)).collect();
+        let mut hosts = HashMap::new();
+        while let Some(asked) = asking.join_next().await {
+            // One that broke off is one without an answer.
+            hosts.extend(asked.ok().map(|(answer, host)| (host, answer)));
+        }
         for candidate in &mut found.targets {
             candidate.take(hosts.get(&candidate.record.host), allowed);
         }
         *ttl = hosts.values().map(|answer| answer.ttl).fold(*ttl, Duration::min);
+        found.is_partial |= hosts.values().any(|answer| !answer.notes.is_empty());
         let mut keys = JoinSet::new();
-        for (index, Candidate { target, .. }) in found.targets.iter().enumerate() {
+        for (index, Candidate { target, fault, .. }) in found.targets.iter_mut().enumerate() {
             if target.secure && !target.addresses.is_empty() {
+                // Until they are there: without an answer, whatever the reason, there is no connection.
+                *fault =
+                    Some(NoAnswer::Failing(format!("the search for the TLSA records of {} broke off", target.host)));
                 let (questions, host, port) = (self.questions.clone(), target.host.clone(), target.port);
                 keys.spawn(async move { (index, host::tlsa(&questions, &host, port).await) });
             }
         }
-        for (index, (records, holds)) in keys.join_all().await {
+        while let Some(asked) = keys.join_next().await {
+            let Ok((index, (records, holds))) = asked else { continue };
             *ttl = holds.min(*ttl);
             let Some(Candidate { target, fault, .. }) = found.targets.get_mut(index) else { continue };
             match records {
-                Ok(records) => target.tlsa = records,
-                // RFC 7673 §3.4: a host whose TLSA records are kept from us is not to be used.
+                Ok(records) => (target.tlsa, *fault) = (records, None),
                 Err(trouble) => {
-                    target.addresses.clear();
-                    target.notes.extend(
-                        trouble
-                            .clone()
-                            .why()
-                            .map(|why| format!("not used, since its TLSA records cannot be had: {why}")),
-                    );
+                    target.notes.extend(trouble.why().map(|why| format!("its TLSA records cannot be had: {why}")));
                     *fault = Some(trouble);
                 }
             }
+        }
+        for Candidate { target, fault, .. } in &mut found.targets {
+            // RFC 7673 §3: a host whose TLSA records are kept from us is not to be used.
+            if fault.is_some() {
+                target.addresses.clear();
+            }
+            found.is_partial |= fault.as_ref().is_some_and(|fault| !fault.is_absent());
         }
     }
 }
@@ -276,8 +291,8 @@ struct Services {
     candidates: Vec<Candidate>,
     troubles: Vec<NoAnswer>,
     notes: Vec<String>,
-    /// A record with the target ".".
-    declined: bool,
+    /// What the records that name no server say; "." says it for certain.
+    refusal: Option<LookupError>,
     ttl: Duration,
 }
 
@@ -297,9 +312,11 @@ impl Services {
             let RData::SRV(srv) = record else { continue };
             let host = host::plain_name(&srv.target);
             if host.is_empty() {
-                self.declined = true;
+                self.refusal = Some(LookupError::NotOffered);
             } else if srv.port == 0 {
-                self.notes.push(format!("an SRV record names port 0 of {host}"));
+                let why = format!("an SRV record names port 0 of {host}, where nobody can listen");
+                self.refusal.get_or_insert(LookupError::NoSuchDomain(why.clone()));
+                self.notes.push(why);
             } else {
                 let target = Candidate::of_host(&host, srv.port, tls, answer.secure);
                 let record = SrvRecord { priority: srv.priority, weight: srv.weight, ..target.record };
@@ -349,6 +366,8 @@ impl Candidate {
             target.secure &= secure;
             target.notes.clone_from(notes);
             self.fault.clone_from(fault);
+        } else if target.addresses.is_empty() {
+            self.fault = Some(NoAnswer::Failing(format!("the search for {} broke off", target.host)));
         }
         if !allowed {
             let addresses = std::mem::take(&mut target.addresses);

@@ -51,6 +51,11 @@ async fn keep_calling(common: &Arc<Common>, remote: &Arc<Remote>, link: &Arc<Lin
                 return;
             }
         }
+        if rest.is_none()
+            && let Some(failure) = remote.is_hopeless(now())
+        {
+            return link.failed(failure);
+        }
         if let Some(until) = remote.not_before().filter(|until| *until > now()) {
             let alive = remote.alive.notified();
             tokio::select! {
@@ -243,5 +248,6 @@ async fn open(
     let text = gone.to_string();
     let failure = driver.failure_of(gone);
     debug!(stream = driver.id(), remote = %pair.remote, peer = %address, "the stream has come to nothing: {text}");
+    driver.dismiss();
     Err(Missed { failure, stumbled })
 }

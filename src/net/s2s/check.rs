@@ -27,6 +27,7 @@ use self::attempt::Caller;
 use self::wire::Asking;
 use super::identity::{KeyDigest, Role, Trust, judge};
 use super::roots::{Roots, RootsError};
+use crate::certificate::CertificateError;
 use crate::certs::{Certificates, HostFiles, ascii_host};
 use crate::dns::{DnsConf, ResolveError, Resolver, Target};
 
@@ -52,7 +53,10 @@ pub enum CheckError {
 pub async fn check(conf: &Conf, local: &BareJid, remote: &BareJid) -> Result<Report, CheckError> {
     let now = SystemTime::now();
     let roots = Roots::load(conf.s2s().authorities.as_deref())?;
-    let ours = own_key(conf, local);
+    let (ours, own_trouble) = match own_key(conf, local) {
+        Ok(ours) => (ours, None),
+        Err(error) => (None, Some(error.to_string())),
+    };
     let demand = conf.certificates(remote.as_str());
     let pins: Vec<KeyDigest> = conf.remote(remote.as_str()).pin.iter().map(|pin| pin.0).collect();
     let mut report = Report {
@@ -65,6 +69,7 @@ pub async fn check(conf: &Conf, local: &BareJid, remote: &BareJid) -> Result<Rep
         certificates: demand,
         has_pins: !pins.is_empty(),
         own: ours.as_ref().and_then(|key| own(&key.cert, local.as_str(), &roots, now)),
+        own_trouble,
         lookup: Lookup::Skipped,
         attempts: Vec::new(),
     };
@@ -134,12 +139,21 @@ fn denial(conf: &Conf, remote: &str) -> Option<Denial> {
 }
 
 /// The certificate that the server would show, if there is one: none is made.
-fn own_key(conf: &Conf, local: &BareJid) -> Option<Arc<CertifiedKey>> {
-    let host = conf.hosts().iter().find(|host| host.domain == *local)?;
+fn own_key(conf: &Conf, local: &BareJid) -> Result<Option<Arc<CertifiedKey>>, CertificateError> {
+    let Some(host) = conf.hosts().iter().find(|host| host.domain == *local) else { return Ok(None) };
     let files = host.certificate_files(conf.server());
-    let asked = HostFiles { host: local.to_string(), certificate: files.certificate, key: files.key, generate: false };
-    let certificates = Certificates::open(vec![asked], None).ok()?;
-    Some(certificates.of_host(local.as_str())?.key().clone())
+    if !files.is_named && !files.certificate.exists() && !files.key.exists() {
+        return Ok(None);
+    }
+    let asked = HostFiles {
+        host: local.to_string(),
+        certificate: files.certificate,
+        key: files.key,
+        generate: false,
+        service: false,
+    };
+    let certificates = Certificates::open(vec![asked], None)?;
+    Ok(certificates.of_host(local.as_str()).map(|certificate| certificate.key().clone()))
 }
 
 /// Our certificate as another server judges it that we call.

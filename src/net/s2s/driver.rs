@@ -221,23 +221,49 @@ impl Driver {
             self.wire.transport().cut();
         }
         let rest = self.rest(&gone);
-        let ended = Ended { rest, lived: self.begun.elapsed(), reason: gone.to_string() };
-        let may_close = matches!(gone, Gone::Closed(_) | Gone::Failed(_));
-        if may_close {
-            let mut ending = self.ending.clone();
-            let last_moment = async {
-                ending.begun().await;
-                tokio::time::sleep(LAST_MOMENT).await;
-            };
-            tokio::select! {
-                () = Box::pin(self.wire.transport().close(LAST_WORDS)) => {}
-                () = last_moment => {}
-            }
+        if let Some(opened) = &mut self.opened {
+            opened.drop_questions();
         }
-        // Only now that nothing of it can arrive any more.
-        self.outflow.let_go();
+        if self.outflow.is_settled() {
+            self.outflow.let_go();
+        }
+        let ended = Ended { rest, lived: self.begun.elapsed(), reason: gone.to_string() };
+        if !matches!(gone, Gone::Closed(_) | Gone::Failed(_)) {
+            self.outflow.let_go();
+        } else if self.outflow.is_empty() {
+            // Nobody waits for the last words.
+            self.turn_away();
+            tokio::spawn(async move { self.say_goodbye().await });
+            return ended;
+        } else {
+            // What is not confirmed may be on its way to the peer: it goes by another stream when nothing of it can arrive
+            // any more.
+            self.say_goodbye().await;
+            self.outflow.let_go();
+        }
         self.turn_away();
         ended
+    }
+
+    /// A stream that has come to nothing is closed in order, and nobody waits for that.
+    pub(super) fn dismiss(mut self) {
+        self.stream.close(now(), None);
+        if self.transmit_stream().is_ok() {
+            tokio::spawn(async move { self.say_goodbye().await });
+        }
+    }
+
+    async fn say_goodbye(&mut self) {
+        let mut ending = self.ending.clone();
+        let last_moment = async {
+            ending.begun().await;
+            tokio::time::sleep(LAST_MOMENT).await;
+        };
+        tokio::select! {
+            () = Box::pin(self.wire.transport().close(LAST_WORDS)) => {}
+            () = last_moment => {}
+        }
+        self.wire.transport().cut();
     }
 
     /// What this stream was asked for and cannot do any more.

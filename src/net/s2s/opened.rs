@@ -72,6 +72,11 @@ impl Opened {
         }
     }
 
+    /// Whoever has asked something through this stream hears that there will be no answer.
+    pub(super) fn drop_questions(&mut self) {
+        self.questions.clear();
+    }
+
     pub(super) fn pair(&self) -> &Pair {
         &self.pair
     }

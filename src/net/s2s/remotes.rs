@@ -26,6 +26,10 @@ const QUESTIONS: usize = 4;
 /// The first pause after a failure; each further one is twice as long, up to the conf's `retry`.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
+/// For so short a time whoever sends to a domain that was of no use may wait for the next attempt; beyond it, what the last
+/// one came to is the answer.
+const SHORT_WAIT: Duration = Duration::from_secs(2);
+
 /// Domains without a stream that are remembered, for their pauses and what went wrong.
 const MOST_REMEMBERED: usize = 4096;
 
@@ -158,6 +162,13 @@ impl Remote {
     /// Nobody should try before.
     pub(super) fn not_before(&self) -> Option<Instant> {
         self.state.lock().not_before
+    }
+
+    /// Why nobody should try for a good while, when waiting is of no use to those who send.
+    pub(super) fn is_hopeless(&self, now: Instant) -> Option<Failure> {
+        let state = self.state.lock();
+        let is_long = state.not_before.is_some_and(|until| until > now + SHORT_WAIT);
+        state.failure.as_ref().map(|(failure, _)| failure).filter(|failure| is_long && failure.definite).cloned()
     }
 
     /// Connecting has failed: the next attempt has to wait, for everybody.

@@ -133,6 +133,9 @@ async fn a_dot_means_that_the_service_is_not_offered() {
         "$ORIGIN none.test.
          @ A 127.0.0.1
          _xmpp-server._tcp SRV 0 0 0 .
+         $ORIGIN zero.test.
+         @ A 127.0.0.1
+         _xmpp-server._tcp SRV 0 0 0 @
          $ORIGIN notls.test.
          _xmpps-server._tcp SRV 0 0 0 .
          _xmpp-server._tcp SRV 0 0 5269 @
@@ -140,6 +143,8 @@ async fn a_dot_means_that_the_service_is_not_offered() {
     )
     .await;
     assert_eq!(why(&resolver, "none.test").await, LookupError::NotOffered);
+    let error = why(&resolver, "zero.test").await;
+    assert_eq!(error.to_string(), "an SRV record names port 0 of zero.test, where nobody can listen");
     assert_eq!(found(&resolver, "notls.test").await, ["starttls notls.test:5269 127.0.0.1"]);
 }
 

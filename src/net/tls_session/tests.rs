@@ -22,6 +22,7 @@ fn files(dir: &Scratch, host: &str) -> HostFiles {
         certificate: dir.path(&format!("{host}.crt")),
         key: dir.path(&format!("{host}.key")),
         generate: true,
+        service: false,
     }
 }
 

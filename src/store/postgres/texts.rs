@@ -58,12 +58,16 @@ pub(super) const ARCHIVED_ID: &str = "SELECT last.id FROM (SELECT id, sent, mess
     AND jid = $2) ORDER BY id DESC LIMIT 1000) AS last \
     WHERE last.message_id = $3 AND NOT last.sent ORDER BY last.id DESC LIMIT 1";
 
-/// The conversations of a user (1): what was counted, and how many messages came after that, and how many of these count.
-pub(super) const CONVERSATIONS: &str = "SELECT c.number, c.jid, c.displayed, c.unread, after.messages, after.counting \
-    FROM conversations AS c CROSS JOIN LATERAL (SELECT count(*) AS messages, \
-    count(CASE WHEN m.counts THEN 1 END) AS counting FROM messages AS m \
-    WHERE m.conversation = c.number AND m.id > c.counted) AS after \
+/// The conversations of a user (1): what was counted, and how many messages that count came after that.
+pub(super) const CONVERSATIONS: &str = "SELECT c.jid, c.displayed, c.unread, after.counting \
+    FROM conversations AS c CROSS JOIN LATERAL (SELECT count(CASE WHEN m.counts THEN 1 END) AS counting \
+    FROM messages AS m WHERE m.conversation = c.number AND m.id > c.counted) AS after \
     WHERE c.account = (SELECT number FROM accounts WHERE jid = $1) ORDER BY c.jid";
+
+/// The conversations of a user (1) in which more than so many (2) messages came after what was counted.
+pub(super) const BEHIND: &str = "SELECT c.number FROM conversations AS c \
+    WHERE c.account = (SELECT number FROM accounts WHERE jid = $1) AND (SELECT count(*) FROM (SELECT 1 \
+    FROM messages AS m WHERE m.conversation = c.number AND m.id > c.counted LIMIT $2 + 1) AS first) > $2";
 
 /// Of a conversation (1), the first messages after what was counted and up to an id (2), so many (3): the last of their
 /// ids, and how many of them count.
@@ -128,7 +132,7 @@ pub(super) const TIDY: [&str; 0] = [];
 
 /// All statements that read, by name.
 #[cfg(test)]
-pub(crate) const ALL: [(&str, &str); 25] = [
+pub(crate) const ALL: [(&str, &str); 26] = [
     ("ACCOUNT_UP", ACCOUNT_UP),
     ("ACCOUNT_DOWN", ACCOUNT_DOWN),
     ("ACCOUNT_COUNT", ACCOUNT_COUNT),
@@ -147,6 +151,7 @@ pub(crate) const ALL: [(&str, &str); 25] = [
     ("LAST", LAST),
     ("ARCHIVED_ID", ARCHIVED_ID),
     ("CONVERSATIONS", CONVERSATIONS),
+    ("BEHIND", BEHIND),
     ("UNCOUNTED", UNCOUNTED),
     ("OLDEST", OLDEST),
     ("WITH_OLD", WITH_OLD),

@@ -86,13 +86,22 @@ pub(super) const ARCHIVED_ID: &str = concat!(
      WHERE last.message_id = $3 AND last.sent = 0 LIMIT 1"
 );
 
-/// The conversations of a user (1): what was counted, and how many messages came after that, and how many of these count.
-pub(super) const CONVERSATIONS: &str = "SELECT c.number, c.jid, c.displayed, c.unread, count(m.id), \
-    count(CASE WHEN m.counts THEN 1 END) FROM conversations AS c \
+/// The conversations of a user (1): what was counted, and how many messages that count came after that.
+pub(super) const CONVERSATIONS: &str = "SELECT c.jid, c.displayed, c.unread, count(CASE WHEN m.counts THEN 1 END) \
+    FROM conversations AS c \
     LEFT JOIN epochs AS e ON e.first >= (SELECT max(first) FROM epochs WHERE first <= c.counted) \
     LEFT JOIN messages AS m INDEXED BY messages_by_conversation \
     ON m.epoch = e.number AND m.conversation = c.number AND m.conversation IS NOT NULL AND m.id > c.counted \
     WHERE c.account = (SELECT number FROM accounts WHERE jid = $1) GROUP BY c.jid ORDER BY c.jid";
+
+/// The conversations of a user (1) in which more than so many (2) messages came after what was counted.
+pub(super) const BEHIND: &str = concat!(
+    "SELECT c.number FROM conversations AS c WHERE c.account = (SELECT number FROM accounts WHERE jid = $1) \
+     AND (SELECT count(*) FROM (SELECT 1 FROM ",
+    by_conversation!(),
+    " WHERE e.first >= (SELECT max(first) FROM epochs WHERE first <= c.counted) AND m.epoch = e.number \
+     AND m.conversation = c.number AND m.conversation IS NOT NULL AND m.id > c.counted LIMIT $2 + 1) AS next) > $2"
+);
 
 /// Of a conversation (1), the first messages after what was counted and up to an id (2), so many (3): the last of their
 /// ids, and how many of them count.
@@ -189,7 +198,7 @@ pub(super) const TIDY: [&str; 3] = [
 
 /// All statements that read, by name.
 #[cfg(test)]
-pub(crate) const ALL: [(&str, &str); 25] = [
+pub(crate) const ALL: [(&str, &str); 26] = [
     ("ACCOUNT_UP", ACCOUNT_UP),
     ("ACCOUNT_DOWN", ACCOUNT_DOWN),
     ("ACCOUNT_COUNT", ACCOUNT_COUNT),
@@ -208,6 +217,7 @@ pub(crate) const ALL: [(&str, &str); 25] = [
     ("LAST", LAST),
     ("ARCHIVED_ID", ARCHIVED_ID),
     ("CONVERSATIONS", CONVERSATIONS),
+    ("BEHIND", BEHIND),
     ("UNCOUNTED", UNCOUNTED),
     ("OLDEST", OLDEST),
     ("WITH_OLD", WITH_OLD),

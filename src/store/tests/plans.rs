@@ -19,7 +19,7 @@ fn of_sqlite(name: &str) -> &'static str {
         "FIRST" | "LAST" => "messages_by_account (epoch=? AND account=?)",
         "OLDEST" | "WITH_OLD" => "messages_by_account (epoch=? AND account=? AND rowid<?)",
         "ARCHIVED_ID" => "messages_by_conversation (epoch=? AND conversation=?)",
-        "CONVERSATIONS" => "messages_by_conversation (epoch=? AND conversation=? AND rowid>?)",
+        "CONVERSATIONS" | "BEHIND" => "messages_by_conversation (epoch=? AND conversation=? AND rowid>?)",
         "UNCOUNTED" => "messages_by_conversation (epoch=? AND conversation=? AND rowid>? AND rowid<?)",
         "ROOMS_WITH_OLD" => "rooms_by_service (service=? AND jid>?)",
         "HISTORY" => "messages_by_account (epoch=? AND account=?)",
@@ -95,7 +95,7 @@ fn of_postgres(name: &str) -> &'static [&'static str] {
             &["Index Cond: ((domain = $1) AND (jid > $2))", "Index Cond: ((account = a.number) AND (id <= $3))"]
         }
         "ARCHIVED_ID" => &["messages_by_conversation"],
-        "CONVERSATIONS" => &["Index Cond: ((conversation = c.number) AND (id > c.counted))"],
+        "CONVERSATIONS" | "BEHIND" => &["Index Cond: ((conversation = c.number) AND (id > c.counted))"],
         "UNCOUNTED" => &["messages_by_conversation"],
         "ROOMS_WITH_OLD" => {
             &["Index Cond: ((service = $1) AND (jid > $2))", "Index Cond: ((account = r.number) AND (id <= $3))"]

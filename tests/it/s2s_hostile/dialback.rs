@@ -1,5 +1,7 @@
 //! Dialback (XEP-0220) with those who lie in each of its four steps.
 
+use tokio::task::JoinSet;
+
 use super::*;
 
 /// Has the server open a stream to `d.example`, as far as its key.
@@ -93,38 +95,36 @@ async fn a9_unsolicited_answers_on_a_strangers_stream_prove_nothing() {
 /// security.md A9: nor are they on streams of ours: what waits is not sent, and the stream ends.
 #[tokio::test]
 async fn a9_unsolicited_answers_on_our_stream_send_nothing() {
-    let field = Field::new().await;
-    let mut romeo = field.romeo().await;
-    for (n, answer) in [
+    let mut cases = JoinSet::new();
+    for answer in [
         "<db:result from='b.example' to='a.example' type='valid'/>",
         "<db:result from='d.example' to='z.example' type='valid'/>",
         "<db:result from='a.example' to='d.example' type='valid'/>",
         "<db:verify from='d.example' to='a.example' id='the-id' type='valid'/>",
         "<message from='x@d.example' to='romeo@a.example'><body>a lie</body></message>",
-    ]
-    .iter()
-    .enumerate()
-    {
-        let text = format!("secret {n}");
-        let (mut talk, _) = key_of_the_server(&field, &mut romeo, &text).await;
-        talk.say(answer).await;
-        let heard = talk.hear_out().await;
-        assert!(heard.contains("</stream:stream>") && !heard.contains("secret"), "{answer}: {heard}");
-        // What waits comes back in the end.
-        let back = romeo.hear("</error>").await;
-        assert!(back.contains("type='error'") && !back.contains(LIE), "{back}");
+    ] {
+        cases.spawn(async move {
+            let field = Field::new().await;
+            let mut romeo = field.romeo().await;
+            let (mut talk, _) = key_of_the_server(&field, &mut romeo, "secret").await;
+            talk.say(answer).await;
+            let heard = talk.hear_out().await;
+            assert!(heard.contains("</stream:stream>") && !heard.contains("secret"), "{answer}: {heard}");
+            // What waits comes back in the end.
+            let back = romeo.hear("</error>").await;
+            assert!(back.contains("type='error'") && !back.contains(LIE), "{back}");
+            field.served.stop().await;
+        });
     }
-    field.served.stop().await;
+    cases.join_all().await;
 }
 
 /// security.md A9: the server of the domain alone says whether a key is right, and only to what it was asked.
 #[tokio::test]
 async fn a9_only_the_domains_own_server_says_that_a_key_is_right() {
-    let field = Field::new().await;
-    let (mut romeo, mut honest) = (field.romeo().await, field.honest().await);
-    let invalid = "<db:verify from='d.example' to='a.example' id='ID' type='invalid'/>";
+    let mut cases = JoinSet::new();
     for answer in [
-        invalid,
+        "<db:verify from='d.example' to='a.example' id='ID' type='invalid'/>",
         "<db:verify from='d.example' to='a.example' id='ID' type='error'><error type='cancel'>\
          <item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></db:verify>",
         "<db:verify from='d.example' to='a.example' id='another' type='valid'/>",
@@ -135,30 +135,31 @@ async fn a9_only_the_domains_own_server_says_that_a_key_is_right() {
         "<db:result from='d.example' to='a.example' type='valid'/>",
         "</stream:stream>",
     ] {
-        // Somebody claims to be d.example; its server is asked.
-        let (mut liar, _) = field.secured("d.example", "a.example", None).await;
-        liar.say("<db:result from='d.example' to='a.example'>key</db:result>").await;
-        let mut home = field.shabby.accept_secured(&field.shabby.identity).await;
-        home.hear("<stream:stream").await;
-        home.hear(">").await;
-        home.say(&response("d.example", "a.example", "another")).await;
-        home.say(
-            "<stream:features><dialback xmlns='urn:xmpp:features:dialback'><errors/></dialback></stream:features>",
-        )
-        .await;
-        let question = home.hear("</db:verify>").await;
-        let id = question.split("<db:verify").nth(1).unwrap().split("id='").nth(1).unwrap().split('\'').next().unwrap();
-        assert!(question.contains(">key<") && question.contains("to='d.example'"), "{question}");
-        home.say(&answer.replace("ID", id)).await;
-        let heard = liar.try_hear("<db:result").await.unwrap_or_default();
-        liar.say(&lie("x@d.example")).await;
-        let heard = heard + &liar.hear_out().await;
-        assert!(!heard.contains("type='valid'"), "{answer}: {heard}");
-        assert!(heard.contains("</stream:stream>"), "{answer}: {heard}");
-        drop(home);
+        cases.spawn(async move {
+            let field = Field::new().await;
+            let (mut romeo, mut honest) = (field.romeo().await, field.honest().await);
+            // Somebody claims to be d.example; its server is asked.
+            let (mut liar, _) = field.secured("d.example", "a.example", None).await;
+            liar.say("<db:result from='d.example' to='a.example'>key</db:result>").await;
+            let mut home = field.shabby.accept_secured(&field.shabby.identity).await;
+            home.hear("<stream:stream").await;
+            home.hear(">").await;
+            home.say(&response("d.example", "a.example", "another")).await;
+            home.say("<stream:features><dialback xmlns='urn:xmpp:features:dialback'/></stream:features>").await;
+            let question = home.hear("</db:verify>").await;
+            let asked = question.split("<db:verify").nth(1).unwrap();
+            let id = asked.split("id='").nth(1).unwrap().split('\'').next().unwrap();
+            assert!(asked.contains(">key<") && asked.contains("to='d.example'"), "{question}");
+            home.say(&answer.replace("ID", id)).await;
+            let heard = liar.try_hear("<db:result").await.unwrap_or_else(|end| end);
+            liar.say(&lie("x@d.example")).await;
+            let heard = heard + &liar.hear_out().await;
+            assert!(!heard.contains("type='valid'") && heard.contains("</stream:stream>"), "{answer}: {heard}");
+            field.is_untouched(&mut romeo, &mut honest).await;
+            field.served.stop().await;
+        });
     }
-    field.is_untouched(&mut romeo, &mut honest).await;
-    field.served.stop().await;
+    cases.join_all().await;
 }
 
 /// security.md A10, D9: where the conf wants a valid certificate, or TLS, dialback stands in for neither.

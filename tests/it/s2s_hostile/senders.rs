@@ -32,7 +32,7 @@ async fn a11_a_server_speaks_for_its_own_domain_alone() {
         (lie("x@evil\u{456}.example"), "invalid-from"),
         (lie(""), "improper-addressing"),
         (lie("@evil.example"), "improper-addressing"),
-        (lie("x@").replace(LIE, LIE), "improper-addressing"),
+        (lie("x@"), "improper-addressing"),
         (lie("x").replace("from='x' ", ""), "improper-addressing"),
         (format!("<message from='x@evil.example'><body>{LIE}</body></message>"), "improper-addressing"),
         (to(""), "improper-addressing"),
@@ -47,7 +47,7 @@ async fn a11_a_server_speaks_for_its_own_domain_alone() {
         (iq("b.example"), "invalid-from"),
         (iq("a.example"), "invalid-from"),
         // What cannot be answered in peace is not answered to somebody else, either.
-        ("<iq type='get' id='1' from='romeo@a.example' to='@'><x xmlns='y'/></iq>".to_owned(), "invalid-from"),
+        ("<iq type='get' id='1' from='romeo@a.example' to='@'><x xmlns='y'/></iq>".to_owned(), "improper-addressing"),
     ];
     for (stanza, condition) in cases {
         let mut talk = field.external("evil.example", "a.example", &field.lair.identity).await;

@@ -33,6 +33,8 @@ fn samples() -> Vec<Problem> {
         (starttls(), Stop::NotXmpp(Speech::Tls)),
         (starttls(), Stop::Excessive(Stage::Features)),
         (starttls(), Stop::StreamError(stream(StreamCondition::HostUnknown))),
+        (starttls(), Stop::StreamError(stream(StreamCondition::InvalidNamespace))),
+        (direct(), Stop::TlsAlert(text("no_application_protocol"))),
         (starttls(), Stop::StreamError(stream(StreamCondition::SeeOtherHost))),
         (starttls(), Stop::StreamError(stream(StreamCondition::PolicyViolation).with_text("you are not welcome"))),
         (starttls(), Stop::OldStream),

@@ -101,6 +101,7 @@ impl Caller {
     /// Opens a stream, and reads what it offers.
     async fn open(&self, talk: &mut Talk, greeting: &mut Greeting, header: Stage, features: Stage) -> Result<(), Stop> {
         let from = if self.local == self.remote { String::new() } else { format!(" from='{}'", self.local) };
+        // Domains hold nothing that XML would want escaped.
         let opening = format!(
             "<?xml version='1.0'?><stream:stream xmlns='{}' xmlns:stream='{}' xmlns:db='{}'{from} to='{}' version='1.0' xml:lang='en'>",
             ns::SERVER,

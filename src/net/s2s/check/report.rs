@@ -32,6 +32,8 @@ pub struct Report {
     pub has_pins: bool,
     /// Our own certificate as others see it; `None` if we have none yet.
     pub own: Option<Own>,
+    /// Why our own certificate cannot be read, if that is so.
+    pub own_trouble: Option<String>,
     /// What DNS says.
     pub lookup: Lookup,
     /// What became of each address.

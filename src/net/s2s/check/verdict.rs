@@ -146,6 +146,8 @@ impl Report {
             // Whoever refuses our certificate offers no EXTERNAL; and a clock that is wrong makes all certificates look wrong.
             Some(Problem::NoProof { .. }) if ours.is_some() => verdict.problem = ours,
             Some(Problem::Certificate { .. }) if matches!(ours, Some(Problem::Clock { .. })) => verdict.problem = ours,
+            // We have looked at ourselves, and seen just that.
+            Some(Problem::OwnCertificate { .. }) => verdict.problem = ours.or(verdict.problem),
             _ => verdict.others.extend(ours),
         }
         verdict.others.extend((!self.has_port).then_some(Problem::NoPort));
@@ -183,11 +185,15 @@ impl Report {
         if self.is_own() && attempt.is_ours == Some(false) {
             return Err(Problem::OtherServer { at });
         }
-        let must_be_valid = self.certificates == Certificates::Valid;
-        if let Some(Judgement::Invalid(faults)) = &attempt.judgement
-            && (must_be_valid || self.has_pins)
-        {
-            return Err(Problem::Certificate { at, faults: faults.clone() });
+        let must_be_valid = self.certificates == Certificates::Valid || self.has_pins;
+        match &attempt.judgement {
+            Some(Judgement::Invalid(faults)) if self.is_own() => {
+                return Err(Problem::OwnCertificate { faults: faults.clone() });
+            }
+            Some(Judgement::Invalid(faults)) if must_be_valid => {
+                return Err(Problem::Certificate { at, faults: faults.clone() });
+            }
+            _ => {}
         }
         greeting.and_then(Greeting::proof).ok_or(Problem::NoProof { at })
     }

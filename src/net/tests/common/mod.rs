@@ -39,8 +39,13 @@ impl Drop for Scratch {
 }
 
 pub(crate) fn tls(dir: &Scratch) -> Tls {
-    let files =
-        HostFiles { host: HOST.to_owned(), certificate: dir.0.join("c.crt"), key: dir.0.join("c.key"), generate: true };
+    let files = HostFiles {
+        host: HOST.to_owned(),
+        certificate: dir.0.join("c.crt"),
+        key: dir.0.join("c.key"),
+        generate: true,
+        service: false,
+    };
     Tls::for_clients(Arc::new(Certificates::open(vec![files], None).expect("a certificate"))).expect("TLS")
 }
 

@@ -1,6 +1,9 @@
 //! Two servers shake hands: our client's side with our server's, and each with rustls' own other side.
 
+use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::mem::size_of;
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustls::client::ResolvesClientCert;
@@ -10,6 +13,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, ServerConnection, SignatureScheme};
 
 use super::*;
+use crate::certificate::tests::openssl;
 use crate::outgoing::OutgoingTls;
 use crate::peer_certificate::{AnyCertificate, MAX_CERTIFICATES};
 use crate::s2s::identity::tests::authority::{Authority, as_pem, dns};
@@ -395,6 +399,76 @@ fn a_certificate_that_tls_cannot_use_is_refused_in_plain_words() {
         let error = pair.run().expect_err("refused").to_string();
         assert!(error.starts_with("the peer's certificate") && error.contains(words), "{error}");
     }
+}
+
+/// Our side, calling, with OpenSSL's server.
+fn call_openssl(dir: &Scratch, key: &[&str], how: &[&str]) -> Result<usize, TlsError> {
+    let (crt, pem) = openssl(dir, "b.example", key, &["-addext", "basicConstraints=critical,CA:FALSE"]);
+    let mut server = Command::new("openssl")
+        .args(["s_server", "-accept", "127.0.0.1:0", "-naccept", "1", "-cipher", "DEFAULT@SECLEVEL=0", "-cert"])
+        .arg(&crt)
+        .arg("-key")
+        .arg(&pem)
+        .args(how)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("openssl runs");
+    let lines = BufReader::new(server.stdout.take().expect("its output")).lines();
+    let address = lines.map_while(Result::ok).find_map(|line| line.strip_prefix("ACCEPT ").map(str::to_owned));
+    let mut tcp = TcpStream::connect(address.expect("a port")).expect("a connection");
+    let outgoing = OutgoingTls::new(certificates(dir, &["a.example"])).expect("a configuration");
+    let mut wire = Vec::new();
+    let mut session = TlsSession::client(&outgoing, true, "a.example", "b.example", &mut wire).expect("a session");
+    let done = loop {
+        tcp.write_all(&wire).expect("written");
+        if session.info().is_some() {
+            break Ok(session.peer_chain().len());
+        }
+        let mut bytes = [0; 4096];
+        let count = tcp.read(&mut bytes).expect("read");
+        assert!(count > 0, "the server ended without a word");
+        match give(&mut session, &bytes[..count], &mut Vec::new()) {
+            Ok(answer) => wire = answer,
+            Err(error) => break Err(error),
+        }
+    };
+    let _ = server.kill();
+    let _ = server.wait();
+    done
+}
+
+#[test]
+fn what_goes_wrong_with_openssl_is_said_in_plain_words() {
+    let dir = Scratch::new("openssl-server");
+    let rsa = |bits: &'static str| ["-newkey", bits];
+    let chain = call_openssl(&dir, &rsa("rsa:2048"), &["-tls1_2"]).expect("a handshake");
+    assert_eq!(chain, 1);
+    for version in ["-tls1_2", "-tls1_3"] {
+        let error = call_openssl(&dir, &rsa("rsa:1024"), &[version]).expect_err("refused").to_string();
+        let words = "the peer's certificate has a key that is too weak: RSA of 1024 bits (\"x\"), 2048 are the least";
+        assert_eq!(error, words, "{version}");
+    }
+    let error = call_openssl(&dir, &rsa("rsa:2048"), &["-tls1_1"]).expect_err("refused").to_string();
+    assert_eq!(error, "the peer speaks no version of TLS that is accepted here (1.2 and 1.3)");
+    let error = call_openssl(&dir, &rsa("rsa:2048"), &["-alpn", "h2"]).expect_err("refused").to_string();
+    assert_eq!(error, "the peer serves something else than XMPP between servers there (ALPN)");
+}
+
+#[test]
+fn what_is_no_tls_is_called_so() {
+    let dir = Scratch::new("no-tls");
+    let outgoing = OutgoingTls::new(certificates(&dir, &["a.example"])).expect("a configuration");
+    let mut session =
+        TlsSession::client(&outgoing, true, "a.example", "b.example", &mut Vec::new()).expect("a session");
+    let said = give(&mut session, b"<?xml version='1.0'?><stream:stream>", &mut Vec::new());
+    assert_eq!(said.expect_err("no TLS").to_string(), "what the peer says is not TLS");
+    // Clients get rustls' words, as before.
+    let tls = tls(&dir, &["a.example"]);
+    let mut session = TlsSession::new(&tls, Entry::Direct).expect("a session");
+    let said = give(&mut session, b"GET / HTTP/1.1\r\n\r\n", &mut Vec::new());
+    assert!(matches!(said, Err(TlsError::Protocol(_))));
 }
 
 mod never_panics {

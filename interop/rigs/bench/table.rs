@@ -1,0 +1,216 @@
+//! The whole benchmark: each piece of work on each server in turn, several turns, so that what the machine gives at the moment
+//! is shared fairly; medians, spreads and ratios as a table (Markdown), a plot (SVG) and raw figures (JSON).
+
+mod plot;
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use super::{Figure, chat, comeback, idle, login, median, offline, ping, presence, rate, rooms};
+use crate::client::Transport;
+use crate::server::{Choice, Server, Subject};
+use crate::{Verdict, process};
+
+/// `rigs bench table`
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct Options {
+    /// The servers
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "rookery,prosody,ejabberd")]
+    beside: Vec<Subject>,
+    /// Only rows whose name contains one of these
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// How often each server has its turn with each piece of work
+    #[arg(long, default_value_t = 3)]
+    turns: usize,
+    /// Where to write table.md, table.svg and figures.json
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+}
+
+/// A piece of work.
+#[derive(Debug, Clone)]
+struct Work {
+    /// What gives its rows: the name of each, and how the figure that it is taken from begins.
+    rows: &'static [(&'static str, &'static str)],
+    archive: bool,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone)]
+enum Kind {
+    Chat(chat::Options),
+    Latency,
+    Rooms(&'static str),
+    Ping,
+    Offline,
+    Presence,
+    Comeback,
+    Idle(Transport),
+    Login(Transport),
+}
+
+/// A line of the table: a figure of each server, by turns.
+#[derive(Debug)]
+struct Row {
+    name: &'static str,
+    unit: &'static str,
+    /// By server, in the order of the table; empty where it could not do the work.
+    values: Vec<Vec<f64>>,
+}
+
+/// All that is measured, in the order of the table.
+fn works() -> Vec<Work> {
+    let chat = |in_flight, transport, sm| {
+        Kind::Chat(chat::Options { in_flight, transport, sm, seconds: 5, ..chat::Options::default() })
+    };
+    let plain = |rows, kind| Work { rows, archive: false, kind };
+    vec![
+        plain(&[("chat, 10 in flight", "chat:")], chat(10, Transport::Plain, false)),
+        plain(&[("chat over TLS, 10 in flight", "chat:")], chat(10, Transport::Direct, false)),
+        plain(&[("chat, 1 in flight", "chat:")], chat(1, Transport::Plain, false)),
+        plain(&[("chat with acknowledgements, 10 in flight", "chat:")], chat(10, Transport::Plain, true)),
+        Work {
+            rows: &[("chat with archive and acknowledgements, 10 in flight", "chat:")],
+            archive: true,
+            kind: chat(10, Transport::Plain, true),
+        },
+        plain(&[("latency at 1,000 messages a second, p50", "latency:"), ("latency, p99", "latency:")], Kind::Latency),
+        plain(&[("room, 10 x 50: a delivery", "  a delivery")], Kind::Rooms("10x50")),
+        Work {
+            rows: &[("room with archive, 10 x 50: a delivery", "  a delivery")],
+            archive: true,
+            kind: Kind::Rooms("10x50"),
+        },
+        plain(&[("one room of 500: all have entered after", "  all are in")], Kind::Rooms("1x500")),
+        plain(&[("ping to the server", "ping:")], Kind::Ping),
+        plain(&[("offline: a message stored", "offline: a message stored")], Kind::Offline),
+        plain(&[("presence, rosters of 50: a delivery", "presence:")], Kind::Presence),
+        plain(&[("comeback of 1,000 sessions at once, TLS: each", "comeback:")], Kind::Comeback),
+        plain(&[("idle session: memory", "idle:")], Kind::Idle(Transport::Plain)),
+        plain(&[("idle session over TLS: memory", "idle:")], Kind::Idle(Transport::Direct)),
+        plain(&[("login with SCRAM", "login:")], Kind::Login(Transport::Plain)),
+        plain(&[("login with SCRAM over TLS", "login:")], Kind::Login(Transport::Direct)),
+    ]
+}
+
+/// Measures all of it; what one server cannot do is said, and no reason to end.
+pub(super) async fn measure(bench: &super::Options, options: &Options) -> Verdict {
+    let wanted = |work: &Work| {
+        let named = |(name, _): &(&str, &str)| options.only.iter().any(|part| name.contains(part.as_str()));
+        options.only.is_empty() || work.rows.iter().any(named)
+    };
+    let mut rows: Vec<Row> = Vec::new();
+    let mut voids = Vec::new();
+    for work in works().into_iter().filter(wanted) {
+        let first = rows.len();
+        rows.extend(work.rows.iter().map(|(name, _)| Row {
+            name,
+            unit: "",
+            values: vec![Vec::new(); options.beside.len()],
+        }));
+        for turn in 0..options.turns {
+            for (place, &subject) in options.beside.iter().enumerate() {
+                println!("-- {}, turn {}, {subject:?}", work.rows[0].0, turn + 1);
+                let choice = Choice { server: subject, archive: work.archive, ..bench.server.clone() };
+                let bench = super::Options { server: choice, runs: 1, ..bench.clone() };
+                match perform(&bench, &work.kind).await {
+                    Ok(figures) => take(&mut rows[first..], &work, place, &figures),
+                    Err(error) => {
+                        println!("   {error}");
+                        voids.push(format!("{}, {subject:?}: {error}", work.rows[0].0));
+                    }
+                }
+            }
+        }
+    }
+    let mut versions = Vec::new();
+    for &server in &options.beside {
+        versions.push(Server::new(&Choice { server, ..bench.server.clone() })?.version());
+    }
+    let table = markdown(&rows, &versions, options.turns);
+    println!("\n{table}");
+    voids.iter().for_each(|void| println!("void: {void}"));
+    if let Some(folder) = &options.out {
+        std::fs::create_dir_all(folder)?;
+        std::fs::write(folder.join("table.md"), &table)?;
+        std::fs::write(folder.join("table.svg"), plot::draw(&rows, &versions))?;
+        std::fs::write(folder.join("figures.json"), raw(&rows, &versions))?;
+        println!("written: {}", folder.display());
+    }
+    Ok(voids.is_empty())
+}
+
+async fn perform(bench: &super::Options, kind: &Kind) -> Result<Vec<Figure>, Box<dyn std::error::Error>> {
+    let mut figures = Vec::new();
+    match kind {
+        Kind::Chat(chat) => drop(chat::measure(bench, chat, &mut figures).await?),
+        Kind::Latency => rate::measure(bench, &rate::Options::default(), &mut figures).await?,
+        Kind::Rooms(size) => rooms::measure(bench, &rooms::Options::of(size)?, &mut figures).await?,
+        Kind::Ping => ping::measure(bench, &ping::Options::default(), &mut figures).await?,
+        Kind::Offline => offline::measure(bench, &offline::Options::default(), &mut figures).await?,
+        Kind::Presence => presence::measure(bench, &presence::Options::default(), &mut figures).await?,
+        Kind::Comeback => comeback::measure(bench, &comeback::Options::default(), &mut figures).await?,
+        Kind::Idle(transport) => idle::measure(bench, &idle::Options::of(5000, *transport), &mut figures).await?,
+        Kind::Login(transport) => login::measure(bench, &login::Options::over(*transport), &mut figures).await?,
+    }
+    Ok(figures)
+}
+
+/// Puts the figures of a turn into their rows.
+fn take(rows: &mut [Row], work: &Work, place: usize, figures: &[Figure]) {
+    let mut figures = figures.iter();
+    for (row, (_, begins)) in rows.iter_mut().zip(work.rows) {
+        if let Some(figure) = figures.find(|figure| figure.what.starts_with(begins)) {
+            row.unit = figure.unit;
+            row.values[place].push(median(&figure.values));
+        }
+    }
+}
+
+fn markdown(rows: &[Row], versions: &[String], turns: usize) -> String {
+    let mut out = format!("{}. Medians of {turns} turns (lowest to highest).\n\n| |", process::machine());
+    versions.iter().for_each(|version| write!(out, " {version} |").expect("a String takes all"));
+    out.push_str(" |\n|---|");
+    out.push_str(&"---|".repeat(versions.len() + 1));
+    for row in rows {
+        write!(out, "\n| {} |", row.name).expect("a String takes all");
+        for values in &row.values {
+            out.push_str(&format!(" {} |", cell(values, row.unit)));
+        }
+        out.push_str(&format!(" {} |", ratios(&row.values)));
+    }
+    out.push('\n');
+    out
+}
+
+fn cell(values: &[f64], unit: &str) -> String {
+    if values.is_empty() {
+        return "void".into();
+    }
+    let (low, high) = values.iter().fold((f64::MAX, f64::MIN), |(low, high), &value| (low.min(value), high.max(value)));
+    format!("{} {unit} ({} to {})", short(median(values)), short(low), short(high))
+}
+
+/// How many times the first server's figure each other's is.
+fn ratios(values: &[Vec<f64>]) -> String {
+    let own = values.first().map(|own| median(own)).filter(|own| own.is_finite() && *own > 0.0);
+    let Some(own) = own else { return String::new() };
+    let others = values.iter().skip(1).filter(|values| !values.is_empty());
+    others.map(|values| format!("{} x", short(median(values) / own))).collect::<Vec<_>>().join(", ")
+}
+
+/// Three figures that say something.
+fn short(value: f64) -> String {
+    match value.abs() {
+        large if large >= 100.0 => format!("{value:.0}"),
+        middle if middle >= 10.0 => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
+    }
+}
+
+fn raw(rows: &[Row], versions: &[String]) -> String {
+    let rows: Vec<_> =
+        rows.iter().map(|row| serde_json::json!({"work": row.name, "unit": row.unit, "values": row.values})).collect();
+    format!("{:#}\n", serde_json::json!({"machine": process::machine(), "servers": versions, "rows": rows}))
+}
