@@ -280,9 +280,14 @@ impl Driver {
 
     /// What can be gone on with when the connection is gone. A stream that the peer has opened is kept for it.
     pub(super) fn rest(&mut self, gone: &Gone) -> Option<Rest> {
-        let id = self.resumption.take();
+        let id = self.resumption.take()?;
         let goes_on = matches!(gone, Gone::Lost(_) | Gone::TimedOut(_) | Gone::HandedOver);
-        let id = id.filter(|_| goes_on && !self.is_leaving && !self.outflow.is_past())?;
+        if self.opened.is_none() {
+            self.common.resting.end(&id);
+        }
+        if !goes_on || self.is_leaving || self.outflow.is_past() {
+            return None;
+        }
         let pair = match &self.opened {
             Some(opened) => opened.pair().clone(),
             None => self.hears.first()?.clone(),
@@ -299,6 +304,7 @@ impl Driver {
             return Some(rest);
         }
         match self.hand_over.take() {
+            // Who has given up waiting for it does not get it: then it is over.
             Some(to) => drop(to.send(Some(rest))),
             None => self.common.resting.lay_down(rest, self.settings.resume),
         }
