@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import random
+import signal
 
 from authority import Authority
 from names import Names
@@ -18,6 +19,21 @@ class Net:
 
     def address(self):
         return f"{self.base}.{next(self.next)}"
+
+
+def run(test):
+    """Runs a test to its end, or until somebody ends it: then too the servers are stopped."""
+
+    async def watched():
+        task = asyncio.current_task()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        return await test
+
+    try:
+        return asyncio.run(watched())
+    except asyncio.CancelledError:
+        raise SystemExit("ended from outside") from None
 
 
 class Bench:

@@ -13,6 +13,13 @@ from person import CLIENT, Failed, Person, body, condition, is_presence
 SID = "{urn:xmpp:sid:0}stanza-id"
 
 
+async def ended(task):
+    """Cancels it, again if it must be: asyncio.wait_for may forget that it was cancelled (before Python 3.12)."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=1)
+
+
 class Seat:
     """A session that is there again when it was lost, as soon as its server is."""
 
@@ -25,8 +32,7 @@ class Seat:
         await asyncio.wait_for(self.here.wait(), 20)
 
     async def stop(self):
-        self.task.cancel()
-        await asyncio.gather(self.task, return_exceptions=True)
+        await ended(self.task)
         if self.person:
             await self.person.quit()
 
@@ -95,8 +101,7 @@ class Talker(Seat):
 
     async def hush(self):
         if self.speech:
-            self.speech.cancel()
-            await asyncio.gather(self.speech, return_exceptions=True)
+            await ended(self.speech)
             self.speech = None
 
     async def speak(self):
@@ -166,8 +171,7 @@ class Metronome(Seat):
         self.beat = asyncio.create_task(self.measure())
 
     async def stop(self):
-        self.beat.cancel()
-        await asyncio.gather(self.beat, return_exceptions=True)
+        await ended(self.beat)
         await super().stop()
 
     async def measure(self):

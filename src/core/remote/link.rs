@@ -267,13 +267,14 @@ impl Link {
         Ok(())
     }
 
-    /// Lists one that was on disk when the server started.
+    /// Lists one that was on disk when the server started. It may have arrived before; and its sender may not be back yet to be
+    /// told anything.
     pub(super) fn recall(self: &Arc<Self>, id: u64, stanza: Stanza, stamp: SystemTime, wait: Duration) {
         let doubt = self.doubt(&stanza);
         let posted = Posted::stored(id, self, stanza, stamp);
         let size = posted.size();
         self.all.fetch_add(size, Ordering::Relaxed);
-        self.state.lock().queue.push(id, size, Instant::now() + wait, doubt, posted);
+        self.state.lock().queue.recall(id, size, Instant::now() + wait, doubt, posted);
     }
 
     /// How much longer a stanza waits when it may have arrived. Whoever asks something is told in time; a component says

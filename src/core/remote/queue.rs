@@ -67,6 +67,15 @@ impl<T> Queue<T> {
         self.soonest = Some(self.soonest.map_or(until, |soonest| soonest.min(until)));
     }
 
+    /// Appends an item of an earlier run of the server, in which a carrier may have been given it.
+    pub(super) fn recall(&mut self, ticket: u64, size: u64, until: Instant, doubt: Duration, what: T) {
+        self.push(ticket, size, until, doubt, what);
+        if let Some(item) = self.items.back_mut() {
+            // The number before the first, which nobody has.
+            item.given = Some(Carrier(0));
+        }
+    }
+
     /// A new carrier begins at the front.
     pub(super) fn carry(&mut self) -> Carrier {
         self.carrier = Carrier(self.carrier.0 + 1);
@@ -315,6 +324,18 @@ mod tests {
         assert!(world.queue.turn_back().is_empty());
         assert_eq!(world.expire(100 + DOUBT - 1), []);
         assert_eq!(world.expire(100 + DOUBT), [(0, true), (1, true)]);
+    }
+
+    #[test]
+    fn what_an_earlier_run_has_left_may_have_arrived() {
+        let mut world = World::new();
+        world.queue.recall(0, 1, world.start, Duration::from_secs(DOUBT), 0);
+        assert!(world.queue.turn_back().is_empty());
+        assert_eq!(world.expire(DOUBT - 1), []);
+        let carrier = world.queue.carry();
+        assert_eq!(world.next(carrier, 9), [0]);
+        world.queue.let_go(carrier);
+        assert_eq!(world.expire(DOUBT), [(0, true)]);
     }
 
     #[test]

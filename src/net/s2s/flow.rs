@@ -46,7 +46,8 @@ impl Driver {
         let may_speak =
             |from: &str, to: &str| hears.iter().any(|pair| pair.remote.as_str() == from && pair.local.as_str() == to);
         if self.is_pong(&stanza) {
-            return Ok(drop(receipt));
+            drop(receipt);
+            return Ok(());
         }
         let is_message = matches!(stanza.head.kind, Kind::Message(_));
         let server = &self.common.server;
@@ -281,9 +282,7 @@ impl Driver {
     pub(super) fn rest(&mut self, gone: &Gone) -> Option<Rest> {
         let id = self.resumption.take();
         let goes_on = matches!(gone, Gone::Lost(_) | Gone::TimedOut(_) | Gone::HandedOver);
-        let Some(id) = id.filter(|_| goes_on && !self.is_leaving && !self.outflow.is_past()) else {
-            return None;
-        };
+        let id = id.filter(|_| goes_on && !self.is_leaving && !self.outflow.is_past())?;
         let pair = match &self.opened {
             Some(opened) => opened.pair().clone(),
             None => self.hears.first()?.clone(),
