@@ -1,7 +1,7 @@
 //! Streams between servers (RFC 6120, XEP-0220): what they go by, and what they share.
 //!
 //! Read it in the order a stanza goes out: [`S2s`] is told that a link is wanted; `call` finds and connects to the server
-//! of its domain, and tries again; `driver` drives each stream, ours (`opened`) and theirs (`accepted`); `flow` is what
+//! of its domain, and tries again; `driver` drives each stream, ours (`opened`) and theirs (`accepted`), and `waiting` is what it does in between; `flow` is what
 //! happens on it, `outflow` what the peer has of it for certain, and `rest` what outlives its connection. `verify` asks
 //! about dialback, `remotes` knows all streams, `settings` the conf.
 //!
@@ -23,6 +23,7 @@ mod rest;
 pub mod roots;
 mod settings;
 mod verify;
+mod waiting;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -82,7 +83,7 @@ pub struct S2s {
 
 /// What all streams share.
 struct Common {
-    me: Weak<Common>,
+    me: Weak<Self>,
     server: Arc<Server>,
     settings: ArcSwap<Settings>,
     resolver: Resolver,

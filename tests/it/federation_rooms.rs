@@ -578,3 +578,28 @@ async fn whoever_waits_in_a_room_without_configuration_is_told_of_its_end() {
     let got = verona.read(&romeo).await;
     assert!(got.contains("type='unavailable'") && got.contains("code='332'"), "{got}");
 }
+
+/// A server that cannot be connected to for a moment loses nobody by what one of its people says; when its time is up, all.
+#[tokio::test(start_paused = true)]
+async fn nobody_speaks_for_the_others_of_a_server() {
+    let verona = Verona::with_rooms().await;
+    let (_romeo, juliet, nurse) = verona.ball().await;
+    let benvolio = verona.login(BENVOLIO, "street").await;
+    verona.enter(&benvolio, "benvolio").await;
+    let refused = Failure { definite: false, condition: Condition::RemoteServerTimeout, text: "refused".to_owned() };
+    verona.wire.fail(MONTAGUE, refused);
+    verona.say(&juliet, "anybody there").await;
+    juliet.read();
+    nurse.read();
+    let error = "<error type='cancel'><service-unavailable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>";
+    verona
+        .capulet
+        .route(&format!("<message type='error' id='e' from='{ROMEO}/orchard' to='{HALL}/juliet'>{error}</message>"))
+        .await;
+    let got = verona.read(&nurse).await;
+    assert!(got.contains(&format!("from='{HALL}/romeo'")) && got.contains("code='333'"), "{got}");
+    assert!(!got.contains("benvolio"), "{got}");
+    tokio::time::sleep(Duration::from_secs(310)).await;
+    let got = verona.read(&nurse).await;
+    assert!(got.contains(&format!("from='{HALL}/benvolio'")) && got.contains("code='333'"), "{got}");
+}

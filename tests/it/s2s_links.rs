@@ -323,6 +323,45 @@ async fn without_acknowledgements_a_ping_says_what_has_arrived() {
 }
 
 #[tokio::test]
+async fn a_stream_that_nobody_uses_is_asked_whether_it_lives_and_closed_in_the_end() {
+    let (authority, mut a, _) = two();
+    a.more = "idle = '10 seconds'\nkeepalive = '5 seconds'\n".to_owned();
+    let identity = authority.issue(&["b.example"]);
+    let listener = TcpListener::bind(free()).await.unwrap();
+    let first = a.serve(&authority, &found_at("b.example", listener.local_addr().unwrap(), "valid")).await;
+    let mut romeo = first.login("romeo@a.example", "r").await;
+    say(&mut romeo, "u@b.example", "one").await;
+    let features = "<dialback xmlns='urn:xmpp:features:dialback'><errors/></dialback><sm xmlns='urn:xmpp:sm:3'/>";
+    let mut theirs = take(&listener, "b.example", Some(&identity), features).await;
+    theirs.hear("</db:result>").await;
+    theirs.say("<db:result from='b.example' to='a.example' type='valid'/>").await;
+    let enable = theirs.hear("/>").await;
+    assert!(enable.contains("<enable xmlns='urn:xmpp:sm:3' resume='true'"), "{enable}");
+    theirs.say("<enabled xmlns='urn:xmpp:sm:3' id='some' resume='true'/>").await;
+    theirs.hear("<body>one</body>").await;
+    theirs.hear("<r xmlns='urn:xmpp:sm:3'/>").await;
+    let acknowledged = "<a xmlns='urn:xmpp:sm:3' h='1'/>";
+    theirs.say(acknowledged).await;
+    // Silence.
+    theirs.hear("<r xmlns='urn:xmpp:sm:3'/>").await;
+    theirs.say(acknowledged).await;
+    let end = theirs.hear("</stream:stream>").await;
+    assert!(end.contains("<a xmlns='urn:xmpp:sm:3' h='0'/>"), "{end}");
+    theirs.say("</stream:stream>").await;
+    theirs.hear_out().await;
+    // The next message opens another one, and an id of one that has ended in order is not asked for.
+    say(&mut romeo, "u@b.example", "two").await;
+    let mut again = take(&listener, "b.example", Some(&identity), features).await;
+    again.hear("</db:result>").await;
+    again.say("<db:result from='b.example' to='a.example' type='valid'/>").await;
+    again.hear("<enable xmlns='urn:xmpp:sm:3'").await;
+    again.say("<failed xmlns='urn:xmpp:sm:3'/>").await;
+    let heard = again.hear("</message>").await;
+    assert!(heard.contains("<body>two</body>"), "{heard}");
+    first.stop().await;
+}
+
+#[tokio::test]
 async fn many_domains_of_one_server_each_prove_themselves_on_one_stream() {
     let (authority, a, _) = two();
     let listener = TcpListener::bind(free()).await.unwrap();

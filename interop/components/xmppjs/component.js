@@ -32,7 +32,7 @@ xmpp.on("stanza", (stanza) => {
     xmpp.send(xml("presence", { from: to, to: from, type: "subscribed" }));
     xmpp.send(xml("presence", { from: to, to: from, type: "subscribe" }));
     xmpp.send(xml("presence", { from: `${to}/gateway`, to: from }, xml("status", {}, "at your service")));
-  } else if (stanza.is("presence")) {
+  } else if (stanza.is("presence") && (type ?? "unavailable") === "unavailable") {
     emit("presence", { from, to, type: type ?? "available" });
   }
 });

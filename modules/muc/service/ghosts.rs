@@ -13,6 +13,7 @@ use std::sync::Arc;
 use rookery_core::server::Server;
 use rookery_core::session::Session;
 use rookery_core::turns;
+use rookery_xmpp::error::Condition;
 use rookery_xmpp::jid::{BareJid, FullJid, Jid};
 
 use super::rooms::{Job, Rooms};
@@ -57,11 +58,17 @@ impl Turn {
         }
     }
 
-    /// Something for somebody of another server has come back. If there is no way to that server at all, all of its people
-    /// in the room are gone, and need not be told of each other.
-    pub(super) async fn see_to_cut_off(&mut self, from: &Jid) {
+    /// Something for somebody of another server has come back, for this reason. If that is that there is no way to the
+    /// server, all of its people in the room are gone, and need not be told of each other. What the people of a server say
+    /// themselves is each one's own matter.
+    pub(super) async fn see_to_cut_off(&mut self, from: &Jid, condition: Condition) {
         let domain = from.domainpart();
-        if self.server.host(domain).is_some() || !self.server.is_unreachable(self.rooms.domain(), domain) {
+        if self.server.host(domain).is_some() {
+            return;
+        }
+        let Some(failure) = self.server.unreachable(self.rooms.domain(), domain) else { return };
+        let is_ours = condition == failure.condition || condition == Condition::RemoteServerTimeout;
+        if !failure.definite && !is_ours {
             return;
         }
         let gone: Vec<FullJid> = self.sessions().iter().filter(|jid| jid.domainpart() == domain).cloned().collect();

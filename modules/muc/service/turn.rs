@@ -22,6 +22,7 @@ use tracing::{error, warn};
 use super::codec;
 use super::rate::Rates;
 use super::rooms::{Ask, Hall, Job, Rooms};
+use crate::muc::leaving::error_in;
 use crate::muc::outcome::{At, Outcome};
 use crate::muc::room::Room;
 
@@ -225,7 +226,7 @@ impl Turn {
         let at = At { digest: self.digest(&arrival), stream: arrival.stream(), ..self.at() };
         let Arrival { stanza, receipt } = arrival;
         let asker = stanza.head.from.clone();
-        let is_error = stanza.head.kind.is_error();
+        let error = stanza.head.kind.is_error().then(|| error_in(&stanza).condition);
         let may_be_known = at.digest.is_some() && self.open.as_ref().is_some_and(|open| open.room.would_keep(&stanza));
         let copy = stanza.clone();
         match self.with(move |room, _| room.handle(at, copy)) {
@@ -239,8 +240,8 @@ impl Turn {
             }
             None => self.server.bounce(&stanza, Condition::InternalServerError.into(), None).await,
         }
-        if is_error && let Some(from) = asker {
-            self.see_to_cut_off(&from).await;
+        if let (Some(condition), Some(from)) = (error, asker) {
+            self.see_to_cut_off(&from, condition).await;
         }
     }
 

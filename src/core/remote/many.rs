@@ -8,7 +8,7 @@ use rookery_xmpp::jid::BareJid;
 use rookery_xmpp::stanza::Stanza;
 use tokio::time::Instant;
 
-use super::Link;
+use super::{Failure, Link};
 use crate::module::BoxFuture;
 use crate::server::Server;
 
@@ -40,13 +40,11 @@ impl Server {
         })
     }
 
-    /// Whether there is no way at present from one of our domains to another server: nobody has reached it since
-    /// something was last sent there and came back, or could not be sent.
-    pub fn is_unreachable(&self, local: &BareJid, remote: &str) -> bool {
-        self.link_between(local, remote).is_some_and(|link| {
-            let waiting = link.waiting();
-            !waiting.carried && waiting.failure.is_some()
-        })
+    /// Why there is no way at present from one of our domains to another server, if somebody has tried and failed since
+    /// there was one.
+    pub fn unreachable(&self, local: &BareJid, remote: &str) -> Option<Failure> {
+        let waiting = self.link_between(local, remote)?.waiting();
+        waiting.failure.filter(|_| !waiting.carried).map(|(failure, _)| failure)
     }
 
     fn link_between(&self, local: &BareJid, remote: &str) -> Option<Arc<Link>> {

@@ -22,6 +22,7 @@ use super::driver::{Driver, Wire, now};
 use super::flow::is_among;
 use super::gone::Gone;
 use super::identity::{Role, Verdict};
+use super::outflow::PATIENCE_OF_TCP;
 use super::remotes::Order;
 use super::{Common, verify};
 use crate::server::Connection;
@@ -40,6 +41,9 @@ pub(super) async fn serve(common: Arc<Common>, connection: Connection) {
     let mut driver = Driver::new(common, Wire::Accepted(Box::new(connection)), stream, peer);
     if driver.wire.look().tls().is_some() {
         driver.stream.handle_tls(now(), TlsInfo::default());
+    }
+    if let Err(error) = driver.wire.look().set_patience(PATIENCE_OF_TCP) {
+        return debug!(%peer, "connection not taken: {error}");
     }
     debug!(stream = driver.id(), %peer, "a server has connected");
     let gone = match driver.drive(false).await {

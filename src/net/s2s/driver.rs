@@ -24,7 +24,7 @@ use tracing::{error, info};
 use super::gone::{Ended, Gone};
 use super::identity::Verdict;
 use super::opened::Opened;
-use super::outflow::{Outflow, Overdue};
+use super::outflow::Outflow;
 use super::remotes::{Facts, Handle, Order, Remote};
 use super::settings::Settings;
 use super::{Common, LAST_MOMENT, LAST_WORDS};
@@ -35,14 +35,8 @@ use crate::transport::{Read, Transport};
 /// So many bytes are taken from the links for one write.
 const BUDGET: usize = 64 * 1024;
 
-/// With more than this waiting for the socket, a peer is not heard.
-const BACKLOG: usize = 1024 * 1024;
-
 /// A stream that has ended sooner, and by which nothing has arrived, counts as a failure.
 const SHORT: Duration = Duration::from_secs(10);
-
-/// A stream that the other side uses is left to it to close, for so long.
-const COURTESY: Duration = Duration::from_secs(30);
 
 /// The connection, and who has made it.
 pub(super) enum Wire {
@@ -75,8 +69,8 @@ pub(super) struct Driver {
     /// Read, but not looked at yet: behind a question, or behind a step of the negotiation.
     pub(super) unread: Vec<u8>,
     pub(super) handle: Arc<Handle>,
-    orders: mpsc::UnboundedReceiver<Order>,
-    ending: server::Ending,
+    pub(super) orders: mpsc::UnboundedReceiver<Order>,
+    pub(super) ending: server::Ending,
     /// The domains of the stream header: ours, and theirs as they say.
     pub(super) local: Option<BareJid>,
     pub(super) remote: Option<BareJid>,
@@ -105,12 +99,12 @@ pub(super) struct Driver {
     /// Nothing is read before.
     pub(super) paused: Option<Instant>,
     /// Since when the peer has taken nothing of what waits, and how much it had taken then.
-    stalled: Option<(Instant, u64)>,
-    timer: Option<(Instant, Pin<Box<Sleep>>)>,
+    pub(super) stalled: Option<(Instant, u64)>,
+    pub(super) timer: Option<(Instant, Pin<Box<Sleep>>)>,
     begun: Instant,
     /// When something came in last; when we asked for something last; when a stanza came or went.
-    heard: Instant,
-    probed: Instant,
+    pub(super) heard: Instant,
+    pub(super) probed: Instant,
     pub(super) used: Instant,
     /// Something that went out by it has arrived.
     pub(super) was_useful: bool,
@@ -285,7 +279,7 @@ impl Driver {
 
     // ---- reading --------------------------------------------------------------------------------------------------
 
-    fn read(&mut self) -> Result<Vec<Event>, Gone> {
+    pub(super) fn read(&mut self) -> Result<Vec<Event>, Gone> {
         let (stream, unread, now) = (&mut self.stream, &mut self.unread, now());
         let mut events = Vec::new();
         let read = self.wire.transport().read(|bytes| {
@@ -387,7 +381,7 @@ impl Driver {
     }
 
     /// Writes what there is, as long as the socket takes it.
-    async fn transmit(&mut self) -> Result<(), Gone> {
+    pub(super) async fn transmit(&mut self) -> Result<(), Gone> {
         self.transmit_stream()?;
         while self.is_ready && self.stream.is_open() && self.wire.look().is_flushed() {
             let (outflow, inbound, now) = (&mut self.outflow, &self.inbound, now());
@@ -411,139 +405,10 @@ impl Driver {
         Ok(())
     }
 
-    // ---- waiting --------------------------------------------------------------------------------------------------
-
-    async fn wait(&mut self) -> Result<Vec<Event>, Gone> {
-        let now = now();
-        self.watch(now).await?;
-        let stall = self.stalled.map(|(since, _)| since + self.settings.write_stall);
-        let listens = self.paused.is_none() && self.wire.look().unwritten() <= BACKLOG;
-        let writes = self.is_ready && self.stream.is_open() && self.wire.look().is_flushed();
-        // Only what `watch` or `transmit` will deal with: what is due and not dealt with would be due again at once.
-        let flows = self.is_ready && !self.is_leaving;
-        let keepalive = flows.then(|| self.heard.max(self.probed) + self.settings.keepalive);
-        let idle = (flows && self.outflow.is_settled()).then(|| self.used + self.idle_time());
-        let outflow = if flows { self.outflow.due(writes) } else { None };
-        let due = [self.stream.poll_timeout(), self.paused, stall, keepalive, idle, outflow];
-        self.arm(due.into_iter().flatten().min());
-
-        let Self { wire, orders, inbound, outflow, timer, ending, is_leaving, .. } = self;
-        let transport = wire.look();
-        let happened = tokio::select! {
-            biased;
-            ready = transport.readable(), if listens => {
-                ready?;
-                Happened::Readable
-            }
-            ready = transport.writable(), if !transport.is_flushed() => {
-                ready?;
-                Happened::Writable
-            }
-            Some(order) = orders.recv() => Happened::Order(order),
-            () = inbound.woken(), if writes => Happened::Other,
-            () = outflow.woken(), if writes => Happened::Other,
-            () = expired(timer.as_mut()), if timer.is_some() => Happened::Timer,
-            () = ending.begun(), if !*is_leaving => Happened::Ending,
-        };
-        match happened {
-            Happened::Readable => return self.read(),
-            Happened::Writable => self.wire.transport().offer()?,
-            Happened::Order(order) => Box::pin(self.obey(order)).await?,
-            Happened::Timer => {
-                self.timer = None;
-                self.stream.handle_timeout(self::now());
-            }
-            Happened::Ending => Box::pin(self.leave()).await?,
-            Happened::Other => {}
-        }
-        Ok(Vec::new())
-    }
-
-    /// What the time brings.
-    async fn watch(&mut self, now: Instant) -> Result<(), Gone> {
-        if self.paused.is_some_and(|until| until <= now) {
-            self.paused = None;
-        }
-        let transport = self.wire.look();
-        self.stalled = match self.stalled {
-            _ if transport.is_flushed() => None,
-            Some((since, written)) if written == transport.written() => {
-                if now >= since + self.settings.write_stall {
-                    return Err(Gone::TimedOut("the other server does not read"));
-                }
-                Some((since, written))
-            }
-            _ => Some((now, transport.written())),
-        };
-        if !self.is_ready || self.is_leaving {
-            return Ok(());
-        }
-        if self.outflow.is_past() {
-            return Err(Gone::Past);
-        }
-        match self.outflow.overdue(now) {
-            Overdue::Acknowledgement => return Err(Gone::TimedOut("no acknowledgement")),
-            Overdue::Ping => self.common.forget_ping(self.id()),
-            Overdue::No => {}
-        }
-        if self.heard.max(self.probed) + self.settings.keepalive <= now {
-            self.probed = now;
-            if !self.outflow.ask(now) {
-                self.wire.transport().write(b" ")?;
-            }
-            self.transmit().await?;
-        }
-        if self.used + self.idle_time() <= now && self.outflow.is_settled() {
-            Box::pin(self.leave()).await?;
-        }
-        Ok(())
-    }
-
-    fn idle_time(&self) -> Duration {
-        self.settings.idle + if self.opened.is_some() { Duration::ZERO } else { COURTESY }
-    }
-
-    async fn obey(&mut self, order: Order) -> Result<(), Gone> {
-        match order {
-            Order::Carry(link) => self.carry(link),
-            Order::Verify(question) => self.ask(question),
-            Order::Verified(request, says) => self.answer_request(&request, says)?,
-            Order::Answered(id) => {
-                if self.outflow.answered(&id) {
-                    self.proven_useful();
-                }
-            }
-            Order::HandOver(to) => {
-                self.hand_over = Some(to);
-                return Err(Gone::HandedOver);
-            }
-            Order::Close => self.leave().await?,
-        }
-        Ok(())
-    }
-
-    /// Makes sure of a wake-up at `due`. A timer that is set too early is let be.
-    fn arm(&mut self, due: Option<Instant>) {
-        if let Some(due) = due
-            && self.timer.as_ref().is_none_or(|(at, _)| *at > due)
-        {
-            self.timer = Some((due, Box::pin(tokio::time::sleep_until(due.into()))));
-        }
-    }
-
     /// Ends the stream with an error.
     pub(super) fn end(&mut self, error: StreamError) {
         self.stream.close(now(), Some(error));
     }
-}
-
-enum Happened {
-    Readable,
-    Writable,
-    Order(Order),
-    Timer,
-    Ending,
-    Other,
 }
 
 /// Gives the stream what was read. An open stream is fed on while its events are plain; else one event at a time, since
@@ -563,12 +428,6 @@ fn feed(stream: &mut Stream, now: Instant, bytes: &[u8], events: &mut Vec<Event>
         }
     }
     used
-}
-
-async fn expired(timer: Option<&mut (Instant, Pin<Box<Sleep>>)>) {
-    if let Some((_, sleep)) = timer {
-        sleep.as_mut().await;
-    }
 }
 
 /// The runtime's clock, so that tests can make it run.

@@ -46,7 +46,8 @@ impl Driver {
         let may_speak =
             |from: &str, to: &str| hears.iter().any(|pair| pair.remote.as_str() == from && pair.local.as_str() == to);
         if self.is_pong(&stanza) {
-            return Ok(drop(receipt));
+            drop(receipt);
+            return Ok(());
         }
         let is_message = matches!(stanza.head.kind, Kind::Message(_));
         let server = &self.common.server;
@@ -279,11 +280,14 @@ impl Driver {
 
     /// What can be gone on with when the connection is gone. A stream that the peer has opened is kept for it.
     pub(super) fn rest(&mut self, gone: &Gone) -> Option<Rest> {
-        let id = self.resumption.take();
+        let id = self.resumption.take()?;
         let goes_on = matches!(gone, Gone::Lost(_) | Gone::TimedOut(_) | Gone::HandedOver);
-        let Some(id) = id.filter(|_| goes_on && !self.is_leaving && !self.outflow.is_past()) else {
+        if self.opened.is_none() {
+            self.common.resting.end(&id);
+        }
+        if !goes_on || self.is_leaving || self.outflow.is_past() {
             return None;
-        };
+        }
         let pair = match &self.opened {
             Some(opened) => opened.pair().clone(),
             None => self.hears.first()?.clone(),
@@ -300,6 +304,7 @@ impl Driver {
             return Some(rest);
         }
         match self.hand_over.take() {
+            // Who has given up waiting for it does not get it: then it is over.
             Some(to) => drop(to.send(Some(rest))),
             None => self.common.resting.lay_down(rest, self.settings.resume),
         }

@@ -221,10 +221,8 @@ fn pause(failures: u32, longest: Duration, jitter: f64) -> Duration {
 }
 
 fn jitter() -> f64 {
-    let mut bytes = [0; 4];
     // Without randomness all wait equally long, which does no harm.
-    let _ = aws_lc_rs::rand::fill(&mut bytes);
-    f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX)
+    f64::from(getrandom::u32().unwrap_or_default()) / f64::from(u32::MAX)
 }
 
 /// All of them.

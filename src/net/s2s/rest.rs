@@ -145,10 +145,7 @@ impl Resting {
                 Found::Nothing(Some(inbound.handled()))
             }
             (_, Some(answer)) => match tokio::time::timeout(HAND_OVER, answer).await {
-                Ok(Ok(Some(rest))) => {
-                    self.end(id);
-                    Found::Rest(Box::new(rest))
-                }
+                Ok(Ok(Some(rest))) => Found::Rest(Box::new(rest)),
                 _ => Found::Nothing(None),
             },
             _ => Found::Nothing(None),

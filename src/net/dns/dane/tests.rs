@@ -63,13 +63,13 @@ fn dane_ta_names_the_anchors() {
     let shown = [&leaf, &between, &root];
     for (selector, matching) in [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2)] {
         let comparison = compare(&[record(2, selector, matching, &root)], &shown, &NONE);
-        assert_eq!(comparison.anchors, [root.clone()], "{selector} {matching}");
+        assert_eq!(comparison.anchors, std::slice::from_ref(&root), "{selector} {matching}");
         assert!(!comparison.end_entity && comparison.pkix_anchors.is_empty());
     }
     // Not shown: only a record that holds it whole will do.
     assert!(compare(&[record(2, 0, 1, &root)], &[&leaf, &between], &NONE).is_mismatch());
     assert!(compare(&[record(2, 1, 0, &root)], &[&leaf, &between], &NONE).is_mismatch());
-    assert_eq!(compare(&[record(2, 0, 0, &root)], &[&leaf, &between], &NONE).anchors, [root.clone()]);
+    assert_eq!(compare(&[record(2, 0, 0, &root)], &[&leaf, &between], &NONE).anchors, std::slice::from_ref(&root));
     // The roots that everybody trusts are none of this domain's.
     assert!(compare(&[record(2, 0, 1, &root)], &[&leaf, &between], &[&root]).is_mismatch());
     // The server's own certificate is no anchor.
@@ -83,7 +83,10 @@ fn pkix_usages_come_on_top_of_the_ordinary_rules() {
     assert_eq!(ee, Comparison { usable: true, pkix_end_entity: true, ..Comparison::default() });
     let ta = compare(&[record(0, 0, 1, &root)], &[&leaf, &between], &[&root]);
     assert_eq!(ta, Comparison { usable: true, pkix_anchors: vec![root.clone()], ..Comparison::default() });
-    assert_eq!(compare(&[record(0, 1, 1, &between)], &[&leaf, &between], &NONE).pkix_anchors, [between.clone()]);
+    assert_eq!(
+        compare(&[record(0, 1, 1, &between)], &[&leaf, &between], &NONE).pkix_anchors,
+        std::slice::from_ref(&between)
+    );
     // A root that nobody has.
     assert!(compare(&[record(0, 0, 1, &root)], &[&leaf, &between], &NONE).is_mismatch());
     assert!(compare(&[record(1, 1, 1, &between)], &[&leaf, &between], &NONE).is_mismatch());
