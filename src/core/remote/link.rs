@@ -6,12 +6,12 @@ use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use rookery_xmpp::error::{Condition, ErrorKind, StanzaError};
-use rookery_xmpp::stanza::Stanza;
+use rookery_xmpp::stanza::{Kind, Stanza};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::posted::{self, Over, Posted};
-use super::queue::{Carrier, Failed, Queue};
+use super::queue::{Carrier, Failed, OVERTIME, Queue};
 use super::{Failure, Pair};
 use crate::server::Server;
 use crate::session::Receipt;
@@ -19,6 +19,10 @@ use crate::writer::Writer;
 
 /// A link that is empty and that nobody has used for so long is dropped.
 const IDLE: Duration = Duration::from_secs(60);
+
+/// How much longer than others a stanza waits that a stream has been given and nobody has confirmed, when the stream is gone. It
+/// may have arrived: its sender is not told the contrary while the other server may still come back and take it.
+const DOUBT: Duration = Duration::from_secs(60 * 60);
 
 /// A stanza that a stream is to write.
 #[derive(Debug, Clone)]
@@ -190,15 +194,15 @@ impl Link {
         }
     }
 
-    /// Connecting has failed. A definite failure sends back all that waits; with another one it waits until its time is
-    /// up. A link that is carried meanwhile goes on.
+    /// Connecting has failed. A definite failure sends back all that waits but what may have arrived; with another one it
+    /// waits until its time is up. A link that is carried meanwhile goes on.
     pub fn failed(&self, failure: Failure) {
         let mut state = self.state.lock();
         if state.queue.is_carried() {
             return;
         }
         state.is_wanted = false;
-        let failed = if failure.definite { state.queue.give_up() } else { Vec::new() };
+        let failed = if failure.definite { state.queue.turn_back() } else { Vec::new() };
         let error = StanzaError::new(failure.condition).with_text(failure.text.clone());
         state.failure = Some((failure, SystemTime::now()));
         drop(state);
@@ -244,12 +248,13 @@ impl Link {
         }
         self.all.fetch_add(size, Ordering::Relaxed);
         // Under the lock, so that the order of the ids is that of the queue.
+        let doubt = self.doubt(&stanza);
         let posted = Posted::new(server.ids.next(), self, stanza, durable, receipt);
         let now = Instant::now();
         state.used = now;
         // Whoever was called for what there was before may have gone home.
         state.is_wanted &= !state.queue.is_empty();
-        state.queue.push(posted.id, size, now + wait, posted.clone());
+        state.queue.push(posted.id, size, now + wait, doubt, posted.clone());
         state.wake.notify_one();
         let is_wanted = state.wants();
         drop(state);
@@ -264,10 +269,21 @@ impl Link {
 
     /// Lists one that was on disk when the server started.
     pub(super) fn recall(self: &Arc<Self>, id: u64, stanza: Stanza, stamp: SystemTime, wait: Duration) {
+        let doubt = self.doubt(&stanza);
         let posted = Posted::stored(id, self, stanza, stamp);
         let size = posted.size();
         self.all.fetch_add(size, Ordering::Relaxed);
-        self.state.lock().queue.push(id, size, Instant::now() + wait, posted);
+        self.state.lock().queue.push(id, size, Instant::now() + wait, doubt, posted);
+    }
+
+    /// How much longer a stanza waits when it may have arrived. Whoever asks something is told in time; a component says
+    /// nothing of what it has, nor has what it had when it comes back.
+    fn doubt(&self, stanza: &Stanza) -> Duration {
+        match stanza.head.kind {
+            Kind::Iq(_) => OVERTIME,
+            _ if self.is_component => Duration::ZERO,
+            _ => DOUBT,
+        }
     }
 
     /// Tells the network if something waits that nobody carries.

@@ -21,9 +21,18 @@ struct Item<T> {
     size: u64,
     /// When its time is up.
     until: Instant,
+    /// How much longer it has when it may have arrived, and nobody carries it any more.
+    doubt: Duration,
     /// The last carrier that was given it.
     given: Option<Carrier>,
     what: T,
+}
+
+impl<T> Item<T> {
+    /// When it fails unless somebody carries it.
+    fn end(&self) -> Instant {
+        if self.given.is_some() { self.until + self.doubt } else { self.until }
+    }
 }
 
 /// An item that leaves unconfirmed.
@@ -52,9 +61,9 @@ impl<T> Queue<T> {
     }
 
     /// Appends an item. Tickets have to grow.
-    pub(super) fn push(&mut self, ticket: u64, size: u64, until: Instant, what: T) {
+    pub(super) fn push(&mut self, ticket: u64, size: u64, until: Instant, doubt: Duration, what: T) {
         self.bytes += size;
-        self.items.push_back(Item { ticket, size, until, given: None, what });
+        self.items.push_back(Item { ticket, size, until, doubt, given: None, what });
         self.soonest = Some(self.soonest.map_or(until, |soonest| soonest.min(until)));
     }
 
@@ -113,11 +122,11 @@ impl<T> Queue<T> {
     /// Nothing is with a carrier any more, and has no overtime.
     fn take_back(&mut self) {
         self.given = 0;
-        self.soonest = self.items.iter().map(|item| item.until).min();
+        self.soonest = self.items.iter().map(Item::end).min();
     }
 
     /// Takes out the items whose time is up. What a carrier has been given has its overtime; if that is up as well, the
-    /// carrier is past.
+    /// carrier is past. What a past one has been given is in doubt, and has longer.
     pub(super) fn expire(&mut self, now: Instant) -> Vec<Failed<T>> {
         if self.soonest.is_none_or(|soonest| soonest > now) {
             return Vec::new();
@@ -127,15 +136,24 @@ impl<T> Queue<T> {
         }
         let (mut failed, mut at) = (Vec::new(), 0);
         while let Some(item) = self.items.get(at) {
-            if at >= self.given && item.until <= now { failed.extend(self.remove(at)) } else { at += 1 }
+            if at >= self.given && item.end() <= now { failed.extend(self.remove(at)) } else { at += 1 }
         }
         let given = self.given;
-        let until = |(at, item): (usize, &Item<T>)| if at < given { item.until + OVERTIME } else { item.until };
+        let until = |(at, item): (usize, &Item<T>)| if at < given { item.until + OVERTIME } else { item.end() };
         self.soonest = self.items.iter().enumerate().map(until).min();
         failed
     }
 
-    /// Takes out all that waits: there is no way to the peer.
+    /// Takes out what waits and no carrier has been given: there is no way to the peer. What may have arrived keeps its time.
+    pub(super) fn turn_back(&mut self) -> Vec<Failed<T>> {
+        let (mut failed, mut at) = (Vec::new(), self.given);
+        while let Some(item) = self.items.get(at) {
+            if item.given.is_none() { failed.extend(self.remove(at)) } else { at += 1 }
+        }
+        failed
+    }
+
+    /// Takes out all that waits: nothing is to go to the peer.
     pub(super) fn give_up(&mut self) -> Vec<Failed<T>> {
         let mut failed = Vec::new();
         while self.items.len() > self.given {
@@ -202,6 +220,9 @@ mod tests {
 
     use super::*;
 
+    /// Seconds that items have which may have arrived.
+    const DOUBT: u64 = 50;
+
     /// A queue of its tickets, and the time of the test.
     struct World {
         queue: Queue<u64>,
@@ -214,7 +235,7 @@ mod tests {
         }
 
         fn push(&mut self, ticket: u64, until: u64) {
-            self.queue.push(ticket, 1, self.start + Duration::from_secs(until), ticket);
+            self.queue.push(ticket, 1, self.start + Duration::from_secs(until), Duration::from_secs(DOUBT), ticket);
         }
 
         fn with(tickets: std::ops::Range<u64>) -> Self {
@@ -285,6 +306,18 @@ mod tests {
     }
 
     #[test]
+    fn what_may_have_arrived_waits_longer_when_its_carrier_is_gone() {
+        let mut world = World::with(0..3);
+        let carrier = world.queue.carry();
+        world.next(carrier, 2);
+        world.queue.let_go(carrier);
+        assert_eq!(world.expire(100), [(2, false)]);
+        assert!(world.queue.turn_back().is_empty());
+        assert_eq!(world.expire(100 + DOUBT - 1), []);
+        assert_eq!(world.expire(100 + DOUBT), [(0, true), (1, true)]);
+    }
+
+    #[test]
     fn what_is_given_up_is_what_no_carrier_has() {
         let mut world = World::with(0..4);
         let carrier = world.queue.carry();
@@ -308,6 +341,7 @@ mod tests {
         LetGo(usize),
         Pass(u64),
         GiveUp,
+        TurnBack,
         Take(u64),
         /// By the carrier so many before the last, the ticket so many before the last.
         Refuse(usize, u64),
@@ -322,6 +356,7 @@ mod tests {
             1 => (0_usize..3).prop_map(Step::LetGo),
             2 => (0_u64..80).prop_map(Step::Pass),
             1 => Just(Step::GiveUp),
+            1 => Just(Step::TurnBack),
             1 => (0_u64..8).prop_map(Step::Take),
             1 => (0_usize..2, 0_u64..8).prop_map(|(by, back)| Step::Refuse(by, back)),
         ];
@@ -400,7 +435,8 @@ mod tests {
                             current = None;
                             had.clear();
                         }
-                        let fails = |item: &Plain| item.until <= now && !had.contains(&item.ticket);
+                        let doubt = |item: &Plain| if item.given.is_some() { DOUBT } else { 0 };
+                        let fails = |item: &Plain| item.until + doubt(item) <= now && !had.contains(&item.ticket);
                         let wanted: Vec<(u64, bool)> = plain
                             .iter()
                             .filter(|item| fails(item))
@@ -415,6 +451,13 @@ mod tests {
                             plain.iter().map(|item| item.ticket).filter(|ticket| !had.contains(ticket)).collect();
                         prop_assert_eq!(got, wanted);
                         plain.retain(|item| had.contains(&item.ticket));
+                    }
+                    Step::TurnBack => {
+                        let got: Vec<u64> = world.queue.turn_back().into_iter().map(|failed| failed.what).collect();
+                        let is_new = |item: &Plain| item.given.is_none();
+                        let wanted: Vec<u64> = plain.iter().filter(|item| is_new(item)).map(|item| item.ticket).collect();
+                        prop_assert_eq!(got, wanted);
+                        plain.retain(|item| !is_new(item));
                     }
                     Step::Take(back) => {
                         let ticket = last.saturating_sub(back);

@@ -1,7 +1,7 @@
 //! Calling another server: finding it, connecting, and trying again for as long as something waits for it.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rookery_core::config::Certificates;
 use rookery_core::remote::{Failure, Link, Pair};
@@ -18,9 +18,6 @@ use super::rest::Rest;
 use super::{Common, failure};
 use crate::dns::{self, Target, TlsMode};
 use crate::transport::Transport;
-
-/// A stream that has ended sooner, and by which nothing was confirmed, counts as a failure.
-const SHORT: Duration = Duration::from_secs(10);
 
 /// Brings a link to its domain as long as something waits in it.
 pub(super) async fn carry(common: Arc<Common>, remote: Arc<Remote>, link: Arc<Link>) {
@@ -54,7 +51,11 @@ async fn keep_calling(common: &Arc<Common>, remote: &Arc<Remote>, link: &Arc<Lin
         if rest.is_none()
             && let Some(failure) = remote.is_hopeless(now())
         {
-            return link.failed(failure);
+            link.failed(failure);
+            // What may have arrived is kept for when the domain is back.
+            if link.waiting().stanzas == 0 {
+                return;
+            }
         }
         if let Some(until) = remote.not_before().filter(|until| *until > now()) {
             let alive = remote.alive.notified();
@@ -82,7 +83,7 @@ async fn keep_calling(common: &Arc<Common>, remote: &Arc<Remote>, link: &Arc<Lin
         drop(turn);
         match dialled {
             Ok(mut driver) => {
-                remote.succeeded();
+                remote.connected();
                 driver.remotes.push(remote.clone());
                 remote.add(driver.handle.clone());
                 let gone = match driver.drive(false).await {
@@ -91,9 +92,11 @@ async fn keep_calling(common: &Arc<Common>, remote: &Arc<Remote>, link: &Arc<Lin
                 };
                 let ended = driver.part(gone).await;
                 rest = ended.rest;
-                if ended.lived < SHORT {
+                if ended.is_useless {
                     let text = format!("the stream ended soon: {}", ended.reason);
                     remote.failed(failure(false, Condition::RemoteServerTimeout, &text), settings.retry, now());
+                } else {
+                    remote.succeeded();
                 }
             }
             Err(Missed { failure, stumbled }) => {

@@ -15,7 +15,7 @@ use rookery_core::remote::{Inbound, Pair, StreamStatus};
 use rookery_xmpp::datetime;
 use rookery_xmpp::error::StreamError;
 use rookery_xmpp::jid::BareJid;
-use rookery_xmpp::stream::{Event, Stream};
+use rookery_xmpp::stream::{Ending, Event, Stream};
 use rustls::ProtocolVersion;
 use tokio::sync::mpsc;
 use tokio::time::Sleep;
@@ -37,6 +37,9 @@ const BUDGET: usize = 64 * 1024;
 
 /// With more than this waiting for the socket, a peer is not heard.
 const BACKLOG: usize = 1024 * 1024;
+
+/// A stream that has ended sooner, and by which nothing has arrived, counts as a failure.
+const SHORT: Duration = Duration::from_secs(10);
 
 /// A stream that the other side uses is left to it to close, for so long.
 const COURTESY: Duration = Duration::from_secs(30);
@@ -109,6 +112,8 @@ pub(super) struct Driver {
     heard: Instant,
     probed: Instant,
     pub(super) used: Instant,
+    /// Something that went out by it has arrived.
+    pub(super) was_useful: bool,
 }
 
 impl Driver {
@@ -166,6 +171,7 @@ impl Driver {
             heard: now,
             probed: now,
             used: now,
+            was_useful: false,
         }
     }
 
@@ -227,7 +233,8 @@ impl Driver {
         if self.outflow.is_settled() {
             self.outflow.let_go();
         }
-        let ended = Ended { rest, lived: self.begun.elapsed(), reason: gone.to_string() };
+        let ended =
+            Ended { rest, is_useless: !self.was_useful && now() < self.begun + SHORT, reason: gone.to_string() };
         if !matches!(gone, Gone::Closed(_) | Gone::Failed(_)) {
             self.outflow.let_go();
         } else if self.outflow.is_empty() {
@@ -353,7 +360,11 @@ impl Driver {
                 Ok(())
             }
             Event::Closed(ending) => {
-                self.transmit_stream()?;
+                // A peer that has gone already does not make its end a lost connection.
+                if ending == Ending::ByPeer(None) && !self.is_leaving {
+                    drop(Box::pin(self.last_count()).await);
+                }
+                drop(self.transmit_stream());
                 Err(Gone::Closed(ending))
             }
             // Of streams of clients and components.
@@ -497,7 +508,11 @@ impl Driver {
             Order::Carry(link) => self.carry(link),
             Order::Verify(question) => self.ask(question),
             Order::Verified(request, says) => self.answer_request(&request, says)?,
-            Order::Answered(id) => drop(self.outflow.answered(&id)),
+            Order::Answered(id) => {
+                if self.outflow.answered(&id) {
+                    self.proven_useful();
+                }
+            }
             Order::HandOver(to) => {
                 self.hand_over = Some(to);
                 return Err(Gone::HandedOver);

@@ -200,7 +200,8 @@ impl Driver {
     }
 
     /// The peer has confirmed something: connecting to it makes sense.
-    pub(super) fn proven_useful(&self) {
+    pub(super) fn proven_useful(&mut self) {
+        self.was_useful = true;
         self.remotes.iter().for_each(|remote| remote.succeeded());
     }
 
@@ -318,18 +319,27 @@ impl Driver {
             self.stream.close(now(), error);
             return self.transmit_stream();
         }
-        if self.outflow.has_acks() {
-            if tokio::time::timeout(SETTLING, self.inbound.settled()).await.is_err() {
-                debug!(stream = self.id(), "the end of a stream does not wait for the database");
-            }
-            self.stream.send(&answer(self.inbound.handled()));
-        }
+        self.last_count().await?;
         self.is_leaving = true;
         if let Some(id) = &self.resumption {
             self.common.resting.end(id);
         }
         self.stream.close(now(), None);
         self.transmit_stream()
+    }
+
+    /// Before our end of the stream the peer is told what has been handled of what it has sent, when that is on disk: it
+    /// sends the rest again.
+    pub(super) async fn last_count(&mut self) -> Result<(), Gone> {
+        if !self.outflow.has_acks() {
+            return Ok(());
+        }
+        if tokio::time::timeout(SETTLING, self.inbound.settled()).await.is_err() {
+            debug!(stream = self.id(), "the end of a stream does not wait for the database");
+        }
+        let h = self.inbound.handled();
+        self.wire.transport().write_with(|out| answer(h).write(out, ns::SERVER))?;
+        Ok(())
     }
 
     /// Keeps what others see of the stream up to date.

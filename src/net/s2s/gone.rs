@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io;
-use std::time::Duration;
 
 use rookery_core::remote::Failure;
 use rookery_xmpp::error::{Condition, StreamCondition, StreamError};
@@ -80,7 +79,8 @@ impl Gone {
 pub(super) struct Ended {
     /// What we can go on with, on a stream that we had opened.
     pub(super) rest: Option<Rest>,
-    pub(super) lived: Duration,
+    /// It has ended at once, and nothing has arrived by it.
+    pub(super) is_useless: bool,
     pub(super) reason: String,
 }
 

@@ -180,6 +180,13 @@ impl Remote {
         state.failure = Some((failure, SystemTime::now()));
     }
 
+    /// There is a stream to it. Whether that is of any use will be seen.
+    pub(super) fn connected(&self) {
+        let mut state = self.state.lock();
+        state.not_before = None;
+        state.failure = None;
+    }
+
     /// A stream to it has served its purpose, or the domain has shown otherwise that it is there.
     pub(super) fn succeeded(&self) {
         let mut state = self.state.lock();
