@@ -118,13 +118,21 @@ impl Link {
     /// never confirmed goes out again, first.
     pub fn carry(&self) -> Carrier {
         let mut state = self.state.lock();
-        let carrier = state.queue.carry();
-        state.is_wanted = false;
-        state.failure = None;
-        let past = std::mem::take(&mut state.wake);
+        let past = state.wake.clone();
+        let carrier = state.take_over();
         drop(state);
         past.notify_one();
         carrier
+    }
+
+    /// The same unless a stream carries it already: that one may have written what is not confirmed, and a second one would
+    /// write it again.
+    pub fn carry_if_free(&self) -> Option<Carrier> {
+        let mut state = self.state.lock();
+        if state.queue.is_carried() {
+            return None;
+        }
+        Some(state.take_over())
     }
 
     /// The next stanza to be written; `None` when nothing waits, or the carrier is past.
@@ -384,6 +392,13 @@ impl Link {
 }
 
 impl State {
+    fn take_over(&mut self) -> Carrier {
+        self.is_wanted = false;
+        self.failure = None;
+        self.wake = Arc::default();
+        self.queue.carry()
+    }
+
     /// Whether the network is to be told that the link is wanted; notes that it is.
     fn wants(&mut self) -> bool {
         let wants = !self.is_wanted && !self.queue.is_carried() && !self.queue.is_empty();

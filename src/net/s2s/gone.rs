@@ -69,6 +69,13 @@ impl Gone {
         }
     }
 
+    /// Whether the peer has said that it does not want us, whoever else it may want.
+    pub(super) fn is_refusal(&self) -> bool {
+        use StreamCondition::{InvalidFrom, NotAuthorized, PolicyViolation};
+        let Self::Closed(Ending::ByPeer(Some(error))) = self else { return false };
+        matches!(error.condition, InvalidFrom | NotAuthorized | PolicyViolation)
+    }
+
     /// Whether the connection is gone and the stream may go on.
     pub(super) fn is_loss(&self) -> bool {
         matches!(self, Self::Lost(_) | Self::TimedOut(_) | Self::HandedOver)

@@ -159,3 +159,18 @@ async fn b16_streams_of_one_domain_are_bounded() {
     field.is_untouched(&mut romeo, &mut honest).await;
     field.served.stop().await;
 }
+
+/// security.md A9, B14: each request for dialback costs a look at a certificate and a line of the log; a stream has so many and
+/// no more.
+#[tokio::test]
+async fn b14_requests_for_dialback_that_come_to_nothing_end_their_stream() {
+    let field = Field::new().await;
+    let mut talk = field.external("evil.example", "a.example", &field.lair.identity).await;
+    let requests: String =
+        (0..500).map(|n| format!("<db:result from='d{n}.example' to='a.example'>key</db:result>")).collect();
+    let _ = talk.try_say(requests.as_bytes()).await;
+    let heard = talk.hear_out().await;
+    assert!(heard.contains("<stream:error><policy-violation"), "{heard}");
+    assert!(heard.matches("type='error'").count() < 200, "{heard}");
+    field.served.stop().await;
+}
