@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use rookery::control::is_running;
 use rookery::database;
-use rookery_core::config::{Backend, Conf, ConfigError, Durability, Host, TlsMode};
+use rookery_core::config::{Backend, Conf, ConfigError, Durability, Host, ListenerKind, TlsMode};
 use rookery_net::certificate::HostCertificate;
 use rookery_net::certs::{Certificates, HostFiles};
 use rookery_net::s2s::identity::{Role, Trust, judge};
@@ -121,6 +121,7 @@ async fn look_around(conf: &Conf, findings: &mut Findings) {
     for listener in conf.listeners() {
         check_port(listener.address, listener.tls, runs, findings);
     }
+    check_components(conf, findings);
     if conf.store().durability == Durability::Relaxed {
         findings.add(
             "store",
@@ -128,6 +129,19 @@ async fn look_around(conf: &Conf, findings: &mut Findings) {
             "durability is relaxed: a power cut may take messages that were acknowledged",
         );
     }
+}
+
+/// Components and their port are of no use without each other.
+fn check_components(conf: &Conf, findings: &mut Findings) {
+    let has_port = conf.listeners().iter().any(|listener| listener.kind == ListenerKind::Component);
+    let text = match (conf.components().first(), has_port) {
+        (Some(component), false) => {
+            format!("{} cannot connect: there is no [[listen]] of the kind \"component\" in the conf", component.domain)
+        }
+        (None, true) => "there is a port for components, and no [component.\"...\"] in the conf".to_owned(),
+        _ => return,
+    };
+    findings.add("component", Level::Warning, text);
 }
 
 /// Nothing is made that was not there: the folder that would have to be written is the nearest that exists.

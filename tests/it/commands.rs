@@ -284,3 +284,24 @@ fn no_conf_is_said_with_what_to_do() {
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8(output.stderr).unwrap().ends_with("no.toml: there is no such file\n"));
 }
+
+#[test]
+fn check_says_when_components_and_their_port_miss_each_other() {
+    let folder = Folder::new();
+    let component = "[component.\"irc.localhost\"]\nsecret = \"x\"\n";
+    let port = "[[listen]]\nkind = \"component\"\naddress = \"127.0.0.1:0\"\n";
+    let missing = r#""about":"component","level":"warning""#;
+    for (conf, says) in [(component, true), (port, true), (&format!("{port}{component}"), false)] {
+        std::fs::write(folder.0.join("rookery.toml"), conf).unwrap();
+        let (_, said) = folder.run(&["check", "--json"], "");
+        assert_eq!(said.contains(missing), says, "{said}");
+    }
+    for (conf, option) in [
+        ("[component.\"irc.localhost\"]\n", "secret"),
+        ("[host.localhost]\n[component.localhost]\nsecret = \"x\"\n", "component.\\\"localhost\\\""),
+    ] {
+        std::fs::write(folder.0.join("rookery.toml"), conf).unwrap();
+        let (code, said) = folder.run(&["check", "--json"], "");
+        assert!(code == 1 && said.contains(option), "{said}");
+    }
+}

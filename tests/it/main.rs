@@ -1,7 +1,7 @@
 //! What the server promises, tried on the server itself, in this process.
 
 // A test that panics has failed, which is what it is for.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::string_slice)]
 
 mod archive;
 mod archive_keeping;

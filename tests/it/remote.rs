@@ -383,22 +383,31 @@ async fn a_definite_failure_sends_all_back_and_another_leaves_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_carrier_that_confirms_nothing_is_past_when_its_overtime_is_up() {
+async fn t10_what_may_have_arrived_is_sent_again_for_an_hour_and_then_its_sender_is_told() {
     let world = World::new(&[ROMEO]).await;
-    let _net = Net::of(&world);
+    let net = Net::of(&world);
     let romeo = world.login(ROMEO, "orchard").await;
     let stream = Stream::to(&world, FAR);
     romeo.send(&chat("juliet@far.example", "given")).await;
-    assert_eq!(stream.read(), ["given"]);
+    romeo.send("<iq type='get' id='q' to='far.example'><ping xmlns='urn:xmpp:ping'/></iq>").await;
+    assert_eq!(stream.take(9).len(), 2);
     stream.link.woken(stream.carrier).await;
-    tokio::time::sleep(Duration::from_secs(358)).await;
-    assert_eq!(romeo.read(), "", "it may be arriving");
-    assert!(stream.link.is_current(stream.carrier));
+    tokio::time::sleep(Duration::from_secs(118)).await;
+    assert!(stream.link.is_current(stream.carrier) && romeo.read().is_empty(), "they may be arriving");
+    let begun = tokio::time::Instant::now();
     stream.link.woken(stream.carrier).await;
-    assert!(!stream.link.is_current(stream.carrier));
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert!(!stream.link.is_current(stream.carrier), "its overtime is up");
+    assert_eq!(net.wanted(), ["localhost far.example"]);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(romeo.told(), ["error q remote-server-timeout"], "whoever asks is told in time");
+    stream.link.failed(failure(true));
+    tokio::time::sleep(Duration::from_secs(3700)).await;
+    assert_eq!(romeo.read(), "");
+    tokio::time::sleep(Duration::from_secs(200)).await;
     let read = romeo.read();
     assert!(read.contains("remote-server-timeout") && read.contains("not known whether this has arrived"), "{read}");
+    assert!(Stream::to(&world, FAR).read().is_empty());
 }
 
 #[tokio::test]

@@ -120,7 +120,8 @@ async fn live(steps: Vec<Step>) -> Result<(), TestCaseError> {
         // A last carrier that takes nothing, so that the one before is past.
         link.let_go(link.carry());
     }
-    tokio::time::sleep(Duration::from_secs(400)).await;
+    // What may have arrived waits longest.
+    tokio::time::sleep(Duration::from_secs(4200)).await;
     fates.read(&romeo);
     for number in 0..fates.sent {
         let (confirmed, bounced) = (fates.confirmed.contains(&number), fates.bounced.get(&number).copied());

@@ -20,7 +20,7 @@ pub(crate) async fn play(text: &str, database: &Database) -> Result<(), String> 
     for step in &script.steps {
         let done = match step.who {
             Some(who) => player.act(who, &step.action).await,
-            None => player.between(&step.action),
+            None => player.between(&step.action).await,
         };
         if let Err(why) = done {
             let who = step.who.and_then(|who| script.characters.get(who)).map_or("", |who| who.name.as_str());
@@ -46,10 +46,13 @@ impl Player<'_> {
         self.script.characters.get(who).ok_or_else(|| "nobody".to_owned())
     }
 
-    /// What happens between the servers.
-    fn between(&self, action: &Action) -> Result<(), String> {
+    /// What happens between the servers. What was on its way before they are cut off has arrived, and is known to have.
+    async fn between(&self, action: &Action) -> Result<(), String> {
         let wire = self.world.wire().ok_or("there is one server only")?;
         let is_cut = matches!(action, Action::CutOff);
+        if is_cut {
+            wire.quiet().await;
+        }
         for domain in self.world.domains() {
             if is_cut { wire.cut(domain) } else { wire.mend(domain) }
         }
@@ -82,7 +85,7 @@ impl Player<'_> {
                 self.receive_all(who, wanted).await
             }
             Action::ReceivesNothing => self.receive_nothing(who).await,
-            Action::CutOff | Action::Joined => self.between(action),
+            Action::CutOff | Action::Joined => self.between(action).await,
             Action::Disconnects => match self.connections.remove(&who) {
                 Some(mut connection) => connection.disconnect().await,
                 None => Ok(()),

@@ -310,17 +310,28 @@ impl Link {
     }
 
     /// Sends back what has waited too long.
-    pub(super) fn expire(&self, now: Instant) {
+    pub(super) fn expire(self: &Arc<Self>, now: Instant) {
         let mut state = self.state.lock();
+        let was_carried = state.queue.is_carried();
         let failed = state.queue.expire(now);
         let is_carried = state.queue.is_carried();
-        if !is_carried && !failed.is_empty() {
-            // A carrier that was too slow is past: it sees that when it wakes.
-            state.wake.notify_one();
+        let is_wanted = was_carried && !is_carried && state.wants();
+        if was_carried && !is_carried {
+            // The carrier was too slow and is past: it sees that when it wakes.
+            std::mem::take(&mut state.wake).notify_one();
         }
-        if failed.is_empty() {
-            return;
+        let error = (!failed.is_empty()).then(|| self.late(&mut state));
+        drop(state);
+        if let Some(error) = error {
+            self.send_back(failed, &error);
         }
+        if is_wanted {
+            self.want();
+        }
+    }
+
+    /// What senders are told whose time is up.
+    fn late(&self, state: &mut State) -> StanzaError {
         let remote = &self.pair.remote;
         let text = match self.is_component {
             true => format!("The component {remote} is not connected."),
@@ -330,11 +341,10 @@ impl Link {
         let why = match &mut state.failure {
             Some((known, _)) => known.text.clone(),
             // Whoever connects may be waiting still; but nobody has come through in all this time.
-            none if !is_carried => none.insert((failure, SystemTime::now())).0.text.clone(),
+            none if !state.queue.is_carried() => none.insert((failure, SystemTime::now())).0.text.clone(),
             None => failure.text,
         };
-        drop(state);
-        self.send_back(failed, &StanzaError::new(Condition::RemoteServerTimeout).with_text(why));
+        StanzaError::new(Condition::RemoteServerTimeout).with_text(why)
     }
 
     /// Sends back all that waits and is not with a carrier.
