@@ -148,7 +148,13 @@ impl Link {
         let confirmed = {
             let mut state = self.state.lock();
             state.used = Instant::now();
-            state.queue.confirm(carrier, up_to)
+            let was_careful = state.queue.is_careful();
+            let confirmed = state.queue.confirm(carrier, up_to);
+            if was_careful {
+                // The next one has waited for this.
+                state.wake.notify_one();
+            }
+            confirmed
         };
         self.subtract(confirmed.iter());
         for posted in confirmed {
@@ -166,6 +172,14 @@ impl Link {
         let refused = self.state.lock().queue.refuse(carrier, ticket);
         let refused = refused.map(|what| Failed { what, in_doubt: false });
         self.send_back(refused.into_iter().collect(), error);
+    }
+
+    /// The peer has ended the carrier's stream with an error that may be about what it was sent. What it ends stream after
+    /// stream over goes back to its sender, and the rest goes on. To be called before [`Self::let_go`].
+    pub fn blame(&self, carrier: Carrier) {
+        let failed = self.state.lock().queue.blame(carrier);
+        let text = format!("{} ends its streams when it is sent this.", self.pair.remote);
+        self.send_back(failed.into_iter().collect(), &StanzaError::new(Condition::UndefinedCondition).with_text(text));
     }
 
     /// Whether the carrier is the one that carries; one that is not has nothing more to do here.

@@ -226,6 +226,9 @@ impl Driver {
             // What the kernel still has must not arrive any more: it goes by another stream.
             self.wire.transport().cut();
         }
+        if self.is_ready && gone.is_complaint() {
+            self.outflow.blame();
+        }
         let rest = self.rest(&gone);
         if let Some(opened) = &mut self.opened {
             opened.drop_questions();

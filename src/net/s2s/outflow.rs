@@ -284,6 +284,11 @@ impl Outflow {
         Overdue::No
     }
 
+    /// The peer has ended the stream, and may have done so over what it was sent.
+    pub(super) fn blame(&self) {
+        self.carried.iter().for_each(|carried| carried.link.blame(carried.carrier));
+    }
+
     /// The stream will not go on: what is not confirmed waits again, for another one. The connection must be cut off.
     pub(super) fn let_go(&mut self) {
         for carried in std::mem::take(&mut self.carried) {

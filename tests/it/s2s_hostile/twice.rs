@@ -84,3 +84,32 @@ async fn who_refuses_one_of_our_domains_is_called_for_the_others() {
     talk.hear("<body>love</body>").await;
     field.served.stop().await;
 }
+
+/// security.md B9: a stanza that the other server ends its streams over goes back, and the others do not wait for it.
+#[tokio::test]
+async fn b9_what_the_other_server_dies_of_does_not_block_the_rest() {
+    let field = Field::new().await;
+    let mut romeo = field.romeo().await;
+    for body in ["poison", "bread"] {
+        romeo.say(&format!("<message to='x@b.example' id='{body}'><body>{body}</body></message>")).await;
+    }
+    let mut streams = 0;
+    loop {
+        let mut talk = field.honest.accept_open().await;
+        streams += 1;
+        let heard = talk.hear("</body>").await;
+        if !heard.contains("poison") {
+            assert!(heard.contains("<body>bread"), "{heard}");
+            break;
+        }
+        assert!(streams < 6, "{heard}");
+        talk.say(
+            "<stream:error><policy-violation xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error></stream:stream>",
+        )
+        .await;
+        talk.hear_out().await;
+    }
+    let told = romeo.hear("</error>").await;
+    assert!(told.contains("id='poison'") && told.contains("ends its streams"), "{told}");
+    field.served.stop().await;
+}
