@@ -320,6 +320,23 @@ async fn a_second_connection_takes_the_place_of_the_first() {
     served.stop().await;
 }
 
+/// security.md A12: a component that the conf does not have any more speaks for nobody.
+#[tokio::test]
+async fn a12_a_component_that_is_taken_from_the_conf_is_not_heard_any_more() {
+    let served = served().await;
+    let mut romeo = served.login(ROMEO, "orchard").await;
+    let mut irc = Component::irc(&served).await;
+    served.reload(|conf| conf.replace("[component.'irc.localhost']\nsecret = 'open sesame'\n", "")).await;
+    irc.say("<message from='irc.localhost' to='romeo@localhost'><body>late</body></message>").await;
+    let heard = irc.talk.hear_out().await;
+    assert!(heard.contains("<stream:error><host-gone "), "{heard}");
+    let mut sms = Component::connect(&served, "sms.localhost", "another").await;
+    sms.say("<message from='sms.localhost' to='romeo@localhost'><body>in time</body></message>").await;
+    let heard = romeo.hear("<body>in time</body>").await;
+    assert!(!heard.contains("late"), "{heard}");
+    served.stop().await;
+}
+
 /// A component that dies and comes back, again and again, while it is written to: nothing is lost, nothing is out of order,
 /// and what it had answered for does not come twice.
 #[tokio::test]

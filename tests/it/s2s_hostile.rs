@@ -10,6 +10,7 @@ mod floods;
 mod names;
 mod outgoing;
 mod senders;
+mod twice;
 
 use std::net::SocketAddr;
 
@@ -174,6 +175,11 @@ impl Home {
 
     /// The next connection as an honest server takes it: stanzas follow.
     async fn accept_open(&self) -> Talk {
+        self.accept_open_with("").await
+    }
+
+    /// The same with features behind the certificate.
+    async fn accept_open_with(&self, features: &str) -> Talk {
         let mut talk = self.accept_secured(&self.identity).await;
         talk.hear("<stream:stream").await;
         talk.hear(">").await;
@@ -189,7 +195,21 @@ impl Home {
         talk.hear("<stream:stream").await;
         talk.hear(">").await;
         talk.say(&response(self.domain, "a.example", "third")).await;
-        talk.say("<stream:features/>").await;
+        talk.say(&format!("<stream:features>{features}</stream:features>")).await;
+        talk
+    }
+
+    /// The next connection, inside TLS, as far as the server's key.
+    async fn accept_dialback(&self) -> Talk {
+        let mut talk = self.accept_secured(&self.identity).await;
+        talk.hear("<stream:stream").await;
+        talk.hear(">").await;
+        talk.say(&response(self.domain, "a.example", "the-id")).await;
+        talk.say(
+            "<stream:features><dialback xmlns='urn:xmpp:features:dialback'><errors/></dialback></stream:features>",
+        )
+        .await;
+        talk.hear("</db:result>").await;
         talk
     }
 }

@@ -56,6 +56,10 @@ impl Server {
         if from != component.as_str() {
             return Err(StreamError::new(StreamCondition::InvalidFrom));
         }
+        if self.conf().component(from).is_none() {
+            // It was let in under an earlier conf.
+            return Err(StreamError::new(StreamCondition::HostGone).with_text("The conf has this component no more."));
+        }
         self.take_in(inbound, stanza, receipt).await;
         Ok(())
     }

@@ -118,13 +118,21 @@ impl Link {
     /// never confirmed goes out again, first.
     pub fn carry(&self) -> Carrier {
         let mut state = self.state.lock();
-        let carrier = state.queue.carry();
-        state.is_wanted = false;
-        state.failure = None;
-        let past = std::mem::take(&mut state.wake);
+        let past = state.wake.clone();
+        let carrier = state.take_over();
         drop(state);
         past.notify_one();
         carrier
+    }
+
+    /// The same unless a stream carries it already: that one may have written what is not confirmed, and a second one would
+    /// write it again.
+    pub fn carry_if_free(&self) -> Option<Carrier> {
+        let mut state = self.state.lock();
+        if state.queue.is_carried() {
+            return None;
+        }
+        Some(state.take_over())
     }
 
     /// The next stanza to be written; `None` when nothing waits, or the carrier is past.
@@ -140,7 +148,13 @@ impl Link {
         let confirmed = {
             let mut state = self.state.lock();
             state.used = Instant::now();
-            state.queue.confirm(carrier, up_to)
+            let was_careful = state.queue.is_careful();
+            let confirmed = state.queue.confirm(carrier, up_to);
+            if was_careful {
+                // The next one has waited for this.
+                state.wake.notify_one();
+            }
+            confirmed
         };
         self.subtract(confirmed.iter());
         for posted in confirmed {
@@ -158,6 +172,14 @@ impl Link {
         let refused = self.state.lock().queue.refuse(carrier, ticket);
         let refused = refused.map(|what| Failed { what, in_doubt: false });
         self.send_back(refused.into_iter().collect(), error);
+    }
+
+    /// The peer has ended the carrier's stream with an error that may be about what it was sent. What it ends stream after
+    /// stream over goes back to its sender, and the rest goes on. To be called before [`Self::let_go`].
+    pub fn blame(&self, carrier: Carrier) {
+        let failed = self.state.lock().queue.blame(carrier);
+        let text = format!("{} ends its streams when it is sent this.", self.pair.remote);
+        self.send_back(failed.into_iter().collect(), &StanzaError::new(Condition::UndefinedCondition).with_text(text));
     }
 
     /// Whether the carrier is the one that carries; one that is not has nothing more to do here.
@@ -394,6 +416,13 @@ impl Link {
 }
 
 impl State {
+    fn take_over(&mut self) -> Carrier {
+        self.is_wanted = false;
+        self.failure = None;
+        self.wake = Arc::default();
+        self.queue.carry()
+    }
+
     /// Whether the network is to be told that the link is wanted; notes that it is.
     fn wants(&mut self) -> bool {
         let wants = !self.is_wanted && !self.queue.is_carried() && !self.queue.is_empty();

@@ -12,6 +12,9 @@ use tokio::time::Instant;
 /// failed while it may be arriving would be to say both.
 pub(super) const OVERTIME: Duration = Duration::from_secs(60);
 
+/// After so many streams that the peer has ended over one stanza, it is given up (security.md B9).
+const MOST_BLAMES: u8 = 3;
+
 /// A stream that carries a link's stanzas, as a number: each one that takes the link over has a higher one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Carrier(u64);
@@ -25,6 +28,8 @@ struct Item<T> {
     doubt: Duration,
     /// The last carrier that was given it.
     given: Option<Carrier>,
+    /// Streams that the peer has ended while it was the only one that it had not confirmed.
+    blames: u8,
     what: T,
 }
 
@@ -53,17 +58,27 @@ pub(super) struct Queue<T> {
     bytes: u64,
     /// No item's time is up before.
     soonest: Option<Instant>,
+    /// One of those up to this ticket may be what the peer has ended a stream over: they go one by one.
+    suspects: Option<u64>,
 }
 
 impl<T> Queue<T> {
     pub(super) const fn new() -> Self {
-        Self { items: VecDeque::new(), given: 0, carrier: Carrier(0), is_carried: false, bytes: 0, soonest: None }
+        Self {
+            items: VecDeque::new(),
+            given: 0,
+            carrier: Carrier(0),
+            is_carried: false,
+            bytes: 0,
+            soonest: None,
+            suspects: None,
+        }
     }
 
     /// Appends an item. Tickets have to grow.
     pub(super) fn push(&mut self, ticket: u64, size: u64, until: Instant, doubt: Duration, what: T) {
         self.bytes += size;
-        self.items.push_back(Item { ticket, size, until, doubt, given: None, what });
+        self.items.push_back(Item { ticket, size, until, doubt, given: None, blames: 0, what });
         self.soonest = Some(self.soonest.map_or(until, |soonest| soonest.min(until)));
     }
 
@@ -87,6 +102,9 @@ impl<T> Queue<T> {
     /// The next item for a carrier.
     pub(super) fn next(&mut self, carrier: Carrier) -> Option<(u64, &T)> {
         if !self.is_current(carrier) {
+            return None;
+        }
+        if self.given > 0 && self.is_careful() {
             return None;
         }
         let item = self.items.get_mut(self.given)?;
@@ -116,6 +134,23 @@ impl<T> Queue<T> {
             }
         }
         confirmed
+    }
+
+    /// Whether the next item waits until the one before is confirmed.
+    pub(super) fn is_careful(&self) -> bool {
+        self.suspects.is_some_and(|last| self.items.front().is_some_and(|first| first.ticket <= last))
+    }
+
+    /// The peer has ended the carrier's stream with an error: perhaps over something that it was given. One by one it will be
+    /// seen over what; that is taken out in the end, so that it does not keep all others from their way.
+    pub(super) fn blame(&mut self, carrier: Carrier) -> Option<Failed<T>> {
+        if !self.is_current(carrier) {
+            return None;
+        }
+        self.suspects = self.items.get(self.given.checked_sub(1)?).map(|item| item.ticket).max(self.suspects);
+        let first = self.items.front_mut().filter(|_| self.given == 1)?;
+        first.blames += 1;
+        if first.blames < MOST_BLAMES { None } else { self.remove(0) }
     }
 
     /// A carrier gives up: what it was given waits again. `false` when it was past.
@@ -171,10 +206,11 @@ impl<T> Queue<T> {
         failed
     }
 
-    /// Takes out one item that has not been given to the carrier.
+    /// Takes out one item that no carrier has been given, past ones included: what may have arrived has not failed.
     pub(super) fn take(&mut self, ticket: u64) -> Option<Failed<T>> {
         let at = self.items.binary_search_by_key(&ticket, |item| item.ticket).ok()?;
-        if at < self.given { None } else { self.remove(at) }
+        self.items.get(at).filter(|item| item.given.is_none())?;
+        self.remove(at)
     }
 
     /// Takes out one item that the carrier has been given and does not carry.
@@ -348,8 +384,44 @@ mod tests {
         let failed: Vec<_> = world.queue.give_up().into_iter().map(|failed| (failed.what, failed.in_doubt)).collect();
         assert_eq!(failed, [(2, false)]);
         assert!(world.queue.let_go(carrier) && !world.queue.let_go(carrier));
+        assert!(world.queue.take(1).is_none(), "it may have arrived");
         let failed: Vec<_> = world.queue.give_up().into_iter().map(|failed| (failed.what, failed.in_doubt)).collect();
         assert_eq!(failed, [(0, true), (1, true)]);
+    }
+
+    #[test]
+    fn b9_what_the_peer_ends_its_streams_over_is_found_and_given_up() {
+        let mut world = World::with(0..6);
+        // It dies of the third.
+        let (mut had, mut streams) = (Vec::new(), 0);
+        let failed = loop {
+            let carrier = world.queue.carry();
+            streams += 1;
+            let failed = loop {
+                let given = world.next(carrier, 9);
+                assert!(streams == 1 || given.len() == 1, "one by one: {given:?}");
+                if given.contains(&2) {
+                    break world.queue.blame(carrier);
+                }
+                had.extend(world.queue.confirm(carrier, u64::MAX));
+            };
+            world.queue.let_go(carrier);
+            if let Some(failed) = failed {
+                break failed;
+            }
+            assert!(streams < 9);
+        };
+        assert_eq!((failed.what, failed.in_doubt, had, streams), (2, true, vec![0, 1], 4));
+        let carrier = world.queue.carry();
+        assert_eq!(world.next(carrier, 9), [3]);
+        assert!(world.queue.is_careful());
+        world.push(6, 100);
+        for ticket in 3..6 {
+            assert_eq!(world.queue.confirm(carrier, ticket), [ticket]);
+            assert_eq!(world.next(carrier, 1), [ticket + 1]);
+        }
+        world.push(7, 100);
+        assert_eq!(world.next(carrier, 1), [7], "what has come since is not suspected");
     }
 
     #[derive(Debug, Clone)]
@@ -482,7 +554,8 @@ mod tests {
                     }
                     Step::Take(back) => {
                         let ticket = last.saturating_sub(back);
-                        let is_there = plain.iter().any(|item| item.ticket == ticket) && !had.contains(&ticket);
+                        let is_new = |item: &Plain| item.ticket == ticket && item.given.is_none();
+                        let is_there = plain.iter().any(is_new);
                         prop_assert_eq!(world.queue.take(ticket).is_some(), is_there);
                         plain.retain(|item| !is_there || item.ticket != ticket);
                     }

@@ -33,6 +33,9 @@ const MOST_PAIRS: usize = 100;
 /// Requests for dialback of one stream that are looked into at a time.
 const MOST_PENDING: usize = 16;
 
+/// Requests for dialback that may come to nothing on one stream: each costs a look at a certificate, and a line of the log.
+const MOST_REFUSALS: usize = 100;
+
 /// Serves a connection of another server to its end.
 pub(super) async fn serve(common: Arc<Common>, connection: Connection) {
     let settings = common.settings();
@@ -269,7 +272,14 @@ impl Driver {
         }
         self.stream.send(&request.answer(says.clone()).to_element());
         if says == Says::Invalid {
-            self.stream.close(now(), None);
+            return self.stream.close(now(), None);
+        }
+        if says != Says::Valid {
+            self.refusals += 1;
+        }
+        if self.refusals > MOST_REFUSALS {
+            let error = StreamError::new(StreamCondition::PolicyViolation);
+            self.end(error.with_text("Too many requests for dialback that came to nothing."));
         }
     }
 

@@ -49,7 +49,7 @@ async fn keep_calling(common: &Arc<Common>, remote: &Arc<Remote>, link: &Arc<Lin
             }
         }
         if rest.is_none()
-            && let Some(failure) = remote.is_hopeless(now())
+            && let Some(failure) = remote.is_hopeless(&pair.local, now())
         {
             link.failed(failure);
             // What may have arrived is kept for when the domain is back.
@@ -57,8 +57,9 @@ async fn keep_calling(common: &Arc<Common>, remote: &Arc<Remote>, link: &Arc<Lin
                 return;
             }
         }
-        if let Some(until) = remote.not_before().filter(|until| *until > now()) {
-            let alive = remote.alive.notified();
+        // Begun before the look, so that nothing is missed between the two.
+        let alive = remote.alive.notified();
+        if let Some(until) = remote.not_before(&pair.local).filter(|until| *until > now()) {
             tokio::select! {
                 () = tokio::time::sleep_until(until.into()) => {}
                 () = alive => {}
@@ -72,7 +73,7 @@ async fn keep_calling(common: &Arc<Common>, remote: &Arc<Remote>, link: &Arc<Lin
             () = ending.begun() => return,
         };
         // Somebody else may have found out meanwhile that nobody is there.
-        if remote.not_before().is_some_and(|until| until > now()) {
+        if remote.not_before(&pair.local).is_some_and(|until| until > now()) {
             continue;
         }
         let goal = Goal::Carry(link.clone());
@@ -83,7 +84,7 @@ async fn keep_calling(common: &Arc<Common>, remote: &Arc<Remote>, link: &Arc<Lin
         drop(turn);
         match dialled {
             Ok(mut driver) => {
-                remote.connected();
+                remote.connected(&pair.local);
                 driver.remotes.push(remote.clone());
                 remote.add(driver.handle.clone());
                 let gone = match driver.drive(false).await {
@@ -94,12 +95,13 @@ async fn keep_calling(common: &Arc<Common>, remote: &Arc<Remote>, link: &Arc<Lin
                 rest = ended.rest;
                 if ended.is_useless {
                     let text = format!("the stream ended soon: {}", ended.reason);
-                    remote.failed(failure(false, Condition::RemoteServerTimeout, &text), settings.retry, now());
+                    let failure = failure(false, Condition::RemoteServerTimeout, &text);
+                    remote.refused(&pair.local, failure, settings.retry, now());
                 } else {
-                    remote.succeeded();
+                    remote.succeeded([&pair.local]);
                 }
             }
-            Err(Missed { failure, stumbled }) => {
+            Err(Missed { failure, stumbled, is_refusal }) => {
                 if stumbled && !no_external {
                     no_external = true;
                     continue;
@@ -109,7 +111,11 @@ async fn keep_calling(common: &Arc<Common>, remote: &Arc<Remote>, link: &Arc<Lin
                 if failure.definite {
                     rest = None;
                 }
-                remote.failed(failure.clone(), settings.retry, now());
+                if is_refusal {
+                    remote.refused(&pair.local, failure.clone(), settings.retry, now());
+                } else {
+                    remote.failed(failure.clone(), settings.retry, now());
+                }
                 link.failed(failure);
             }
         }
@@ -121,11 +127,13 @@ pub(super) struct Missed {
     pub(super) failure: Failure,
     /// The peer has ended the stream when it saw our certificate: without it, there may be a way.
     stumbled: bool,
+    /// It is there, and does not want us in the name of this domain.
+    is_refusal: bool,
 }
 
 impl From<Failure> for Missed {
     fn from(failure: Failure) -> Self {
-        Self { failure, stumbled: false }
+        Self { failure, stumbled: false, is_refusal: false }
     }
 }
 
@@ -248,9 +256,10 @@ async fn open(
         *rest = opened.rest.take();
     }
     let stumbled = driver.opened.as_ref().is_some_and(|opened| opened.stumbled_over_external());
+    let is_refusal = gone.is_refusal() || driver.opened.as_ref().is_some_and(|opened| opened.is_refused);
     let text = gone.to_string();
     let failure = driver.failure_of(gone);
     debug!(stream = driver.id(), remote = %pair.remote, peer = %address, "the stream has come to nothing: {text}");
     driver.dismiss();
-    Err(Missed { failure, stumbled })
+    Err(Missed { failure, stumbled, is_refusal })
 }

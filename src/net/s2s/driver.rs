@@ -82,6 +82,10 @@ pub(super) struct Driver {
     pub(super) hears: Vec<Pair>,
     /// Requests for dialback that are being looked into.
     pub(super) pending: Vec<Pair>,
+    /// Requests for dialback that came to nothing.
+    pub(super) refusals: usize,
+    /// Keys of others that were wrong.
+    pub(super) wrong_keys: usize,
     /// Stanzas go both ways.
     pub(super) bidi: bool,
     pub(super) inbound: Arc<Inbound>,
@@ -150,6 +154,8 @@ impl Driver {
             remotes: Vec::new(),
             hears: Vec::new(),
             pending: Vec::new(),
+            refusals: 0,
+            wrong_keys: 0,
             bidi: false,
             inbound,
             outflow: Outflow::default(),
@@ -219,6 +225,9 @@ impl Driver {
         if gone.is_loss() || matches!(gone, Gone::Past | Gone::Panicked) {
             // What the kernel still has must not arrive any more: it goes by another stream.
             self.wire.transport().cut();
+        }
+        if self.is_ready && gone.is_complaint() {
+            self.outflow.blame();
         }
         let rest = self.rest(&gone);
         if let Some(opened) = &mut self.opened {
@@ -394,9 +403,6 @@ impl Driver {
             })?;
             if filled.wrote {
                 self.used = now;
-            }
-            if !filled.refused.is_empty() {
-                Box::pin(self.send_back(filled.refused)).await;
             }
             if !filled.more {
                 return self.ping(now);

@@ -26,6 +26,10 @@ const SETTLING: Duration = Duration::from_secs(2);
 /// How long a resumption waits for that.
 const SETTLING_TO_RESUME: Duration = Duration::from_secs(10);
 
+/// So many wrong keys of one stream are worth a line of the log. To end the stream would be to do as a liar likes who has
+/// given the keys to an honest server.
+const MOST_WRONG_KEYS: usize = 10;
+
 /// `<a/>`.
 pub(super) fn answer(h: u32) -> Element {
     Element::new("a", ns::SM).attr("h", h.to_string())
@@ -148,7 +152,10 @@ impl Driver {
                 } else if self.common.keys.matches(&packet.from, &packet.to, id, key) {
                     Says::Valid
                 } else {
-                    info!(stream = self.id(), from = %packet.from, to = %packet.to, peer = %self.peer, "a dialback key is wrong");
+                    self.wrong_keys += 1;
+                    if self.wrong_keys <= MOST_WRONG_KEYS {
+                        info!(stream = self.id(), from = %packet.from, to = %packet.to, peer = %self.peer, "a dialback key is wrong");
+                    }
                     Says::Invalid
                 };
                 self.stream.send(&packet.answer(says).to_element());
@@ -189,21 +196,12 @@ impl Driver {
         Ok(())
     }
 
-    /// Stanzas that are larger than the peer takes go back to their senders (XEP-0478 §4).
-    pub(super) async fn send_back(&mut self, refused: Vec<Arc<Stanza>>) {
-        let most = self.outflow.max_bytes.unwrap_or_default();
-        for stanza in refused {
-            let text = format!("The other server takes no stanza of more than {most} bytes.");
-            let error = StanzaError::new(Condition::PolicyViolation).with_text(text);
-            self.common.server.bounce(&stanza, error, None).await;
-        }
-        self.outflow.settle_refused();
-    }
-
     /// The peer has confirmed something: connecting to it makes sense.
     pub(super) fn proven_useful(&mut self) {
         self.was_useful = true;
-        self.remotes.iter().for_each(|remote| remote.succeeded());
+        let ours = self.opened.iter().map(|opened| &opened.pair().local);
+        let locals: Vec<_> = self.hears.iter().map(|pair| &pair.local).chain(ours).collect();
+        self.remotes.iter().for_each(|remote| remote.succeeded(locals.iter().copied()));
     }
 
     // ---- stream management ----------------------------------------------------------------------------------------

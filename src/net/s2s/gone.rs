@@ -69,6 +69,34 @@ impl Gone {
         }
     }
 
+    /// Whether the peer has said that it does not want us, whoever else it may want.
+    pub(super) fn is_refusal(&self) -> bool {
+        use StreamCondition::{InvalidFrom, NotAuthorized, PolicyViolation};
+        let Self::Closed(Ending::ByPeer(Some(error))) = self else { return false };
+        matches!(error.condition, InvalidFrom | NotAuthorized | PolicyViolation)
+    }
+
+    /// Whether the peer has ended the stream perhaps over something that it was sent.
+    pub(super) fn is_complaint(&self) -> bool {
+        use StreamCondition::{
+            Conflict, ConnectionTimeout, HostGone, HostUnknown, RemoteConnectionFailed, Reset, ResourceConstraint,
+            SeeOtherHost, SystemShutdown,
+        };
+        let Self::Closed(Ending::ByPeer(Some(error))) = self else { return false };
+        !matches!(
+            error.condition,
+            Conflict
+                | ConnectionTimeout
+                | HostGone
+                | HostUnknown
+                | RemoteConnectionFailed
+                | Reset
+                | ResourceConstraint
+                | SeeOtherHost
+                | SystemShutdown
+        )
+    }
+
     /// Whether the connection is gone and the stream may go on.
     pub(super) fn is_loss(&self) -> bool {
         matches!(self, Self::Lost(_) | Self::TimedOut(_) | Self::HandedOver)

@@ -15,7 +15,7 @@ use rookery_xmpp::error::{Condition, ErrorKind, StreamCondition, StreamError};
 use rookery_xmpp::ns;
 use rookery_xmpp::sasl::Mechanism;
 use rookery_xmpp::stream::TlsInfo;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::driver::{Driver, Wire, now};
 use super::failure;
@@ -26,6 +26,9 @@ use super::remotes::Question;
 use super::rest::Rest;
 use super::settings;
 use crate::dns::Target;
+
+/// A peer that leaves more questions than these without an answer: those that nobody waits for any more are forgotten.
+const MOST_QUESTIONS: usize = 100;
 
 /// What we open a stream for.
 pub(super) enum Goal {
@@ -50,6 +53,8 @@ pub(super) struct Opened {
     /// Our key was sent, and the answer has not come.
     awaits_result: bool,
     is_authenticated: bool,
+    /// The peer has heard who we are, and does not take our proof of it.
+    pub(super) is_refused: bool,
     /// How we have proved who we are.
     by: &'static str,
     /// What the peer was asked, and has not answered.
@@ -67,6 +72,7 @@ impl Opened {
             no_external,
             awaits_result: false,
             is_authenticated: false,
+            is_refused: false,
             by: "dialback",
             questions: Vec::new(),
         }
@@ -169,6 +175,7 @@ impl Driver {
         let Some(opened) = &mut self.opened else { return Ok(()) };
         let Pair { local, remote } = opened.pair.clone();
         let Some(id) = self.stream.id().filter(|_| knows_dialback) else {
+            opened.is_refused = true;
             let text = format!("{remote} does not take our certificate, and offers no dialback");
             return Err(Gone::Failed(Box::new(failure(true, Condition::RemoteServerTimeout, &text))));
         };
@@ -183,6 +190,9 @@ impl Driver {
     pub(super) fn ask(&mut self, question: Question) {
         let Some(opened) = &mut self.opened else { return };
         if self.is_ready && !self.is_leaving {
+            if opened.questions.len() >= MOST_QUESTIONS {
+                opened.questions.retain(|question| !question.answer.is_closed());
+            }
             self.stream.send(&question.request.to_element());
             opened.questions.push(question);
         }
@@ -215,6 +225,7 @@ impl Driver {
         }
         if let Some(opened) = &mut self.opened {
             opened.awaits_result = false;
+            opened.is_refused = packet.says != Says::Valid;
         }
         let remote = &packet.from;
         let failed =
@@ -319,8 +330,12 @@ impl Driver {
         let (pair, by) = (opened.pair.clone(), opened.by);
         if let Goal::Carry(link) = &opened.goal
             && !self.outflow.carries(&pair)
+            && !self.outflow.carry(link.clone())
         {
-            self.outflow.carry(link.clone());
+            // The peer has come to us meanwhile, and its stream takes what is ours, too (XEP-0288).
+            debug!(stream = self.id(), remote = %pair.remote, local = %pair.local, "there is another stream by now");
+            (self.is_ready, self.is_leaving, self.was_useful) = (true, true, true);
+            return self.stream.close(now(), None);
         }
         self.is_ready = true;
         self.used = now();

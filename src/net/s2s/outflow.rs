@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use rookery_core::remote::{Carrier, Link, Pair};
 use rookery_xmpp::ack::{self, BadResume, HandledTooHigh};
 use rookery_xmpp::element::Element;
+use rookery_xmpp::error::{Condition, StanzaError};
 use rookery_xmpp::ns;
 use rookery_xmpp::stanza::{IqType, Stanza};
 
@@ -36,8 +37,6 @@ struct Carried {
     written: u64,
     /// The last that was confirmed.
     confirmed: u64,
-    /// The last that was too large for the peer: it is over when all before it is.
-    refused: u64,
 }
 
 /// A stanza that was written and is not acknowledged.
@@ -77,8 +76,6 @@ pub(super) struct Filled {
     pub(super) wrote: bool,
     /// There may be more.
     pub(super) more: bool,
-    /// The peer would not take these: their senders are to be told, and then [`Outflow::settle_refused`] called.
-    pub(super) refused: Vec<Arc<Stanza>>,
 }
 
 /// What has gone on for too long.
@@ -93,10 +90,11 @@ pub(super) enum Overdue {
 }
 
 impl Outflow {
-    /// Takes a link over.
-    pub(super) fn carry(&mut self, link: Arc<Link>) {
-        let carrier = link.carry();
-        self.carried.push(Carried { link, carrier, written: 0, confirmed: 0, refused: 0 });
+    /// Takes a link that no other stream carries; `false` if one does.
+    pub(super) fn carry(&mut self, link: Arc<Link>) -> bool {
+        let Some(carrier) = link.carry_if_free() else { return false };
+        self.carried.push(Carried { link, carrier, written: 0, confirmed: 0 });
+        true
     }
 
     /// Whether it carries nothing.
@@ -167,10 +165,10 @@ impl Outflow {
             let Some((place, carried, due)) = next else { break };
             let before = out.len();
             due.stanza.write(out, None);
-            if self.max_bytes.is_some_and(|most| out.len() - before > most) {
+            if let Some(most) = self.max_bytes.filter(|most| out.len() - before > *most) {
+                // It goes back to its sender at once (XEP-0478 §4), and no later stream has it again.
                 out.truncate(before);
-                carried.refused = due.ticket;
-                filled.refused.push(due.stanza);
+                carried.link.refuse(carried.carrier, due.ticket, &too_large(most));
                 continue;
             }
             carried.written = due.ticket;
@@ -231,7 +229,6 @@ impl Outflow {
         for (carried, up_to) in self.carried.iter_mut().zip(ping.up_to) {
             carried.confirm(up_to);
         }
-        self.settle_refused();
         true
     }
 
@@ -265,23 +262,6 @@ impl Outflow {
                 carried.confirm(last.ticket);
             }
         }
-        self.settle_refused();
-    }
-
-    /// The senders of what was refused have been told: it is over as soon as all before it is.
-    pub(super) fn settle_refused(&mut self) {
-        let Self { carried, acks, again, .. } = self;
-        for (place, carried) in carried.iter_mut().enumerate() {
-            let refused = carried.refused;
-            let before = |sent: &Sent| sent.place == place && sent.ticket < refused;
-            let waits = match acks {
-                Some(acks) => acks.iter().any(before) || again.iter().any(before),
-                None => carried.written.min(refused) > carried.confirmed,
-            };
-            if refused > carried.confirmed && !waits {
-                carried.confirm(refused);
-            }
-        }
     }
 
     /// When to look at [`Self::overdue`], or, if the peer can be written to, to [`fill`](Self::fill).
@@ -304,6 +284,11 @@ impl Outflow {
         Overdue::No
     }
 
+    /// The peer has ended the stream, and may have done so over what it was sent.
+    pub(super) fn blame(&self) {
+        self.carried.iter().for_each(|carried| carried.link.blame(carried.carrier));
+    }
+
     /// The stream will not go on: what is not confirmed waits again, for another one. The connection must be cut off.
     pub(super) fn let_go(&mut self) {
         for carried in std::mem::take(&mut self.carried) {
@@ -311,6 +296,12 @@ impl Outflow {
         }
         *self = Self::default();
     }
+}
+
+/// What the senders of stanzas are told that the peer does not take.
+fn too_large(most: usize) -> StanzaError {
+    StanzaError::new(Condition::PolicyViolation)
+        .with_text(format!("The other server takes no stanza of more than {most} bytes."))
 }
 
 impl Carried {

@@ -100,9 +100,42 @@ struct State {
     streams: Vec<Arc<Handle>>,
     /// Our domains from which it is being called.
     callers: HashSet<BareJid>,
+    /// Nobody reaches it.
+    trouble: Trouble,
+    /// It refuses one of our domains: that says nothing of the others.
+    own: HashMap<BareJid, Trouble>,
+}
+
+/// How attempts to connect went.
+#[derive(Default)]
+struct Trouble {
     failures: u32,
     not_before: Option<Instant>,
     failure: Option<(Failure, SystemTime)>,
+}
+
+impl Trouble {
+    fn failed(&mut self, failure: Failure, longest: Duration, now: Instant) {
+        let pause = pause(self.failures, longest, jitter());
+        self.failures = self.failures.saturating_add(1);
+        self.not_before = Some(now + pause);
+        self.failure = Some((failure, SystemTime::now()));
+    }
+
+    /// Whether there is a stream is known; how useful it is, is not.
+    fn connected(&mut self) {
+        self.not_before = None;
+        self.failure = None;
+    }
+
+    fn is_hopeless(&self, now: Instant) -> Option<&Failure> {
+        let is_long = self.not_before.is_some_and(|until| until > now + SHORT_WAIT);
+        self.failure.as_ref().map(|(failure, _)| failure).filter(|failure| is_long && failure.definite)
+    }
+
+    fn is_over(&self, now: Instant) -> bool {
+        self.not_before.is_none_or(|until| until <= now)
+    }
 }
 
 impl Remote {
@@ -159,50 +192,64 @@ impl Remote {
         state.streams.iter().find(|stream| stream.is_ours && stream.facts.lock().is_open).cloned()
     }
 
-    /// Nobody should try before.
-    pub(super) fn not_before(&self) -> Option<Instant> {
-        self.state.lock().not_before
+    /// From this domain of ours nobody should try before.
+    pub(super) fn not_before(&self, local: &BareJid) -> Option<Instant> {
+        let state = self.state.lock();
+        state.trouble.not_before.max(state.own.get(local).and_then(|own| own.not_before))
     }
 
     /// Why nobody should try for a good while, when waiting is of no use to those who send.
-    pub(super) fn is_hopeless(&self, now: Instant) -> Option<Failure> {
+    pub(super) fn is_hopeless(&self, local: &BareJid, now: Instant) -> Option<Failure> {
         let state = self.state.lock();
-        let is_long = state.not_before.is_some_and(|until| until > now + SHORT_WAIT);
-        state.failure.as_ref().map(|(failure, _)| failure).filter(|failure| is_long && failure.definite).cloned()
+        let own = || state.own.get(local).and_then(|own| own.is_hopeless(now));
+        state.trouble.is_hopeless(now).or_else(own).cloned()
     }
 
     /// Connecting has failed: the next attempt has to wait, for everybody.
     pub(super) fn failed(&self, failure: Failure, longest: Duration, now: Instant) {
-        let mut state = self.state.lock();
-        let pause = pause(state.failures, longest, jitter());
-        state.failures = state.failures.saturating_add(1);
-        state.not_before = Some(now + pause);
-        state.failure = Some((failure, SystemTime::now()));
+        self.state.lock().trouble.failed(failure, longest, now);
     }
 
-    /// There is a stream to it. Whether that is of any use will be seen.
-    pub(super) fn connected(&self) {
-        let mut state = self.state.lock();
-        state.not_before = None;
-        state.failure = None;
+    /// It does not want this domain of ours, whose next attempt has to wait.
+    pub(super) fn refused(&self, local: &BareJid, failure: Failure, longest: Duration, now: Instant) {
+        self.state.lock().own.entry(local.clone()).or_default().failed(failure, longest, now);
     }
 
-    /// A stream to it has served its purpose, or the domain has shown otherwise that it is there.
-    pub(super) fn succeeded(&self) {
+    /// There is a stream to it from this domain of ours. Whether that is of any use will be seen.
+    pub(super) fn connected(&self, local: &BareJid) {
         let mut state = self.state.lock();
-        state.failures = 0;
-        state.not_before = None;
-        state.failure = None;
+        state.trouble.connected();
+        if let Some(own) = state.own.get_mut(local) {
+            own.connected();
+        }
+    }
+
+    /// A stream to it has served its purpose, or it has shown otherwise that it is there for these domains of ours.
+    pub(super) fn succeeded<'a>(&self, locals: impl IntoIterator<Item = &'a BareJid>) {
+        let mut state = self.state.lock();
+        state.trouble = Trouble::default();
+        if !state.own.is_empty() {
+            for local in locals {
+                state.own.remove(local);
+            }
+        }
         drop(state);
         self.alive.notify_waiters();
     }
 
     fn status(&self) -> RemoteStatus {
         let state = self.state.lock();
+        let mut troubles: Vec<_> = state.own.values().chain([&state.trouble]).collect();
+        troubles.sort_by_key(|trouble| trouble.failure.as_ref().map(|(_, at)| *at));
+        let last = troubles.last();
         RemoteStatus {
             streams: state.streams.iter().map(|stream| stream.status()).collect(),
-            failure: state.failure.as_ref().map(|(failure, at)| FailureStatus::new(failure, *at)),
-            next: state.not_before.map(|until| until.saturating_duration_since(now()).as_secs()),
+            failure: last
+                .and_then(|trouble| trouble.failure.as_ref())
+                .map(|(failure, at)| FailureStatus::new(failure, *at)),
+            next: last
+                .and_then(|trouble| trouble.not_before)
+                .map(|until| until.saturating_duration_since(now()).as_secs()),
             ..RemoteStatus::new(self.domain.as_str())
         }
     }
@@ -210,7 +257,8 @@ impl Remote {
     /// Nothing is to be remembered of it.
     fn is_over(&self, now: Instant) -> bool {
         let state = self.state.lock();
-        state.streams.is_empty() && state.callers.is_empty() && state.not_before.is_none_or(|until| until <= now)
+        let is_calm = state.trouble.is_over(now) && state.own.values().all(|own| own.is_over(now));
+        state.streams.is_empty() && state.callers.is_empty() && is_calm
     }
 }
 
@@ -302,11 +350,33 @@ mod tests {
             text: "connection refused".to_owned(),
         };
         remote.failed(failure, Duration::from_secs(300), now);
-        assert!(remote.not_before().is_some_and(|until| until > now));
+        assert!(remote.not_before(&local).is_some_and(|until| until > now));
         assert_eq!(remote.status().failure.map(|failure| failure.text).as_deref(), Some("connection refused"));
-        remote.succeeded();
-        assert_eq!((remote.not_before(), remote.status().failure), (None, None));
+        remote.succeeded([&local]);
+        assert_eq!((remote.not_before(&local), remote.status().failure), (None, None));
         remote.end_call(&local);
         assert!(remote.is_over(now));
+    }
+
+    #[test]
+    fn what_one_of_our_domains_is_refused_is_no_matter_of_another() {
+        let remote = Remote::new(BareJid::new("a.example").unwrap());
+        let [refused, other] = ["x.example", "y.example"].map(|domain| BareJid::new(domain).unwrap());
+        let (longest, now) = (Duration::from_secs(300), Instant::now());
+        let failure = || Failure {
+            definite: true,
+            condition: rookery_xmpp::error::Condition::RemoteServerTimeout,
+            text: "a.example refuses our dialback".to_owned(),
+        };
+        for _ in 0..9 {
+            remote.refused(&refused, failure(), longest, now);
+        }
+        assert!(remote.is_hopeless(&refused, now).is_some() && remote.not_before(&refused).is_some());
+        assert!(remote.is_hopeless(&other, now).is_none() && remote.not_before(&other).is_none());
+        assert_eq!(remote.status().failure.map(|failure| failure.text), Some(failure().text));
+        remote.succeeded([&other]);
+        assert!(remote.is_hopeless(&refused, now).is_some() && !remote.is_over(now));
+        remote.succeeded([&refused]);
+        assert!(remote.not_before(&refused).is_none() && remote.is_over(now));
     }
 }

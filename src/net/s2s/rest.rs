@@ -25,6 +25,9 @@ const HAND_OVER: Duration = Duration::from_secs(5);
 /// Streams that may be gone on with, over all domains.
 const MOST: usize = 4096;
 
+/// The same of one domain: it does not take the place of all others by beginning stream after stream.
+const MOST_OF_ONE: usize = 64;
+
 /// What a stream was, without its connection.
 pub(super) struct Rest {
     /// Names it.
@@ -52,6 +55,15 @@ enum Place {
     Over(Pair, Arc<Inbound>),
 }
 
+impl Place {
+    fn pair(&self) -> &Pair {
+        match self {
+            Self::Living(pair, _) | Self::Over(pair, _) => pair,
+            Self::Lost(rest) => &rest.pair,
+        }
+    }
+}
+
 /// Streams that other servers may go on with.
 #[derive(Default)]
 pub(super) struct Resting(Mutex<HashMap<Box<str>, (Place, Instant)>>);
@@ -71,7 +83,8 @@ impl Resting {
         if places.len() >= MOST {
             places.retain(|_, (place, until)| matches!(place, Place::Living(..)) || *until > now);
         }
-        let has_room = places.len() < MOST;
+        let of_one = places.values().filter(|(place, _)| place.pair().remote == pair.remote).count();
+        let has_room = places.len() < MOST && of_one < MOST_OF_ONE;
         if has_room {
             places.insert(id, (Place::Living(pair, handle), now + longest));
         }
@@ -150,5 +163,51 @@ impl Resting {
             },
             _ => Found::Nothing(None),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use parking_lot::Mutex;
+    use rookery_core::remote::StreamStatus;
+    use rookery_xmpp::jid::BareJid;
+
+    use super::*;
+    use crate::s2s::remotes::Facts;
+
+    fn handle() -> Arc<Handle> {
+        let status = StreamStatus {
+            id: 1,
+            direction: "in".to_owned(),
+            address: "127.0.0.1:1".to_owned(),
+            since: String::new(),
+            silent: 0,
+            tls: None,
+            certificate: None,
+            pairs: Vec::new(),
+            bidi: false,
+            acks: true,
+            resumable: true,
+        };
+        let facts = Facts { status, heard: Instant::now(), may_carry: Vec::new(), is_open: true };
+        let (orders, _) = tokio::sync::mpsc::unbounded_channel();
+        Arc::new(Handle { id: 1, is_ours: false, orders, facts: Mutex::new(facts) })
+    }
+
+    #[test]
+    fn b15_one_domain_leaves_room_for_the_streams_of_others() {
+        let (resting, handle, longest) = (Resting::default(), handle(), Duration::from_secs(600));
+        let local = BareJid::new("a.example").unwrap();
+        let add = |n: usize, remote: &str| {
+            let pair = Pair { local: local.clone(), remote: BareJid::new(remote).unwrap() };
+            resting.add(format!("{remote} {n}").into(), pair, handle.clone(), longest)
+        };
+        let kept = (0..MOST).filter(|n| add(*n, "greedy.example")).count();
+        assert_eq!(kept, MOST_OF_ONE);
+        assert!(add(0, "modest.example"));
+        resting.end("greedy.example 0");
+        assert!(add(MOST, "greedy.example") && !add(MOST + 1, "greedy.example"));
     }
 }

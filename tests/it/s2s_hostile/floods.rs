@@ -107,7 +107,8 @@ async fn b14_strangers_have_their_time() {
 /// and for a domain, and the rest is refused.
 #[tokio::test]
 async fn b16_requests_for_dialback_are_bounded() {
-    const DOMAINS: usize = 300;
+    // Fewer than would end the stream.
+    const DOMAINS: usize = 90;
     let victim = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = victim.local_addr().unwrap();
     let domain =
@@ -157,5 +158,20 @@ async fn b16_streams_of_one_domain_are_bounded() {
     }
     assert!(refused >= 1 && open.len() <= 10, "{} open, {refused} refused", open.len());
     field.is_untouched(&mut romeo, &mut honest).await;
+    field.served.stop().await;
+}
+
+/// security.md A9, B14: each request for dialback costs a look at a certificate and a line of the log; a stream has so many and
+/// no more.
+#[tokio::test]
+async fn b14_requests_for_dialback_that_come_to_nothing_end_their_stream() {
+    let field = Field::new().await;
+    let mut talk = field.external("evil.example", "a.example", &field.lair.identity).await;
+    let requests: String =
+        (0..500).map(|n| format!("<db:result from='d{n}.example' to='a.example'>key</db:result>")).collect();
+    let _ = talk.try_say(requests.as_bytes()).await;
+    let heard = talk.hear_out().await;
+    assert!(heard.contains("<stream:error><policy-violation"), "{heard}");
+    assert!(heard.matches("type='error'").count() < 200, "{heard}");
     field.served.stop().await;
 }

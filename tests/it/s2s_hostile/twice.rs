@@ -1,0 +1,115 @@
+//! What goes out reaches the other server once or goes back, whatever its streams do; and what it thinks of one of our domains is
+//! no matter of the others.
+
+use super::*;
+
+const SUCCESS: &str = "<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>";
+
+/// Both servers call each other at the same time, and the other one's stream takes stanzas both ways (XEP-0288): what has gone by
+/// that one does not go by ours as well.
+#[tokio::test]
+async fn two_servers_that_call_each_other_at_once_get_everything_once() {
+    let field = Field::new().await;
+    let mut romeo = field.romeo().await;
+    romeo.say("<message to='x@b.example' type='headline'><body>news</body></message>").await;
+    // Our stream comes as far as our certificate.
+    let mut ours = field.honest.accept_secured(&field.honest.identity).await;
+    ours.hear("<stream:stream").await;
+    ours.hear(">").await;
+    ours.say(&response("b.example", "a.example", "second")).await;
+    ours.say(
+        "<stream:features><mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>EXTERNAL</mechanism></mechanisms>\
+         </stream:features>",
+    )
+    .await;
+    ours.hear("</auth>").await;
+    // Meanwhile the other server's is there.
+    let (mut theirs, _) = field.secured("b.example", "a.example", Some(&field.honest.identity)).await;
+    theirs.say("<bidi xmlns='urn:xmpp:bidi'/>").await;
+    theirs.say(&auth("=")).await;
+    theirs.hear("<success").await;
+    theirs.say(&header("b.example", "a.example")).await;
+    theirs.hear("<body>news</body>").await;
+    // Nothing is confirmed yet when ours is ready.
+    ours.say(SUCCESS).await;
+    ours.hear("<stream:stream").await;
+    ours.say(&response("b.example", "a.example", "third")).await;
+    ours.say("<stream:features/>").await;
+    let heard = ours.hear("</").await;
+    assert!(!heard.contains("news"), "{heard}");
+    ours.say("</stream:stream>").await;
+    // The other one goes on.
+    romeo.say("<message to='x@b.example' type='headline'><body>more</body></message>").await;
+    let heard = theirs.hear("<body>more</body>").await;
+    assert!(!heard.contains("news"), "{heard}");
+    field.served.stop().await;
+}
+
+/// XEP-0478: who is told that a stanza was too large for one stream does not find that it has gone by the next.
+#[tokio::test]
+async fn what_was_sent_back_as_too_large_does_not_go_by_the_next_stream() {
+    let field = Field::new().await;
+    let mut romeo = field.romeo().await;
+    for (id, body) in [("small", "x".to_owned()), ("large", "x".repeat(20_000)), ("last", "x".to_owned())] {
+        romeo.say(&format!("<message to='x@b.example' id='{id}'><body>{body}</body></message>")).await;
+    }
+    let limits = "<limits xmlns='urn:xmpp:stream-limits:0'><max-bytes>10000</max-bytes></limits>";
+    let mut first = field.honest.accept_open_with(limits).await;
+    first.hear("id='last'").await;
+    let told = romeo.hear("</error>").await;
+    assert!(told.contains("id='large'") && told.contains("<policy-violation"), "{told}");
+    // Nothing was confirmed, so all that was written goes out again.
+    drop(first);
+    let heard = field.honest.accept_open().await.hear("id='last'").await;
+    assert!(heard.contains("id='small'") && !heard.contains("id='large'"), "{heard}");
+    field.served.stop().await;
+}
+
+/// A domain of ours that others cannot verify (it is in no DNS, say) keeps nobody from reaching them.
+#[tokio::test]
+async fn who_refuses_one_of_our_domains_is_called_for_the_others() {
+    let field = Field::new().await;
+    let mut romeo = field.romeo().await;
+    let mut tybalt = field.served.login("tybalt@z.example", "street").await;
+    for n in 0..3 {
+        tybalt.say(&format!("<message to='x@d.example' id='{n}'><body>peace</body></message>")).await;
+        let mut talk = field.shabby.accept_dialback().await;
+        talk.say("<db:result from='d.example' to='z.example' type='invalid'/>").await;
+        let told = tybalt.hear("</error>").await;
+        assert!(told.contains("our dialback key is wrong"), "{told}");
+    }
+    romeo.say("<message to='x@d.example'><body>love</body></message>").await;
+    let mut talk = field.shabby.accept_dialback().await;
+    talk.say("<db:result from='d.example' to='a.example' type='valid'/>").await;
+    talk.hear("<body>love</body>").await;
+    field.served.stop().await;
+}
+
+/// security.md B9: a stanza that the other server ends its streams over goes back, and the others do not wait for it.
+#[tokio::test]
+async fn b9_what_the_other_server_dies_of_does_not_block_the_rest() {
+    let field = Field::new().await;
+    let mut romeo = field.romeo().await;
+    for body in ["poison", "bread"] {
+        romeo.say(&format!("<message to='x@b.example' id='{body}'><body>{body}</body></message>")).await;
+    }
+    let mut streams = 0;
+    loop {
+        let mut talk = field.honest.accept_open().await;
+        streams += 1;
+        let heard = talk.hear("</body>").await;
+        if !heard.contains("poison") {
+            assert!(heard.contains("<body>bread"), "{heard}");
+            break;
+        }
+        assert!(streams < 6, "{heard}");
+        talk.say(
+            "<stream:error><policy-violation xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error></stream:stream>",
+        )
+        .await;
+        talk.hear_out().await;
+    }
+    let told = romeo.hear("</error>").await;
+    assert!(told.contains("id='poison'") && told.contains("ends its streams"), "{told}");
+    field.served.stop().await;
+}
