@@ -129,7 +129,9 @@ fn explain(error: webpki::Error, chain: &[CertificateDer<'_>], leaf: &X509Certif
         E::UnknownIssuer => why_unknown(chain, leaf, roots),
         E::CertExpired { .. } | E::CertNotValidYet { .. } => why_not_now(error, chain),
         E::InvalidSignatureForPublicKey | E::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
-            weakness(chain).unwrap_or(Fault::WrongSignature)
+            // An authority of the same name has not signed it: nobody but itself has.
+            let is_alone = chain.len() == 1 && is_self_issued(leaf);
+            weakness(chain).unwrap_or(if is_alone { Fault::SelfSigned } else { Fault::WrongSignature })
         }
         E::CaUsedAsEndEntity if is_self_issued(leaf) => Fault::SelfSigned,
         E::CaUsedAsEndEntity => Fault::Authority,

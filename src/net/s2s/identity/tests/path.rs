@@ -73,6 +73,10 @@ fn self_signed_is_said_so_whether_it_claims_to_be_an_authority_or_not() {
     crate::selfsigned::generate("own.example", "own.example", &crt, &key, SystemTime::now()).expect("written");
     let trust = Trust::new(&roots, Role::Initiating);
     assert_eq!(faults(judge(&[pem(&crt)], "own.example", &trust, SystemTime::now())), [Fault::SelfSigned]);
+    // Also where an authority of the same name is known.
+    let namesake = Authority::new("own.example").roots();
+    let trust = Trust::new(&namesake, Role::Initiating);
+    assert_eq!(faults(judge(&[pem(&crt)], "own.example", &trust, SystemTime::now())), [Fault::SelfSigned]);
     // An admin may believe it by itself.
     let own = Roots::only(&crt).expect("a root");
     assert!(judge(&[pem(&crt)], "own.example", &Trust::new(&own, Role::Initiating), SystemTime::now()).is_valid());
