@@ -35,7 +35,7 @@ pub async fn run(options: &Power) -> Result<Report, Failure> {
     let known = match server.server {
         Subject::Rookery => server.store == Store::Sqlite,
         Subject::Prosody => true,
-        Subject::Ejabberd => false,
+        Subject::Ejabberd | Subject::Relay => false,
     };
     if !known {
         return Err(Failure::Protocol(

@@ -4,6 +4,7 @@
 
 mod chat;
 mod comeback;
+mod fan_out;
 mod idle;
 mod login;
 mod offline;

@@ -45,6 +45,8 @@ pub struct Target {
     pub mechanism: Option<Mechanism>,
     /// The kernel's buffer for what we do not read, in bytes; its own choice otherwise.
     pub receive_buffer: Option<u32>,
+    /// Nobody logs in there, nothing is bound, nothing answered but the header: see [`crate::relay`].
+    pub bare: bool,
 }
 
 /// What `<enabled/>` said.
@@ -118,6 +120,12 @@ impl Connection {
     /// Connects, secures the stream and authenticates: what comes next is binding or resuming.
     pub async fn log_in(target: &Target, user: &str, password: &str) -> Result<Self, Failure> {
         within(LOGIN, async {
+            if target.bare {
+                let mut connection = Self::open(target).await?;
+                connection.jid = format!("{user}@{}", target.domain);
+                connection.open_stream_from(user).await?;
+                return Ok(connection);
+            }
             let mut connection = Self::open(target).await?.secure().await?;
             connection.authenticate(user, password).await?;
             Ok(connection)
@@ -140,11 +148,16 @@ impl Connection {
 
     /// Sends a stream header and reads the server's, with its features.
     pub async fn open_stream(&mut self) -> Result<(), Failure> {
+        self.open_stream_from("").await
+    }
+
+    async fn open_stream_from(&mut self, user: &str) -> Result<(), Failure> {
         self.scanner.restart();
         let domain = xml::escape(&self.target.domain);
+        let from = if user.is_empty() { String::new() } else { format!(" from='{}'", xml::escape(user)) };
         self.queue(
             format!(
-                "<?xml version='1.0'?><stream:stream to='{domain}' version='1.0' xmlns='jabber:client' \
+                "<?xml version='1.0'?><stream:stream to='{domain}'{from} version='1.0' xmlns='jabber:client' \
                  xmlns:stream='http://etherx.jabber.org/streams'>"
             )
             .as_bytes(),
@@ -185,6 +198,9 @@ impl Connection {
 
     /// Binds a resource, one of the server's making where none is named.
     pub async fn bind(&mut self, resource: Option<&str>) -> Result<(), Failure> {
+        if self.target.bare {
+            return Ok(());
+        }
         let resource = resource.map(|name| format!("<resource>{}</resource>", xml::escape(name))).unwrap_or_default();
         let bind = "urn:ietf:params:xml:ns:xmpp-bind";
         self.queue(format!("<iq type='set' id='bind'><bind xmlns='{bind}'>{resource}</bind></iq>").as_bytes());
@@ -222,6 +238,9 @@ impl Connection {
 
     /// Sends `</stream:stream>` and waits for the server's.
     pub async fn close(mut self) -> Result<(), Failure> {
+        if self.target.bare {
+            return Ok(());
+        }
         self.queue(b"</stream:stream>");
         let goodbye = async {
             loop {

@@ -10,6 +10,7 @@ pub mod kill;
 pub mod limits;
 pub mod postgres;
 pub mod process;
+pub mod relay;
 pub mod resume;
 pub mod rng;
 pub mod sasl;

@@ -34,6 +34,8 @@ pub enum Subject {
     Prosody,
     /// ejabberd, as installed
     Ejabberd,
+    /// No server: what forwards bytes and does nothing else, the floor (`rigs relay`)
+    Relay,
 }
 
 /// What a rig asks of its subject beyond the options of the command line.
@@ -151,6 +153,7 @@ impl Server {
             }
             Subject::Prosody => prosody::write_conf(&server)?,
             Subject::Ejabberd => ejabberd::write_conf(&server)?,
+            Subject::Relay => {}
         }
         Ok(server)
     }
@@ -164,6 +167,7 @@ impl Server {
             Subject::Rookery => rookery::command(self),
             Subject::Prosody => prosody::command(&self.dir),
             Subject::Ejabberd => ejabberd::command(self),
+            Subject::Relay => relay(self.target(Transport::Plain).address)?,
         };
         let log = File::options().create(true).append(true).open(self.dir.join("log"))?;
         command.current_dir(&self.dir).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
@@ -230,7 +234,15 @@ impl Server {
             Transport::Direct => self.ports[2],
         };
         let address = self.options.address.unwrap_or_else(|| SocketAddr::new(self.ip, port));
-        Target { address, transport, domain: DOMAIN.into(), source: None, mechanism: None, receive_buffer: None }
+        Target {
+            address,
+            transport,
+            domain: DOMAIN.into(),
+            source: None,
+            mechanism: None,
+            receive_buffer: None,
+            bare: self.options.server == Subject::Relay,
+        }
     }
 
     /// Makes accounts with [`PASSWORD`]; the server runs.
@@ -239,6 +251,7 @@ impl Server {
             (None, _, Subject::Rookery) => rookery::add_accounts(&self.data(), users),
             (None, _, Subject::Prosody) => prosody::add_accounts(&self.data(), users),
             (None, _, Subject::Ejabberd) => ejabberd::add_accounts(self.target(Transport::Plain).address, users),
+            (None, _, Subject::Relay) => Ok(()),
             (Some(_), Some(data), _) => rookery::add_accounts(data, users),
             (Some(_), None, _) => Ok(()),
         }
@@ -253,6 +266,7 @@ impl Server {
             Subject::Rookery => rookery::version(),
             Subject::Prosody => prosody::version(),
             Subject::Ejabberd => ejabberd::version(),
+            Subject::Relay => "bare relay".into(),
         };
         match (self.options.server, self.options.store) {
             (Subject::Rookery, Store::Postgres) => format!("{version} on PostgreSQL"),
@@ -319,6 +333,13 @@ impl Drop for Server {
             let _ = fs::remove_dir_all(&self.dir);
         }
     }
+}
+
+/// This program itself, as the relay.
+fn relay(address: SocketAddr) -> std::io::Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["relay", "--listen", &address.to_string()]);
+    Ok(command)
 }
 
 /// Sends a process a signal, by its name without SIG.

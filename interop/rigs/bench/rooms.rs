@@ -82,9 +82,9 @@ enum Presence {
 
 impl Options {
     /// Rooms of one size, with the defaults and no visits on the way.
-    pub(super) fn of(size: &str) -> Result<Self, String> {
-        Ok(Self {
-            size: vec![size.parse()?],
+    pub(super) fn of(rooms: usize, occupants: usize) -> Self {
+        Self {
+            size: vec![Size { rooms, occupants }],
             beside: Vec::new(),
             in_flight: vec![20],
             senders: 5,
@@ -96,7 +96,7 @@ impl Options {
             sm: false,
             seconds: 5,
             settle: 2,
-        })
+        }
     }
 }
 

@@ -6,7 +6,7 @@ mod plot;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use super::{Figure, chat, comeback, idle, login, median, offline, ping, presence, rate, rooms};
+use super::{Figure, chat, comeback, fan_out, idle, login, median, offline, ping, presence, rate, rooms};
 use crate::client::Transport;
 use crate::server::{Choice, Server, Subject};
 use crate::{Verdict, process};
@@ -15,7 +15,7 @@ use crate::{Verdict, process};
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Options {
     /// The servers
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "rookery,prosody,ejabberd")]
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "rookery,prosody,ejabberd,relay")]
     beside: Vec<Subject>,
     /// Only rows whose name contains one of these
     #[arg(long, value_delimiter = ',')]
@@ -41,7 +41,8 @@ struct Work {
 enum Kind {
     Chat(chat::Options),
     Latency,
-    Rooms(&'static str),
+    /// So many, with so many occupants each.
+    Rooms((usize, usize)),
     Ping,
     Offline,
     Presence,
@@ -55,8 +56,22 @@ enum Kind {
 struct Row {
     name: &'static str,
     unit: &'static str,
-    /// By server, in the order of the table; empty where it could not do the work.
-    values: Vec<Vec<f64>>,
+    /// By server, in the order of the table; empty where it could not do the work, none where the work is not for it.
+    values: Vec<Option<Vec<f64>>>,
+}
+
+impl Work {
+    /// The relay has neither logins nor archives, nothing encrypted and nothing that waits.
+    fn is_for(&self, subject: Subject) -> bool {
+        let bare = match &self.kind {
+            Kind::Chat(chat) => chat.transport == Transport::Plain && !chat.sm,
+            Kind::Idle(transport) => *transport == Transport::Plain,
+            Kind::Rooms((rooms, _)) => *rooms > 1,
+            Kind::Latency => true,
+            _ => false,
+        };
+        subject != Subject::Relay || (bare && !self.archive)
+    }
 }
 
 /// All that is measured, in the order of the table.
@@ -76,13 +91,13 @@ fn works() -> Vec<Work> {
             kind: chat(10, Transport::Plain, true),
         },
         plain(&[("latency at 1,000 messages a second, p50", "latency:"), ("latency, p99", "latency:")], Kind::Latency),
-        plain(&[("room, 10 x 50: a delivery", "  a delivery")], Kind::Rooms("10x50")),
+        plain(&[("room, 10 x 50: a delivery", "  a delivery")], Kind::Rooms((10, 50))),
         Work {
             rows: &[("room with archive, 10 x 50: a delivery", "  a delivery")],
             archive: true,
-            kind: Kind::Rooms("10x50"),
+            kind: Kind::Rooms((10, 50)),
         },
-        plain(&[("one room of 500: all have entered after", "  all are in")], Kind::Rooms("1x500")),
+        plain(&[("one room of 500: all have entered after", "  all are in")], Kind::Rooms((1, 500))),
         plain(&[("ping to the server", "ping:")], Kind::Ping),
         plain(&[("offline: a message stored", "offline: a message stored")], Kind::Offline),
         plain(&[("presence, rosters of 50: a delivery", "presence:")], Kind::Presence),
@@ -107,10 +122,10 @@ pub(super) async fn measure(bench: &super::Options, options: &Options) -> Verdic
         rows.extend(work.rows.iter().map(|(name, _)| Row {
             name,
             unit: "",
-            values: vec![Vec::new(); options.beside.len()],
+            values: options.beside.iter().map(|&subject| work.is_for(subject).then(Vec::new)).collect(),
         }));
         for turn in 0..options.turns {
-            for (place, &subject) in options.beside.iter().enumerate() {
+            for (place, &subject) in options.beside.iter().enumerate().filter(|(_, subject)| work.is_for(**subject)) {
                 println!("-- {}, turn {}, {subject:?}", work.rows[0].0, turn + 1);
                 let choice = Choice { server: subject, archive: work.archive, ..bench.server.clone() };
                 let bench = super::Options { server: choice, runs: 1, ..bench.clone() };
@@ -146,7 +161,12 @@ async fn perform(bench: &super::Options, kind: &Kind) -> Result<Vec<Figure>, Box
     match kind {
         Kind::Chat(chat) => drop(chat::measure(bench, chat, &mut figures).await?),
         Kind::Latency => rate::measure(bench, &rate::Options::default(), &mut figures).await?,
-        Kind::Rooms(size) => rooms::measure(bench, &rooms::Options::of(size)?, &mut figures).await?,
+        Kind::Rooms((rooms, occupants)) if bench.server.server == Subject::Relay => {
+            fan_out::measure(bench, (*rooms, *occupants), &mut figures).await?;
+        }
+        Kind::Rooms((rooms, occupants)) => {
+            rooms::measure(bench, &rooms::Options::of(*rooms, *occupants), &mut figures).await?
+        }
         Kind::Ping => ping::measure(bench, &ping::Options::default(), &mut figures).await?,
         Kind::Offline => offline::measure(bench, &offline::Options::default(), &mut figures).await?,
         Kind::Presence => presence::measure(bench, &presence::Options::default(), &mut figures).await?,
@@ -163,7 +183,7 @@ fn take(rows: &mut [Row], work: &Work, place: usize, figures: &[Figure]) {
     for (row, (_, begins)) in rows.iter_mut().zip(work.rows) {
         if let Some(figure) = figures.find(|figure| figure.what.starts_with(begins)) {
             row.unit = figure.unit;
-            row.values[place].push(median(&figure.values));
+            row.values[place].get_or_insert_default().push(median(&figure.values));
         }
     }
 }
@@ -176,7 +196,8 @@ fn markdown(rows: &[Row], versions: &[String], turns: usize) -> String {
     for row in rows {
         write!(out, "\n| {} |", row.name).expect("a String takes all");
         for values in &row.values {
-            out.push_str(&format!(" {} |", cell(values, row.unit)));
+            let cell = values.as_ref().map_or_else(|| "–".into(), |values| cell(values, row.unit));
+            out.push_str(&format!(" {cell} |"));
         }
         out.push_str(&format!(" {} |", ratios(&row.values)));
     }
@@ -193,11 +214,12 @@ fn cell(values: &[f64], unit: &str) -> String {
 }
 
 /// How many times the first server's figure each other's is.
-fn ratios(values: &[Vec<f64>]) -> String {
-    let own = values.first().map(|own| median(own)).filter(|own| own.is_finite() && *own > 0.0);
-    let Some(own) = own else { return String::new() };
-    let others = values.iter().skip(1).filter(|values| !values.is_empty());
-    others.map(|values| format!("{} x", short(median(values) / own))).collect::<Vec<_>>().join(", ")
+fn ratios(values: &[Option<Vec<f64>>]) -> String {
+    let middle = |values: &Option<Vec<f64>>| Some(median(values.as_ref()?)).filter(|middle| middle.is_finite());
+    let Some(own) = values.first().and_then(middle).filter(|own| *own > 0.0) else { return String::new() };
+    let others = values.iter().skip(1);
+    let ratio = |values| middle(values).map_or_else(|| "–".into(), |other| format!("{} x", short(other / own)));
+    others.map(ratio).collect::<Vec<_>>().join(", ")
 }
 
 /// Three figures that say something.

@@ -42,7 +42,8 @@ pub(super) fn draw(rows: &[Row], versions: &[String]) -> String {
         for (place, ratio) in ratios(row).into_iter().enumerate() {
             if let Some(ratio) = ratio {
                 let (width, colour) = (at(ratio), COLOURS[place % COLOURS.len()]);
-                let text = format!("{} {}", short(median(&row.values[place])), row.unit);
+                let value = row.values[place].as_ref().map_or(f64::NAN, |values| median(values));
+                let text = format!("{} {}", short(value), row.unit);
                 line(
                     &mut out,
                     format!("<rect x='{NAMES}' y='{y}' width='{width:.1}' height='{}' fill='{colour}'/>", BAR - 1.0),
@@ -66,7 +67,8 @@ fn line(out: &mut String, text: String) {
 
 /// Each server's cost as a multiple of the first's.
 fn ratios(row: &Row) -> Vec<Option<f64>> {
-    let own = row.values.first().map_or(f64::NAN, |own| median(own));
-    let ratio = |values: &Vec<f64>| Some(median(values) / own).filter(|ratio| ratio.is_finite() && *ratio > 0.0);
+    let middle = |values: &Option<Vec<f64>>| values.as_ref().map_or(f64::NAN, |values| median(values));
+    let own = row.values.first().map_or(f64::NAN, middle);
+    let ratio = |values| Some(middle(values) / own).filter(|ratio| ratio.is_finite() && *ratio > 0.0);
     row.values.iter().map(ratio).collect()
 }
