@@ -282,6 +282,20 @@ impl Transport {
         self.tcp.writable().await
     }
 
+    /// Returns `true` when [`Self::read`] may have something to say, if `listens`; `false` when the socket may take more of
+    /// what waits. One future for both, since each connection has it.
+    pub async fn ready(&self, listens: bool) -> io::Result<bool> {
+        if listens && self.tls.as_ref().is_some_and(|tls| tls.has_more()) {
+            return Ok(true);
+        }
+        let interest = match (listens, self.is_flushed()) {
+            (true, true) => Interest::READABLE,
+            (true, false) => Interest::READABLE | Interest::WRITABLE,
+            (false, _) => Interest::WRITABLE,
+        };
+        Ok(self.tcp.ready(interest).await?.is_readable())
+    }
+
     /// What the TLS handshake settled; `None` on a plain connection and before its end.
     pub fn tls(&self) -> Option<&TlsInfo> {
         self.tls.as_ref()?.info()

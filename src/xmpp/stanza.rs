@@ -75,6 +75,9 @@ impl Stanza {
 
     /// What the parser has read and found fit to be passed on as it is.
     pub(crate) fn raw(head: Head, bytes: Bytes, content: Range<u32>, children: Children) -> Self {
+        if content.is_empty() {
+            return Self::new(head);
+        }
         Self { head, body: Body::Raw(Raw::new(bytes, content, children).into()) }
     }
 

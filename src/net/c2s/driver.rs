@@ -106,7 +106,7 @@ pub(super) struct Driver {
     paused: Option<Instant>,
     /// Since when the peer has taken nothing of what waits, and how much it had taken then.
     stalled: Option<(Instant, u64)>,
-    timer: Option<(Instant, Pin<Box<Sleep>>)>,
+    pub(super) timer: Option<(Instant, Pin<Box<Sleep>>)>,
 }
 
 impl Driver {
@@ -451,13 +451,8 @@ impl Driver {
         let bound = attached.is_some();
         let happened = tokio::select! {
             biased;
-            ready = transport.readable(), if listens => {
-                ready?;
-                Happened::Readable
-            }
-            ready = transport.writable(), if !transport.is_flushed() => {
-                ready?;
-                Happened::Writable
+            is_readable = transport.ready(listens), if listens || !transport.is_flushed() => {
+                if is_readable? { Happened::Readable } else { Happened::Writable }
             }
             () = woken(attached.as_ref()), if bound => Happened::Other,
             () = expired(timer.as_mut()), if timer.is_some() => Happened::Timer,

@@ -176,6 +176,8 @@ impl Driver {
         if self.connection.ending.has_begun() {
             session.suspend();
         }
+        // What the negotiation was timed by: most sessions need none for long.
+        self.timer = None;
         self.attached = Some(Attached::new(session, number));
     }
 }
