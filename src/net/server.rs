@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use rookery_core::config::{Listener, ListenerKind, TlsMode};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, info};
 
@@ -116,6 +116,8 @@ struct Shared {
     tls: TlsByKind,
     admission: Arc<Admission>,
     handshake: Duration,
+    /// Of TLS handshakes: a CPU each.
+    turns: Semaphore,
     failures: Mutex<Hush>,
 }
 
@@ -136,7 +138,7 @@ impl Connection {
     /// is of no more use, and all has been logged.
     pub async fn start_tls(&mut self, to: &str, unread: &[u8]) -> io::Result<()> {
         let secured = match self.transport.start_tls(self.shared.tls.of(self.port.conf.kind), to, unread) {
-            Ok(()) => self.transport.secure(self.shared.handshake).await,
+            Ok(()) => self.transport.secure_by_turns(self.shared.handshake, &self.shared.turns).await,
             Err(error) => Err(error),
         };
         secured.inspect_err(|error| self.shared.failed(self.peer, error))
@@ -188,7 +190,8 @@ impl Server {
             let address = listener.local_addr().unwrap_or(conf.address);
             ports.push((Arc::new(Port { conf: conf.clone(), address }), listener));
         }
-        let shared = Arc::new(Shared { tls, admission, handshake, failures: Mutex::default() });
+        let turns = Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from));
+        let shared = Arc::new(Shared { tls, admission, handshake, turns, failures: Mutex::default() });
         Ok(Self { ports, shared })
     }
 
@@ -258,7 +261,7 @@ impl<R: Reception> Door<R> {
         tokio::spawn(async move {
             let patience = connection.shared.handshake;
             let secured = tokio::select! {
-                secured = connection.transport.secure(patience) => secured,
+                secured = connection.transport.secure_by_turns(patience, &connection.shared.turns) => secured,
                 () = connection.ending.begun() => return,
             };
             match secured {

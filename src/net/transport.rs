@@ -11,6 +11,7 @@ use rustls::pki_types::CertificateDer;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 
 use crate::outgoing::OutgoingTls;
 use crate::tls::{Entry, Tls, TlsInfo};
@@ -123,9 +124,30 @@ impl Transport {
 
     /// Awaits the end of the TLS handshake, at most for `patience`. An error's text says why it failed.
     pub async fn secure(&mut self, patience: Duration) -> io::Result<()> {
+        self.handshake(patience, None).await
+    }
+
+    /// The same for those who come to us. Each step of a handshake takes the time of many messages, so it waits for a turn
+    /// and for all else that is to be done now: a storm of logins slows itself down before those who are there.
+    pub async fn secure_by_turns(&mut self, patience: Duration, turns: &Semaphore) -> io::Result<()> {
+        self.handshake(patience, Some(turns)).await
+    }
+
+    async fn handshake(&mut self, patience: Duration, turns: Option<&Semaphore>) -> io::Result<()> {
         let handshake = async {
             loop {
-                match self.read(|_| {})? {
+                let turn = match turns {
+                    Some(turns) => {
+                        let turn = turns.acquire().await.map_err(io::Error::other)?;
+                        // The runtime goes on with those who yield when it has nothing else to do.
+                        tokio::task::yield_now().await;
+                        Some(turn)
+                    }
+                    None => None,
+                };
+                let read = self.read(|_| {})?;
+                drop(turn);
+                match read {
                     Read::Secured => break,
                     Read::Ended | Read::Cut => {
                         return Err(io::Error::new(
