@@ -4,6 +4,7 @@
 
 mod chat;
 mod comeback;
+mod edge;
 mod fan_out;
 mod idle;
 mod login;
@@ -62,6 +63,8 @@ enum Scenario {
     Presence(presence::Options),
     /// CPU time of a resumption, when all connections were lost at once
     Comeback(comeback::Options),
+    /// The server at its edge: overload, a storm of logins, 18,000 sessions
+    Edge(edge::Options),
     /// All of it, on several servers in turn: a table, a plot, ratios
     Table(table::Options),
     /// All but rooms, with their defaults, and chat over TLS and with stream management
@@ -97,6 +100,7 @@ pub async fn run(options: &Options) -> Verdict {
         Scenario::Offline(offline) => offline::measure(options, offline, &mut figures).await?,
         Scenario::Presence(presence) => presence::measure(options, presence, &mut figures).await?,
         Scenario::Comeback(comeback) => comeback::measure(options, comeback, &mut figures).await?,
+        Scenario::Edge(edge) => edge::measure(options, edge, &mut figures).await?,
         Scenario::Table(table) => return table::measure(options, table).await,
         Scenario::Login(login) => login::measure(options, login, &mut figures).await?,
         Scenario::All => {

@@ -92,14 +92,19 @@ pub(super) async fn measure(
 }
 
 /// A user with contacts.
-struct Person {
-    session: Connection,
+pub(super) struct Person {
+    pub(super) session: Connection,
     jid: String,
     contacts: HashSet<String>,
 }
 
 impl Person {
-    async fn begin(target: &Target, accounts: &[String], number: usize, half: usize) -> Result<Self, Failure> {
+    pub(super) async fn begin(
+        target: &Target,
+        accounts: &[String],
+        number: usize,
+        half: usize,
+    ) -> Result<Self, Failure> {
         let mut session = Connection::log_in(target, &accounts[number], PASSWORD).await?;
         session.bind(Some("storm")).await?;
         session.queue(b"<iq type='get' id='roster'><query xmlns='jabber:iq:roster'/></iq><presence/>");
@@ -110,7 +115,7 @@ impl Person {
     }
 
     /// Subscribes to all contacts, approves theirs, and waits until the roster says so.
-    async fn make_friends(mut self) -> Result<Self, Failure> {
+    pub(super) async fn make_friends(mut self) -> Result<Self, Failure> {
         for contact in &self.contacts {
             self.session.queue(format!("<presence to='{contact}' type='subscribe'/>").as_bytes());
         }
