@@ -119,6 +119,11 @@ impl Questions {
         })
     }
 
+    /// Whether signatures are checked.
+    pub(super) fn validates(&self) -> bool {
+        self.validating.is_some()
+    }
+
     /// The records of one kind of a name (A-labels, no final dot).
     pub(super) async fn ask(&self, name: &str, kind: RecordType) -> Result<Answer, NoAnswer> {
         let what = Question { name, kind };

@@ -348,7 +348,7 @@ impl Driver {
             }
             Event::Nonza(element) => Box::pin(self.nonza(element)).await,
             Event::Opened(opened) => {
-                self.header(&opened);
+                Box::pin(self.header(&opened)).await;
                 Ok(())
             }
             Event::StartTls if self.opened.is_some() => Box::pin(self.start_tls_client()).await,

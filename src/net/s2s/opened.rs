@@ -21,7 +21,7 @@ use super::driver::{Driver, Wire, now};
 use super::failure;
 use super::flow::too_high;
 use super::gone::{Gone, quoted};
-use super::identity::{Role, Verdict};
+use super::identity::Verdict;
 use super::remotes::Question;
 use super::rest::Rest;
 use super::settings;
@@ -115,8 +115,7 @@ impl Driver {
     pub(super) fn secured(&mut self) -> Result<(), Gone> {
         let Some(opened) = &self.opened else { return Ok(()) };
         let remote = &opened.pair.remote;
-        let verdict =
-            self.settings.judge(self.wire.look().peer_chain(), remote, Role::Receiving, opened.target.as_ref());
+        let verdict = self.settings.judge(self.wire.look().peer_chain(), remote, opened.target.as_ref());
         let wants_valid = self.settings.certificates(remote) == Certificates::Valid;
         if wants_valid && !verdict.is_valid() {
             let text = format!("the certificate of {remote} {verdict}");
@@ -350,7 +349,7 @@ impl Driver {
         };
         let mut pairs = vec![status(&pair, false, by)];
         if self.bidi {
-            pairs.push(status(&pair, true, "certificate"));
+            pairs.push(status(&pair, true, self.verdict.as_ref().map_or("certificate", Verdict::by)));
         }
         self.handle.facts.lock().status.pairs = pairs;
         self.note_facts();

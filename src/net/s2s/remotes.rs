@@ -40,7 +40,7 @@ pub(super) enum Order {
     /// Ask the peer, whose domain it is, whether a key is right.
     Verify(Question),
     /// What became of a request for dialback.
-    Verified(Box<Packet>, Says),
+    Verified(Box<Verified>),
     /// The ping of this id was answered, on another stream.
     Answered(Box<str>),
     /// The peer is back on another connection: hand over what it resumes.
@@ -55,6 +55,16 @@ pub(super) struct Question {
     pub(super) request: Packet,
     /// Gets the answer; dropped if there is none.
     pub(super) answer: oneshot::Sender<Says>,
+}
+
+/// What became of a request for dialback.
+pub(super) struct Verified {
+    /// `<db:result/>` with a key.
+    pub(super) request: Packet,
+    /// What it is answered with.
+    pub(super) says: Says,
+    /// How that is known.
+    pub(super) by: &'static str,
 }
 
 /// A stream, as others see it.
