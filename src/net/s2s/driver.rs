@@ -229,6 +229,9 @@ impl Driver {
         if self.is_ready && gone.is_complaint() {
             self.outflow.blame();
         }
+        if self.is_ready && gone.is_drop() {
+            self.outflow.note_drop();
+        }
         let rest = self.rest(&gone);
         if let Some(opened) = &mut self.opened {
             opened.drop_questions();

@@ -25,10 +25,8 @@ use super::identity::Verdict;
 use super::remotes::Question;
 use super::rest::Rest;
 use super::settings;
+use super::verify::OpenQuestions;
 use crate::dns::Target;
-
-/// A peer that leaves more questions than these without an answer: those that nobody waits for any more are forgotten.
-const MOST_QUESTIONS: usize = 100;
 
 /// What we open a stream for.
 pub(super) enum Goal {
@@ -58,7 +56,7 @@ pub(super) struct Opened {
     /// How we have proved who we are.
     by: &'static str,
     /// What the peer was asked, and has not answered.
-    questions: Vec<Question>,
+    questions: OpenQuestions,
 }
 
 impl Opened {
@@ -74,13 +72,13 @@ impl Opened {
             is_authenticated: false,
             is_refused: false,
             by: "dialback",
-            questions: Vec::new(),
+            questions: OpenQuestions::default(),
         }
     }
 
     /// Whoever has asked something through this stream hears that there will be no answer.
     pub(super) fn drop_questions(&mut self) {
-        self.questions.clear();
+        self.questions.drop_all();
     }
 
     pub(super) fn pair(&self) -> &Pair {
@@ -189,11 +187,8 @@ impl Driver {
     pub(super) fn ask(&mut self, question: Question) {
         let Some(opened) = &mut self.opened else { return };
         if self.is_ready && !self.is_leaving {
-            if opened.questions.len() >= MOST_QUESTIONS {
-                opened.questions.retain(|question| !question.answer.is_closed());
-            }
             self.stream.send(&question.request.to_element());
-            opened.questions.push(question);
+            opened.questions.add(question);
         }
     }
 
@@ -204,13 +199,7 @@ impl Driver {
                 opened.awaits_result && packet.from == opened.pair.remote && packet.to == opened.pair.local
             }
             (Matter::Verify { .. }, Some(opened)) => {
-                let asked = opened.questions.iter().position(|question| {
-                    let request = &question.request;
-                    request.matter == packet.matter && request.from == packet.to && request.to == packet.from
-                });
-                if let Some(at) = asked {
-                    // Whoever wanted to know may have given up.
-                    let _ = opened.questions.swap_remove(at).answer.send(packet.says.clone());
+                if opened.questions.answered(packet) {
                     return Ok(());
                 }
                 false

@@ -24,6 +24,41 @@ use super::settings::Settings;
 /// How long the other server may think about it.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// A peer that leaves more questions than these without an answer: those that nobody waits for any more are forgotten.
+const MOST_OPEN: usize = 100;
+
+/// What a peer was asked on one stream, and has not answered.
+#[derive(Default)]
+pub(super) struct OpenQuestions(Vec<Question>);
+
+impl OpenQuestions {
+    /// One more has been asked.
+    pub(super) fn add(&mut self, question: Question) {
+        if self.0.len() >= MOST_OPEN {
+            self.0.retain(|question| !question.answer.is_closed());
+        }
+        self.0.push(question);
+    }
+
+    /// Passes an answer on. `false` if nothing of the kind was asked.
+    pub(super) fn answered(&mut self, answer: &Packet) -> bool {
+        let asked = self.0.iter().position(|question| {
+            let request = &question.request;
+            request.matter == answer.matter && request.from == answer.to && request.to == answer.from
+        });
+        if let Some(at) = asked {
+            // Whoever wanted to know may have given up.
+            let _ = self.0.swap_remove(at).answer.send(answer.says.clone());
+        }
+        asked.is_some()
+    }
+
+    /// There will be no answers.
+    pub(super) fn drop_all(&mut self) {
+        self.0.clear();
+    }
+}
+
 /// Whether a caller at `address` that has shown `chain` may speak for the domain that it has sent a key for: by its
 /// certificate, of which something may be `known` already, or by what `question`, a `<db:verify/>`, brings, where the conf
 /// is content with that. Says what it is to be told, and how that is known.
@@ -123,4 +158,35 @@ async fn hear(answer: oneshot::Receiver<Says>) -> Option<Says> {
 
 fn timeout() -> Says {
     Says::Error(StanzaError::new(Condition::RemoteServerTimeout))
+}
+
+#[cfg(test)]
+mod tests {
+    use rookery_xmpp::jid::BareJid;
+
+    use super::*;
+
+    fn question(n: usize) -> (Question, oneshot::Receiver<Says>) {
+        let [from, to] = ["a.example", "b.example"].map(|domain| BareJid::new(domain).unwrap());
+        asked(&Packet::verify(from, to, &format!("id{n}"), "key"))
+    }
+
+    #[test]
+    fn b15_questions_that_nobody_waits_for_are_forgotten_and_no_others() {
+        let mut open = OpenQuestions::default();
+        let mut waiting = Vec::new();
+        for n in 0..50 * MOST_OPEN {
+            let (question, answer) = question(n);
+            if n % 100 == 0 {
+                waiting.push((question.request.clone(), answer));
+            }
+            open.add(question);
+            assert!(open.0.len() <= MOST_OPEN + waiting.len());
+        }
+        for (request, mut answer) in waiting {
+            let valid = request.answer(Says::Valid);
+            assert!(open.answered(&valid) && answer.try_recv() == Ok(Says::Valid));
+            assert!(!open.answered(&valid), "once");
+        }
+    }
 }
