@@ -117,6 +117,20 @@ impl Verdict {
         }
     }
 
+    /// Whether nothing is wrong but the time: who has forgotten to renew a certificate does so soon, and a clock is set.
+    pub fn is_a_matter_of_time(&self) -> bool {
+        let of_time = |fault: &Fault| {
+            matches!(
+                fault,
+                Fault::Expired { .. }
+                    | Fault::NotYetValid { .. }
+                    | Fault::IssuerExpired { .. }
+                    | Fault::IssuerNotYetValid { .. }
+            )
+        };
+        matches!(self, Self::Invalid(faults) if faults.iter().all(of_time))
+    }
+
     /// Whether the domain is proven.
     pub fn is_valid(&self) -> bool {
         matches!(self, Self::Valid(_))

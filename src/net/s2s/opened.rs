@@ -117,7 +117,8 @@ impl Driver {
         let wants_valid = self.settings.certificates(remote) == Certificates::Valid;
         if wants_valid && !verdict.is_valid() {
             let text = format!("the certificate of {remote} {verdict}");
-            return Err(Gone::Failed(Box::new(failure(true, Condition::RemoteServerTimeout, &text))));
+            let definite = !verdict.is_a_matter_of_time();
+            return Err(Gone::Failed(Box::new(failure(definite, Condition::RemoteServerTimeout, &text))));
         }
         self.verdict = Some(verdict);
         self.stream.handle_tls(now(), TlsInfo::default());
