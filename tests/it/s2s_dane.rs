@@ -1,11 +1,12 @@
 //! Servers that call us and show certificates that DNS names, or does not (DANE, RFC 7712): a signed zone vouches for a caller,
-//! an unsigned one for nobody, and a stranger cannot have us ask DNS for many names at once.
+//! an unsigned one for nobody, and a stranger cannot have us ask DNS, or other servers, for much at once.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use rookery_core::config::{ListenerKind, TlsMode};
 use rookery_rigs::dns::{Server as Nameserver, Trouble};
+use tokio::net::{TcpListener, TcpSocket};
 
 use crate::authority::{Authority, Identity, self_signed};
 use crate::s2s_dns::names;
@@ -55,7 +56,10 @@ impl Scene {
 }
 
 async fn call(port: SocketAddr, from: &str, identity: Option<&Identity>) -> (Talk, String) {
-    let mut talk = Talk::connect(port).await;
+    greet(Talk::connect(port).await, from, identity).await
+}
+
+async fn greet(mut talk: Talk, from: &str, identity: Option<&Identity>) -> (Talk, String) {
     talk.secure("a.example", identity, Some("xmpp-server")).await;
     talk.say(&header(from)).await;
     let features = talk.hear("</stream:features>").await;
@@ -160,7 +164,8 @@ async fn a10_forged_answers_of_dns_vouch_for_nobody_and_missing_ones_keep_nobody
 async fn b16_a_stranger_has_dns_asked_for_few_names_at_once() {
     const STRANGERS: usize = 12;
     let authority = Authority::new("the tests' authority");
-    let scene = Scene::new(&authority, "$ORIGIN example.\n@ A 127.0.0.1\n$DROP @", "[limits]\nexempt = []\n").await;
+    let scene =
+        Scene::new(&authority, "$ORIGIN example.\n$SIGN\n@ A 127.0.0.1\n$DROP @", "[limits]\nexempt = []\n").await;
     // Without a certificate there is nothing to compare.
     assert!(!scene.call("s.example", None).await.1.contains(">EXTERNAL<"));
     assert!(scene.dns.asked().is_empty(), "{:?}", scene.dns.asked());
@@ -181,5 +186,45 @@ async fn b16_a_stranger_has_dns_asked_for_few_names_at_once() {
         |question: &String| question.split_once("._tcp.").map(|(_, name)| name.split('.').next().unwrap().to_owned());
     let domains: BTreeSet<_> = asked.iter().filter_map(of).collect();
     assert!((1..=4).contains(&domains.len()), "{domains:?}");
+    scene.a.stop().await;
+}
+
+/// Dialback: a stranger's keys make us call whomever they are of.
+#[tokio::test]
+async fn b16_a_stranger_leaves_questions_of_dialback_to_others() {
+    const DOMAINS: usize = 12;
+    // Where all of them are at home, and nobody says anything.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let found = |domain: &str| {
+        let address = silent.local_addr().unwrap();
+        format!("[s2s.domain.'{domain}']\naddresses = ['{address}']\ncertificates = 'dialback'\n")
+    };
+    let domains: Vec<_> = (0..DOMAINS).map(|n| format!("d{n}.example")).collect();
+    let conf: String = domains.iter().map(|domain| found(domain)).collect();
+    let conf = format!("dnssec = false\n{conf}{}[limits]\nexempt = []\n", found("honest.example"));
+    let scene = Scene::new(&Authority::new("the tests' authority"), "$ORIGIN example.\n@ A 127.0.0.1", &conf).await;
+    let key = |from: &str| format!("<db:result from='{from}' to='a.example'>key</db:result>");
+    let mut strangers = Vec::new();
+    for _ in 0..2 {
+        let mut talk = scene.call("d0.example", None).await.0;
+        for domain in &domains {
+            talk.say(&key(domain)).await;
+        }
+        strangers.push(talk);
+    }
+    let mut called = Vec::new();
+    for _ in 0..16 {
+        called.push(silent.accept().await.unwrap());
+    }
+    // The next call is because of somebody else.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((Ipv4Addr::new(127, 0, 0, 9), 0).into()).unwrap();
+    let talk = Talk::over(socket.connect(scene.port()).await.unwrap());
+    let mut honest = greet(talk, "honest.example", None).await.0;
+    honest.say(&key("honest.example")).await;
+    let mut call = Talk::over(silent.accept().await.unwrap().0);
+    call.hear("<stream:stream").await;
+    let header = call.hear(">").await;
+    assert!(header.contains("to='honest.example'"), "{header}");
     scene.a.stop().await;
 }

@@ -124,6 +124,11 @@ impl Questions {
         self.validating.is_some()
     }
 
+    /// The same, and the nameservers give them.
+    pub(super) async fn can_validate(&self) -> bool {
+        self.validates() && self.probe.hands_signatures_on().await
+    }
+
     /// The records of one kind of a name (A-labels, no final dot).
     pub(super) async fn ask(&self, name: &str, kind: RecordType) -> Result<Answer, NoAnswer> {
         let what = Question { name, kind };

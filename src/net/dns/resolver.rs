@@ -114,6 +114,11 @@ impl Resolver {
         self.state.load().questions.validates()
     }
 
+    /// Whether the nameservers give any, too. Asks them now and then.
+    pub async fn can_validate(&self) -> bool {
+        self.state.load_full().questions.can_validate().await
+    }
+
     /// What [`find_servers`](Self::find_servers) would say, if it can without asking anybody.
     pub fn remembered(&self, domain: &str) -> Option<Result<Vec<Target>, LookupError>> {
         let found = self.state.load().cache.remembered(&ascii_domain(domain).ok()?)?;

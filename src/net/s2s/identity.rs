@@ -15,6 +15,11 @@
 //! root programs forbid them from 2026 on), so one for servers is as good from a server that calls us (XEP-0178 never
 //! asked for more). A certificate for clients alone is good for calling, not for being called.
 //!
+//! POSH (RFC 7711) is not here. It would be a step between the second and the third: digests of certificates from a document
+//! that the domain's web server has, given by [`Trust`] as pins are, but beside authorities and not in their place; and it would
+//! be fetched where DNS is asked, in `call` and in `callers`, whose bounds hold for it. It takes an HTTPS client that goes to
+//! hosts which strangers name (security.md D4: no private addresses, one redirect, few bytes), and there is none in this server.
+//!
 //! Deliberately absent: the common name, which proves nothing (RFC 9525 section 2); revocation, which nobody publishes in
 //! a form that a server could rely on: authorities answer with certificates of a few days instead.
 //!
