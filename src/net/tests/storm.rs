@@ -1,7 +1,6 @@
 //! A storm of logins: those who are there are served before those who are coming.
 
-#![allow(clippy::expect_used, reason = "tests")]
-#![allow(clippy::manual_async_fn, reason = "the trait's bound is spelled out")]
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::manual_async_fn, reason = "tests")]
 
 mod common;
 
