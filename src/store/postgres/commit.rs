@@ -33,15 +33,15 @@ WITH mark AS MATERIALIZED (
     SELECT max(id) AS id FROM tail_marks
 ), new AS MATERIALIZED (
     SELECT owner.number AS account, row.id, row.peer, row.sent, row.counts, row.stamp, row.peer_resource,
-        row.message_id, row.stanza, row.waits, row.resource, row.body,
+        row.message_id, row.stanza, row.waits, row.resource,
         (
             SELECT conversations.number FROM conversations
             WHERE conversations.account = owner.number AND conversations.jid = row.peer
         ) AS conversation
     FROM UNNEST(
         $1::text[], $2::bigint[], $3::text[], $4::boolean[], $5::boolean[], $6::bigint[], $7::text[], $8::text[],
-        $9::bytea[], $10::boolean[], $11::text[], $12::text[], $27::boolean[]
-    ) AS row (jid, id, peer, sent, counts, stamp, peer_resource, message_id, stanza, waits, resource, body, of_room)
+        $9::bytea[], $10::boolean[], $11::text[], $12::boolean[]
+    ) AS row (jid, id, peer, sent, counts, stamp, peer_resource, message_id, stanza, waits, resource, of_room)
     CROSS JOIN LATERAL (
         SELECT number FROM accounts WHERE accounts.jid = row.jid AND NOT row.of_room
         UNION ALL SELECT number FROM rooms WHERE rooms.jid = row.jid AND row.of_room
@@ -56,10 +56,6 @@ WITH mark AS MATERIALIZED (
     INSERT INTO tail (account, id, alone, size, resource)
     SELECT account, id, peer IS NULL, length(stanza), resource FROM new WHERE waits
     ON CONFLICT (account, id) DO UPDATE SET alone = excluded.alone, size = excluded.size, resource = excluded.resource
-), texts AS (
-    INSERT INTO unindexed (id, account, body)
-    SELECT id, account, body FROM new WHERE body IS NOT NULL
-    ON CONFLICT (id, account) DO UPDATE SET body = excluded.body
 ), old AS MATERIALIZED (
     SELECT owner.number AS account, row.id, row.vanishes
     FROM UNNEST($13::text[], $14::bigint[], $15::boolean[]) AS row (jid, id, vanishes)
@@ -68,7 +64,7 @@ WITH mark AS MATERIALIZED (
         UNION ALL SELECT number FROM rooms WHERE rooms.jid = row.jid
     ) AS owner
 ), again AS MATERIALIZED (
-    SELECT account, id, waits, body FROM new WHERE id <= (SELECT id FROM mark)
+    SELECT account, id, waits FROM new WHERE id <= (SELECT id FROM mark)
 ), dropped AS (
     DELETE FROM messages WHERE ctid = ANY (ARRAY(
         SELECT found.ctid FROM old
@@ -96,20 +92,14 @@ WITH mark AS MATERIALIZED (
             SELECT words.ctid FROM words WHERE words.account = changed.account AND words.id = changed.id LIMIT 1
         ) AS found
     ))
-), textless AS (
-    DELETE FROM unindexed WHERE ctid = ANY (ARRAY(
-        SELECT found.ctid FROM (
-            SELECT account, id FROM old WHERE vanishes UNION ALL SELECT account, id FROM again WHERE body IS NULL
-        ) AS changed
-        CROSS JOIN LATERAL (
-            SELECT unindexed.ctid FROM unindexed
-            WHERE unindexed.account = changed.account AND unindexed.id = changed.id LIMIT 1
-        ) AS found
-    ))
+), found_again AS (
+    UPDATE searched SET
+        up_to = least(up_to, (SELECT min(again.id) - 1 FROM again WHERE again.account = searched.account))
+    WHERE searched.account = ANY (ARRAY(SELECT account FROM again))
 ), known AS (
     INSERT INTO seen (account, id, digest)
     SELECT owner.number, row.id, row.digest
-    FROM UNNEST($16::text[], $17::bigint[], $18::bigint[], $28::boolean[]) AS row (jid, id, digest, of_room)
+    FROM UNNEST($16::text[], $17::bigint[], $18::bigint[], $27::boolean[]) AS row (jid, id, digest, of_room)
     CROSS JOIN LATERAL (
         SELECT number FROM accounts WHERE accounts.jid = row.jid AND NOT row.of_room
         UNION ALL SELECT number FROM rooms WHERE rooms.jid = row.jid AND row.of_room
@@ -188,7 +178,6 @@ async fn write(on: &mut PgConnection, batch: &Batch<'_>) -> Outcome<()> {
     let stanzas: Vec<&[u8]> = puts.iter().map(|put| put.stanza).collect();
     let waits: Vec<bool> = puts.iter().map(|put| put.waits).collect();
     let resources: Vec<Option<&str>> = puts.iter().map(|put| put.resource).collect();
-    let bodies: Vec<Option<&str>> = puts.iter().map(|put| put.body()).collect();
 
     let vanishing = batch.gone.iter().map(Put::place).chain(batch.refused.iter().copied());
     let delivered = batch.delivered.iter().copied();
@@ -222,7 +211,7 @@ async fn write(on: &mut PgConnection, batch: &Batch<'_>) -> Outcome<()> {
         .bind(stanzas)
         .bind(waits)
         .bind(resources)
-        .bind(bodies)
+        .bind(&of_rooms)
         .bind(old_jids)
         .bind(old_ids)
         .bind(vanishes)
@@ -237,7 +226,6 @@ async fn write(on: &mut PgConnection, batch: &Batch<'_>) -> Outcome<()> {
         .bind(widened(ahead))
         .bind(behind)
         .bind(widened(behind))
-        .bind(of_rooms)
         .bind(known_of_rooms)
         .execute(on)
         .await?;
