@@ -218,8 +218,7 @@ impl Server {
         }
         let id = self.ids.next();
         if storable {
-            stanza
-                .append(Element::new("stanza-id", ns::SID).attr("by", account.jid.as_str()).attr("id", id.to_string()));
+            stanza.append_leaf("stanza-id", ns::SID, &[("by", account.jid.as_str()), ("id", &id.to_string())]);
             match self.pass_in_order(&order, &mut stanza, Stage::Archive) {
                 Ok(Passed::On) if order.is_archived() && self.writer.is_stuck() => {
                     return Err((Box::new(stanza), Writer::refusal()));

@@ -9,6 +9,9 @@ use crate::chars;
 /// Where XML is written to: a buffer, or a mere count of bytes.
 pub(crate) trait Sink {
     fn put(&mut self, bytes: &[u8]);
+
+    /// Character data, or with [`ATTR`] the inside of an attribute value.
+    fn put_escaped(&mut self, text: &str, place: u8);
 }
 
 impl Sink for Vec<u8> {
@@ -16,14 +19,25 @@ impl Sink for Vec<u8> {
     fn put(&mut self, bytes: &[u8]) {
         self.extend_from_slice(bytes);
     }
+
+    fn put_escaped(&mut self, text: &str, place: u8) {
+        escape(self, text, place);
+    }
 }
 
-/// Counts what would be written.
+/// Counts what would be written, as if nothing had to be escaped: it is asked several times of each stanza, for bounds
+/// of what is held, and what is held is not escaped.
 pub(crate) struct Count(pub(crate) usize);
 
 impl Sink for Count {
+    #[inline]
     fn put(&mut self, bytes: &[u8]) {
         self.0 = self.0.saturating_add(bytes.len());
+    }
+
+    #[inline]
+    fn put_escaped(&mut self, text: &str, _: u8) {
+        self.put(text.as_bytes());
     }
 }
 
@@ -53,12 +67,12 @@ const SPECIAL: [u8; 256] = {
 
 /// Writes character data.
 pub(crate) fn text(out: &mut impl Sink, text: &str) {
-    escape(out, text, TEXT);
+    out.put_escaped(text, TEXT);
 }
 
 /// Writes the inside of an attribute value, for either kind of quotes.
 pub(crate) fn attr(out: &mut impl Sink, value: &str) {
-    escape(out, value, ATTR);
+    out.put_escaped(value, ATTR);
 }
 
 /// Writes ` name='value'`.
@@ -70,10 +84,29 @@ pub(crate) fn attr_pair(out: &mut impl Sink, name: &str, value: &str) {
     out.put(b"'");
 }
 
-fn escape(out: &mut impl Sink, text: &str, place: u8) {
-    let mut rest = text.as_bytes();
+/// Bytes that are looked at together.
+const BLOCK: usize = 16;
+
+/// Whether nothing in a block needs a second look, wherever it stands. No early exit and no table: this way the loop is
+/// one that the compiler turns into wide instructions.
+fn is_plain(block: &[u8; BLOCK]) -> bool {
+    !block.iter().fold(false, |found, &b| {
+        // With one bit set, `"`, `&` and `'` are the same; so are `<` and `>`.
+        found | (b < 0x20) | (b | 0b101 == b'\'') | (b | 0b10 == b'>') | (b == 0xEF)
+    })
+}
+
+/// Where the first byte is that needs a second look.
+fn find_special(bytes: &[u8], place: u8) -> Option<usize> {
+    let (blocks, _) = bytes.as_chunks::<BLOCK>();
+    let plain = blocks.iter().take_while(|block| is_plain(block)).count() * BLOCK;
     let special = |b: &u8| SPECIAL.get(usize::from(*b)).is_some_and(|s| s & place != 0);
-    while let Some((plain, [byte, tail @ ..])) = rest.iter().position(special).map(|at| rest.split_at(at)) {
+    bytes.get(plain..)?.iter().position(special).map(|at| plain + at)
+}
+
+fn escape(out: &mut Vec<u8>, text: &str, place: u8) {
+    let mut rest = text.as_bytes();
+    while let Some((plain, [byte, tail @ ..])) = find_special(rest, place).map(|at| rest.split_at(at)) {
         out.put(plain);
         let (written, len): (&[u8], _) = match byte {
             b'<' => (b"&lt;", 1),
@@ -110,6 +143,19 @@ mod tests {
         check(attr, "a<b>&'\"\r\n\t", "a&lt;b&gt;&amp;&apos;&quot;&#13;&#10;&#9;");
         check(text, "]]>", "]]&gt;");
         check(text, "", "");
+    }
+
+    #[test]
+    fn what_needs_a_second_look_is_found_wherever_it_stands() {
+        for place in [TEXT, ATTR] {
+            for byte in 0..=0x7F_u8 {
+                let special = SPECIAL[usize::from(byte)] & place != 0;
+                for (before, after) in [(0, 0), (5, 40), (15, 0), (16, 1), (40, 3)] {
+                    let text = format!("{}{}{}", "é".repeat(before), char::from(byte), "x".repeat(after));
+                    assert_eq!(find_special(text.as_bytes(), place), special.then_some(2 * before), "{text:?}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -132,6 +132,11 @@ impl Stanza {
         self.body.append(child);
     }
 
+    /// The same for an element with nothing inside, in a namespace of its own, that need not be built for it.
+    pub fn append_leaf(&mut self, name: &'static str, ns: &'static str, attrs: &[(&'static str, &str)]) {
+        self.body.append_leaf(ns, name, attrs);
+    }
+
     /// Writes child elements that were changed as bytes, once for all clones to come.
     pub fn encode(&mut self) {
         self.body.encode();
@@ -241,7 +246,7 @@ impl Stanza {
             .children(self.children().iter().cloned())
     }
 
-    /// Bytes that [`Stanza::write`] writes.
+    /// Bytes that [`Stanza::write`] writes, but for those that escaping adds.
     pub fn size(&self) -> usize {
         let mut count = Count(0);
         self.write_to(&mut count, None, false);

@@ -87,6 +87,17 @@ pub(crate) fn write_around(
     }
 }
 
+/// Writes an element with nothing inside, in a namespace of its own.
+pub(crate) fn write_leaf(out: &mut impl Sink, name: &str, ns: &str, attrs: &[(&str, &str)]) {
+    out.put(b"<");
+    out.put(name.as_bytes());
+    escape::attr_pair(out, "xmlns", ns);
+    for (name, value) in attrs {
+        escape::attr_pair(out, name, value);
+    }
+    out.put(b"/>");
+}
+
 struct Writer<'o, S> {
     out: &'o mut S,
     prefixes: Prefixes,

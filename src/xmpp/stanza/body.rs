@@ -117,11 +117,11 @@ impl Raw {
     fn with(&self, element: &Element) -> Option<Body> {
         let mut size = escape::Count(0);
         write::write_tree(element, &mut size, ns::CLIENT);
-        self.with_written(element, size.0, |bytes| element.write(bytes, ns::CLIENT))
+        self.with_written((element.ns(), element.name()), size.0, |bytes| element.write(bytes, ns::CLIENT))
     }
 
-    /// The same with what `write` writes behind, about `size` bytes that begin as `element` does.
-    fn with_written(&self, element: &Element, size: usize, write: impl FnOnce(&mut Vec<u8>)) -> Option<Body> {
+    /// The same with what `write` writes behind: an element of this (namespace, name), about `size` bytes.
+    fn with_written(&self, (ns, name): (&str, &str), size: usize, write: impl FnOnce(&mut Vec<u8>)) -> Option<Body> {
         let content = self.content();
         let mut bytes = Vec::with_capacity(content.len() + size);
         bytes.extend_from_slice(content);
@@ -131,16 +131,15 @@ impl Raw {
         let mut children: Children = self.children.iter().map(|child| child.moved(offset)).collect();
         let start = u32::try_from(content.len()).ok()?;
         let end = u32::try_from(bytes.len()).ok()?;
-        let name = start + 1..start + 1 + u32::try_from(element.name().len()).ok()?;
-        let ns = if element.ns() == ns::CLIENT {
+        let name_at = start + 1..start + 1 + u32::try_from(name.len()).ok()?;
+        let ns_at = if ns == ns::CLIENT {
             None
         } else {
-            let at = name.end + u32::try_from(" xmlns='".len()).ok()?;
-            Some(at..at + u32::try_from(element.ns().len()).ok()?)
+            let at = name_at.end + u32::try_from(" xmlns='".len()).ok()?;
+            Some(at..at + u32::try_from(ns.len()).ok()?)
         };
-        let as_read =
-            text(&bytes, &name) == element.name() && ns.as_ref().is_none_or(|ns| text(&bytes, ns) == element.ns());
-        children.push(Child { whole: start..end, name, ns });
+        let as_read = text(&bytes, &name_at) == name && ns_at.as_ref().is_none_or(|at| text(&bytes, at) == ns);
+        children.push(Child { whole: start..end, name: name_at, ns: ns_at });
         as_read.then(|| Body::from_written(bytes, children))
     }
 }
@@ -245,6 +244,25 @@ impl Body {
         }
     }
 
+    pub(super) fn append_leaf(&mut self, ns: &'static str, name: &'static str, attrs: &[(&'static str, &str)]) {
+        let with = |raw: &Raw| {
+            let mut size = escape::Count(0);
+            write::write_leaf(&mut size, name, ns, attrs);
+            raw.with_written((ns, name), size.0, |bytes| write::write_leaf(bytes, name, ns, attrs))
+        };
+        let appended = match self {
+            Self::Empty => with(&Raw::new(Bytes::new(), 0..0, Children::new())),
+            Self::Raw(raw) => with(raw),
+            Self::Edited(_) => None,
+        };
+        match appended {
+            Some(body) => *self = body,
+            None => self
+                .elements_mut()
+                .push(attrs.iter().fold(Element::new(name, ns), |element, (name, value)| element.attr(*name, *value))),
+        }
+    }
+
     /// Elements become bytes, unless a namespace would not be written as it reads.
     pub(super) fn encode(&mut self) {
         let Self::Edited(elements) = self else { return };
@@ -276,7 +294,9 @@ impl Body {
     pub(super) fn around(around: &[Element], size: usize, inside: impl FnOnce(&mut Vec<u8>)) -> Option<Self> {
         let outermost = around.first()?;
         let none = Raw::new(Bytes::new(), 0..0, Children::new());
-        none.with_written(outermost, size + 256, |bytes| write::write_around(around, bytes, ns::CLIENT, inside))
+        none.with_written((outermost.ns(), outermost.name()), size + 256, |bytes| {
+            write::write_around(around, bytes, ns::CLIENT, inside)
+        })
     }
 
     /// Removes children by (namespace, name); says how many.
