@@ -745,7 +745,7 @@ impl World {
             message_id: Some(format!("m{}", self.random.below(5)).into()),
         };
         let resource = self.random.one_in(3).then(|| "phone".to_owned());
-        let body = (!self.random.one_in(4)).then(|| format!("<body>{}</body>", self.text())).unwrap_or_default();
+        let body = if self.random.one_in(4) { String::new() } else { format!("<body>{}</body>", self.text()) };
         let stanza = format!("<message xmlns='jabber:client' id='{id}'>{body}</message>");
         TailChange::Append(Record {
             entry: TailEntry { account, id, resource, stamp, stanza: stanza.into() },
