@@ -20,6 +20,7 @@ use rookery_net::limits::Admission;
 use rookery_net::s2s::{FederateError, S2s};
 use rookery_net::server::TlsByKind;
 use rookery_net::services::Services;
+use rookery_xmpp::jid::BareJid;
 use tokio::sync::mpsc;
 use tracing::error;
 
@@ -73,6 +74,21 @@ pub fn judge(conf: &Conf) -> Result<(), ConfigError> {
     conf.hosts()
         .iter()
         .try_for_each(|host| rookery_modules::ALL.iter().try_for_each(|module| module.judge(conf, &host.domain)))
+}
+
+/// Whether a conf has a domain served here, without starting anything: a host, a service of one, or a component.
+pub fn serves(conf: &Conf, domain: &BareJid) -> Result<bool, ConfigError> {
+    if conf.is_host(domain.as_str()) || conf.component(domain.as_str()).is_some() {
+        return Ok(true);
+    }
+    for host in conf.hosts() {
+        for module in rookery_modules::ALL {
+            if module.domains(conf, &host.domain)?.contains(domain) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }
 
 /// Serves until `shutdown`. `on_ready` is called once all ports are open; each conf from `reloads` replaces the one before.
@@ -194,7 +210,6 @@ mod tests {
     use rookery_core::session::StreamInfo;
     use rookery_store::MemoryStore;
     use rookery_xmpp::error::StreamCondition;
-    use rookery_xmpp::jid::BareJid;
     use rookery_xmpp::sasl::Credentials;
 
     use super::*;

@@ -83,9 +83,12 @@ fn look(conf: &Conf, json: bool, domain: &str, from: Option<&str>) -> Outcome {
 /// Who asks whom.
 fn pair(conf: &Conf, domain: &str, from: Option<&str>) -> Result<(BareJid, BareJid), String> {
     let remote = domain_of(domain)?;
+    if rookery::serves(conf, &remote).map_err(|error| error.to_string())? {
+        // Nobody here has a message for it that other servers see: it is looked at from outside.
+        return Ok((remote.clone(), remote));
+    }
     let local = match from {
         Some(from) => domain_of(from)?,
-        None if conf.is_host(remote.as_str()) => remote.clone(),
         None => {
             let first = conf.hosts().first();
             first.map(|host| host.domain.clone()).ok_or_else(|| "the conf has no host".to_owned())?

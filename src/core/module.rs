@@ -53,6 +53,12 @@ pub trait Module: Sized + Send + Sync + 'static {
         Ok(())
     }
 
+    /// The domains that it serves for a host, beside the host's own: known from its options, so that they can be told
+    /// without a server.
+    fn domains(_: &Self::Config, _host: &BareJid) -> Result<Vec<BareJid>, Fault> {
+        Ok(Vec::new())
+    }
+
     /// Takes its options and what it needs of the server.
     fn new(config: Self::Config, setup: &Setup<'_>) -> Result<Self, Fault>;
 
@@ -627,17 +633,23 @@ pub struct Entry {
     pub xeps: &'static [Xep],
     install: fn(&Conf, &Arc<Server>, &BareJid, &mut Table) -> Result<(), ConfigError>,
     judge: fn(&Conf, &BareJid) -> Result<(), ConfigError>,
+    domains: fn(&Conf, &BareJid) -> Result<Vec<BareJid>, ConfigError>,
 }
 
 impl Entry {
     /// The entry of a module.
     pub const fn of<M: Module>() -> Self {
-        Self { name: M::NAME, xeps: M::XEPS, install: install::<M>, judge: judge::<M> }
+        Self { name: M::NAME, xeps: M::XEPS, install: install::<M>, judge: judge::<M>, domains: domains::<M> }
     }
 
     /// Reads the module's options for a host and throws them away: for whoever checks a conf without a server.
     pub fn judge(&self, conf: &Conf, domain: &BareJid) -> Result<(), ConfigError> {
         (self.judge)(conf, domain)
+    }
+
+    /// The domains that the module serves for a host, beside the host's own, if the conf has it on.
+    pub fn domains(&self, conf: &Conf, host: &BareJid) -> Result<Vec<BareJid>, ConfigError> {
+        (self.domains)(conf, host)
     }
 
     /// Builds the module for a host, if the conf has it on, and adds its hooks to the table.
@@ -673,4 +685,9 @@ fn install<M: Module>(
 fn judge<M: Module>(conf: &Conf, domain: &BareJid) -> Result<(), ConfigError> {
     let Some(config) = conf.module::<M::Config>(domain.as_str(), M::NAME, M::ON)? else { return Ok(()) };
     M::judge(&config).map_err(|fault| conf.fault(domain.as_str(), M::NAME, fault.option, &fault.why))
+}
+
+fn domains<M: Module>(conf: &Conf, host: &BareJid) -> Result<Vec<BareJid>, ConfigError> {
+    let Some(config) = conf.module::<M::Config>(host.as_str(), M::NAME, M::ON)? else { return Ok(Vec::new()) };
+    M::domains(&config, host).map_err(|fault| conf.fault(host.as_str(), M::NAME, fault.option, &fault.why))
 }

@@ -2,8 +2,9 @@
 //!
 //! Read it in the order a stanza goes out: [`S2s`] is told that a link is wanted; `call` finds and connects to the server
 //! of its domain, and tries again; `driver` drives each stream, ours (`opened`) and theirs (`accepted`), and `waiting` is what it does in between; `flow` is what
-//! happens on it, `outflow` what the peer has of it for certain, and `rest` what outlives its connection. `verify` asks
-//! about dialback, `remotes` knows all streams, `settings` the conf.
+//! happens on it, `outflow` what the peer has of it for certain, and `rest` what outlives its connection. `callers` judges
+//! who calls us, `verify` asks about dialback, `remotes` knows all streams, `turns` bounds what strangers may have us do,
+//! `settings` is the conf.
 //!
 //! `identity` says whether a certificate proves a domain, `roots` whom we believe that. The rules of the stream are
 //! `rookery_xmpp::stream`'s, those of dialback's packets and keys `rookery_xmpp::dialback`'s; what waits, and who may say
@@ -11,6 +12,7 @@
 
 mod accepted;
 mod call;
+mod callers;
 pub mod check;
 mod driver;
 mod flow;
@@ -22,6 +24,7 @@ mod remotes;
 mod rest;
 pub mod roots;
 mod settings;
+mod turns;
 mod verify;
 mod waiting;
 
@@ -37,13 +40,14 @@ use rookery_core::server::Server;
 use rookery_xmpp::dialback::Keys;
 use rookery_xmpp::error::Condition;
 use rookery_xmpp::jid::BareJid;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tracing::debug;
 
 use self::remotes::{Handle, Order, Remotes};
 use self::rest::Resting;
 use self::roots::{Roots, RootsError};
 use self::settings::Settings;
+use self::turns::Turns;
 use crate::certs::Certificates;
 use crate::dns::{DnsConf, ResolveError, Resolver};
 use crate::outgoing::OutgoingTls;
@@ -61,6 +65,9 @@ const LAST_OF_ALL: Duration = Duration::from_secs(4);
 
 /// A stranger's key makes us call whomever it names: so many such calls at a time, and no more.
 const MOST_QUESTIONS: usize = 200;
+
+/// The same because of one address: as many as one stream may ask for at once.
+const MOST_QUESTIONS_OF_ONE: usize = 16;
 
 /// Federation cannot begin.
 #[derive(Debug, thiserror::Error)]
@@ -94,7 +101,9 @@ struct Common {
     /// Pings that are under way, by id: whom we have asked for whom, and the stream that waits.
     pings: Mutex<HashMap<Box<str>, Ping>>,
     /// Questions of dialback that are under way on streams of their own, for all domains.
-    questions: Semaphore,
+    questions: Turns,
+    /// Questions to DNS because of those who call us.
+    lookups: Turns,
     buckets: rate::Shared,
     /// Of remote domains.
     rates: Buckets,
@@ -125,7 +134,8 @@ impl S2s {
             remotes: Remotes::default(),
             resting: Arc::default(),
             pings: Mutex::default(),
-            questions: Semaphore::new(MOST_QUESTIONS),
+            questions: Turns::new(MOST_QUESTIONS, MOST_QUESTIONS_OF_ONE),
+            lookups: Turns::new(callers::MOST_LOOKUPS, callers::MOST_LOOKUPS_OF_ONE),
             buckets: rate::Shared::default(),
             rates: Buckets::default(),
             ending: watch::channel(false).0,

@@ -25,6 +25,11 @@ const KEEPALIVE_EVERY: Duration = Duration::from_secs(60);
 /// a new connection, and resumes there.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(120);
 
+/// Bytes that the kernel holds at most beyond what is on its way to the peer. It would take megabytes for one that does not
+/// read, and with stream management each of them is held here as well until it is acknowledged.
+#[cfg(target_os = "linux")]
+const UNSENT: u32 = 128 << 10;
+
 /// While closing, so much of what the peer still sends is read and thrown away.
 const DRAIN: usize = 256 * 1024;
 
@@ -67,6 +72,8 @@ impl Transport {
         socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_EVERY))?;
         #[cfg(target_os = "linux")]
         socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
+        #[cfg(target_os = "linux")]
+        socket.set_tcp_notsent_lowat(UNSENT)?;
         Ok(Self { tcp, tls: None, unwritten: Vec::new(), taken: 0, written: 0 })
     }
 

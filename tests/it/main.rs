@@ -47,6 +47,7 @@ mod s2s;
 mod s2s_check;
 mod s2s_check_broken;
 mod s2s_check_certificates;
+mod s2s_dane;
 mod s2s_dns;
 mod s2s_hostile;
 mod s2s_links;

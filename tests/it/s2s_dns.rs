@@ -47,7 +47,7 @@ fn zone(domain: &str, port: SocketAddr, tlsa: &str) -> String {
 }
 
 /// The TLSA record of a server's own certificate (DANE-EE).
-fn names(identity: &Identity) -> String {
+pub(crate) fn names(identity: &Identity) -> String {
     let digest = digest(&SHA256, &identity.chain[0]);
     let digits: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     format!("3 0 1 {digits}")

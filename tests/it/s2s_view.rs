@@ -82,8 +82,43 @@ async fn a_look_at_oneself() {
         ("certs/a.example.key", identity.key_pem.as_str()),
     ];
     let server = Served::new(&conf, &files, &[]).await;
-    let (code, text) = server.rookery(&["s2s", "check", "a.example"]);
-    let verdict = format!("verdict  other servers find and reach a.example: {address} (STARTTLS), TLS 1.3");
-    assert!(code == 0 && text.lines().any(|line| line == verdict), "{text}");
+    // Whoever is named to ask: it is ours.
+    for more in [&[][..], &["--from", "a.example"]] {
+        let (code, text) = server.rookery(&[&["s2s", "check", "a.example"], more].concat());
+        let verdict = format!("verdict  other servers find and reach a.example: {address} (STARTTLS), TLS 1.3");
+        assert!(code == 0 && text.lines().any(|line| line == verdict), "{text}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_at_a_service_of_our_own() {
+    let authority = Authority::new("the tests' authority");
+    let address = free();
+    let found = |domain| format!("[s2s.domain.'{domain}']\naddresses = ['{address}']\n");
+    let conf = format!(
+        "[[listen]]\nkind = 's2s'\naddress = '{address}'\ntls = 'starttls'\n[host.'a.example']\n[modules.muc]\n\
+         domains = ['rooms', 'other']\n[s2s]\ndnssec = false\nauthorities = '{{folder}}/ca.pem'\n{}{}",
+        found("rooms.a.example"),
+        found("other.a.example")
+    );
+    let identity = authority.issue(&["a.example", "rooms.a.example"]);
+    let files = [
+        ("ca.pem", authority.pem.as_str()),
+        ("certs/a.example.crt", identity.certificate_pem.as_str()),
+        ("certs/a.example.key", identity.key_pem.as_str()),
+    ];
+    let server = Served::new(&conf, &files, &[]).await;
+    let (code, text) = server.rookery(&["s2s", "check", "rooms.a.example"]);
+    for line in [
+        "ok       conf         rooms.a.example is a domain of this server, looked at as others look at it".to_owned(),
+        format!("verdict  other servers find and reach rooms.a.example: {address} (STARTTLS), TLS 1.3"),
+    ] {
+        assert!(code == 0 && text.lines().any(|said| said == line), "no {line:?} in\n{text}");
+    }
+    // The host's certificate stands in for it, and does not name it: that is ours to mend.
+    let (code, text) = server.rookery(&["s2s", "check", "other.a.example"]);
+    assert!(code == 1 && text.contains("is for a.example, rooms.a.example, not for other.a.example"), "{text}");
+    assert!(text.contains("\nwhose    ours: it is for you to act\n"), "{text}");
     server.stop().await;
 }

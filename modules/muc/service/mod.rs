@@ -81,6 +81,10 @@ impl Module for Muc {
         conf.judge()
     }
 
+    fn domains(conf: &MucConf, host: &BareJid) -> Result<Vec<BareJid>, Fault> {
+        conf.domains(host)
+    }
+
     fn new(conf: MucConf, setup: &Setup<'_>) -> Result<Self, Fault> {
         let domains = conf.domains(setup.domain)?;
         let terms = Arc::new(Terms::new(&conf, setup)?);

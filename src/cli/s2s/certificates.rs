@@ -50,7 +50,7 @@ const fn code(fault: &Fault) -> &'static str {
         Fault::Purpose | Fault::Authority => "certificate-purpose",
         Fault::IssuerNoAuthority | Fault::NameConstraints => "certificate-issuer",
         Fault::PinMismatch { .. } => "certificate-pin",
-        Fault::DaneMismatch => "certificate-dane",
+        Fault::DaneMismatch | Fault::Bogus(_) => "certificate-dane",
         Fault::Unreadable(_) | Fault::TooMany { .. } | Fault::Path(_) => "certificate-path",
     }
 }
@@ -102,6 +102,7 @@ fn remedy(fault: &Fault, remote: &str) -> String {
             "The admins of {remote} publish a TLSA record for the new certificate, before their server shows it, or take the \
              records out."
         ),
+        Fault::Bogus(_) => format!("The admins of {remote} put the signatures of their zone (DNSSEC) in order."),
         Fault::Unreadable(_) | Fault::TooMany { .. } | Fault::Path(_) => {
             format!("The admins of {remote} get a new certificate.")
         }

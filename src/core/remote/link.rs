@@ -182,6 +182,26 @@ impl Link {
         self.send_back(failed.into_iter().collect(), &StanzaError::new(Condition::UndefinedCondition).with_text(text));
     }
 
+    /// The peer has dropped the carrier's connection, and does not go on with it: the same for what it does that over. To be
+    /// called before [`Self::let_go`].
+    pub fn dropped(&self, carrier: Carrier) {
+        let failed = self.state.lock().queue.dropped(carrier);
+        self.send_back(failed.into_iter().collect(), &self.deadly());
+    }
+
+    /// The peer goes on with the carrier's stream, and has dropped connection after connection with the stanza of this
+    /// ticket first of those that it had not handled: its sender is told, and nobody has it again.
+    pub fn abandon(&self, carrier: Carrier, ticket: u64) {
+        let refused = self.state.lock().queue.refuse(carrier, ticket);
+        let failed = refused.map(|what| Failed { what, in_doubt: true });
+        self.send_back(failed.into_iter().collect(), &self.deadly());
+    }
+
+    fn deadly(&self) -> StanzaError {
+        let text = format!("{} drops the connection when it is sent this.", self.pair.remote);
+        StanzaError::new(Condition::UndefinedCondition).with_text(text)
+    }
+
     /// Whether the carrier is the one that carries; one that is not has nothing more to do here.
     pub fn is_current(&self, carrier: Carrier) -> bool {
         self.state.lock().queue.is_current(carrier)

@@ -28,7 +28,8 @@ struct Item<T> {
     doubt: Duration,
     /// The last carrier that was given it.
     given: Option<Carrier>,
-    /// Streams that the peer has ended while it was the only one that it had not confirmed.
+    /// Streams that the peer has ended while it was the only one that it had not confirmed, and connections that it has
+    /// dropped while it was the first.
     blames: u8,
     what: T,
 }
@@ -151,6 +152,22 @@ impl<T> Queue<T> {
         let first = self.items.front_mut().filter(|_| self.given == 1)?;
         first.blames += 1;
         if first.blames < MOST_BLAMES { None } else { self.remove(0) }
+    }
+
+    /// The peer has dropped the carrier's connection without a word. Once that says nothing; when the same item is the first
+    /// of those that it has not confirmed, they go one by one, and in the end that item is taken out.
+    pub(super) fn dropped(&mut self, carrier: Carrier) -> Option<Failed<T>> {
+        if !self.is_current(carrier) {
+            return None;
+        }
+        let (given, last) = (self.given, self.items.get(self.given.checked_sub(1)?).map(|item| item.ticket));
+        let first = self.items.front_mut()?;
+        first.blames = first.blames.saturating_add(1);
+        let blames = first.blames;
+        if blames + 1 >= MOST_BLAMES {
+            self.suspects = last.max(self.suspects);
+        }
+        if given == 1 && blames >= MOST_BLAMES { self.remove(0) } else { None }
     }
 
     /// A carrier gives up: what it was given waits again. `false` when it was past.
@@ -387,6 +404,47 @@ mod tests {
         assert!(world.queue.take(1).is_none(), "it may have arrived");
         let failed: Vec<_> = world.queue.give_up().into_iter().map(|failed| (failed.what, failed.in_doubt)).collect();
         assert_eq!(failed, [(0, true), (1, true)]);
+    }
+
+    #[test]
+    fn b9_what_the_peer_drops_its_connections_over_is_found_and_given_up() {
+        for deadly in [0, 2] {
+            let mut world = World::with(0..6);
+            let (mut had, mut connections) = (Vec::new(), 0);
+            let failed = loop {
+                let carrier = world.queue.carry();
+                connections += 1;
+                let failed = loop {
+                    let given = world.next(carrier, 9);
+                    if given.contains(&deadly) {
+                        break world.queue.dropped(carrier);
+                    }
+                    had.extend(world.queue.confirm(carrier, u64::MAX));
+                };
+                world.queue.let_go(carrier);
+                if let Some(failed) = failed {
+                    break failed;
+                }
+                assert!(connections < 9);
+            };
+            assert_eq!((failed.what, failed.in_doubt, had), (deadly, true, (0..deadly).collect()));
+            assert_eq!(connections, if deadly == 0 { 3 } else { 5 });
+        }
+    }
+
+    #[test]
+    fn connections_that_end_while_things_go_on_cost_nothing() {
+        let mut world = World::with(0..6);
+        for last in 0..6 {
+            let carrier = world.queue.carry();
+            assert_eq!(world.next(carrier, 9).len(), 6 - last);
+            assert_eq!(world.queue.confirm(carrier, last as u64), [last as u64]);
+            assert!(world.queue.dropped(carrier).is_none() && !world.queue.is_careful());
+            world.queue.let_go(carrier);
+            assert!(world.queue.dropped(carrier).is_none(), "it is past");
+        }
+        let carrier = world.queue.carry();
+        assert!(world.queue.dropped(carrier).is_none(), "nothing was given");
     }
 
     #[test]

@@ -65,7 +65,7 @@ pub struct PairStatus {
     pub from: String,
     /// For whom.
     pub to: String,
-    /// How the sender was authenticated: `"certificate"`, `"dialback"`, `"secret"`.
+    /// How the sender was authenticated: `"certificate"`, `"DANE"` (by a certificate that DNS names), `"dialback"`, `"secret"`.
     pub by: String,
 }
 

@@ -38,6 +38,14 @@ impl<T: Clone> Cache<T> {
         fresh
     }
 
+    /// What is remembered of a domain, if anything is.
+    pub(crate) fn remembered(&self, domain: &str) -> Option<T> {
+        let place = self.places.lock().get(domain)?.clone();
+        // Whoever holds it is searching.
+        let found = place.try_lock().ok()?;
+        found.as_ref().filter(|(_, until)| *until > Instant::now()).map(|(found, _)| found.clone())
+    }
+
     fn place(&self, domain: &str) -> Place<T> {
         let mut places = self.places.lock();
         if let Some(place) = places.get(domain) {
@@ -77,6 +85,21 @@ mod tests {
         assert_eq!(cache.get("a", async || (2, MINUTE)).await, 1);
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(cache.get("a", async || (3, MINUTE)).await, 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_remembered_is_told_without_a_search() {
+        let cache = Cache::new(10);
+        assert_eq!(cache.remembered("a"), None);
+        cache.get("a", async || (1, MINUTE)).await;
+        assert_eq!((cache.remembered("a"), cache.remembered("b")), (Some(1), None));
+        let searching = cache.get("b", async || {
+            assert_eq!(cache.remembered("b"), None);
+            (2, MINUTE)
+        });
+        assert_eq!(searching.await, 2);
+        tokio::time::advance(MINUTE).await;
+        assert_eq!((cache.remembered("a"), cache.remembered("b")), (None, None));
     }
 
     #[tokio::test(start_paused = true)]

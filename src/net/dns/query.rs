@@ -119,6 +119,16 @@ impl Questions {
         })
     }
 
+    /// Whether signatures are checked.
+    pub(super) fn validates(&self) -> bool {
+        self.validating.is_some()
+    }
+
+    /// The same, and the nameservers give them.
+    pub(super) async fn can_validate(&self) -> bool {
+        self.validates() && self.probe.hands_signatures_on().await
+    }
+
     /// The records of one kind of a name (A-labels, no final dot).
     pub(super) async fn ask(&self, name: &str, kind: RecordType) -> Result<Answer, NoAnswer> {
         let what = Question { name, kind };

@@ -72,6 +72,17 @@ struct Found {
     is_partial: bool,
 }
 
+impl Found {
+    /// In an order that is drawn anew.
+    fn targets(&self) -> Vec<Target> {
+        let ordered: Vec<&Candidate> = match self.source {
+            Source::Srv => srv::order(self.targets.iter().collect(), srv::draw),
+            _ => self.targets.iter().collect(),
+        };
+        ordered.into_iter().map(|candidate| candidate.target.clone()).collect()
+    }
+}
+
 #[derive(Debug, Clone)]
 struct Candidate {
     record: SrvRecord,
@@ -98,6 +109,22 @@ impl Resolver {
         Ok(())
     }
 
+    /// Whether signatures are checked at all (`s2s.dnssec`).
+    pub fn validates(&self) -> bool {
+        self.state.load().questions.validates()
+    }
+
+    /// Whether the nameservers give any, too. Asks them now and then.
+    pub async fn can_validate(&self) -> bool {
+        self.state.load_full().questions.can_validate().await
+    }
+
+    /// What [`find_servers`](Self::find_servers) would say, if it can without asking anybody.
+    pub fn remembered(&self, domain: &str) -> Option<Result<Vec<Target>, LookupError>> {
+        let found = self.state.load().cache.remembered(&ascii_domain(domain).ok()?)?;
+        Some(found.map(|found| found.targets()))
+    }
+
     /// The servers of a domain (as in JIDs), in the order in which they are to be tried; at least one has an address.
     pub async fn find_servers(&self, domain: &str) -> Result<Vec<Target>, LookupError> {
         Ok(self.find(domain).await?.targets)
@@ -112,14 +139,10 @@ impl Resolver {
             (found.map(Arc::new), ttl)
         });
         let found = found.await?;
-        let ordered = match found.source {
-            Source::Srv => srv::order(found.targets.iter().collect(), srv::draw),
-            _ => found.targets.iter().collect(),
-        };
         Ok(Finding {
             source: found.source,
             records: found.records.clone(),
-            targets: ordered.into_iter().map(|candidate| candidate.target.clone()).collect(),
+            targets: found.targets(),
             notes: found.notes.clone(),
         })
     }

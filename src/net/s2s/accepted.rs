@@ -21,10 +21,10 @@ use tracing::{debug, info, warn};
 use super::driver::{Driver, Wire, now};
 use super::flow::is_among;
 use super::gone::Gone;
-use super::identity::{Role, Verdict};
+use super::identity::Verdict;
 use super::outflow::PATIENCE_OF_TCP;
-use super::remotes::Order;
-use super::{Common, verify};
+use super::remotes::{Order, Verified};
+use super::{Common, callers, verify};
 use crate::server::Connection;
 
 /// Pairs that one stream may be authenticated for.
@@ -66,8 +66,8 @@ pub(super) async fn serve(common: Arc<Common>, connection: Connection) {
 
 impl Driver {
     /// The peer's stream header.
-    pub(super) fn header(&mut self, opened: &Opened) {
-        let answer = self.judge_header(opened);
+    pub(super) async fn header(&mut self, opened: &Opened) {
+        let answer = self.judge_header(opened).await;
         if let Err(error) = &answer {
             let from = opened.from.as_ref().map(Jid::to_string).unwrap_or_default();
             info!(stream = self.id(), remote = from, local = %opened.to, peer = %self.peer, "a stream is refused: {error}");
@@ -76,11 +76,12 @@ impl Driver {
         self.stream.handle_host(answer);
         if let (true, Phase::AfterAuth, Some(identity)) = (is_welcome, opened.phase, &opened.identity) {
             let pair = Pair { local: opened.to.clone(), remote: identity.bare() };
-            self.hear(pair, "certificate");
+            let by = self.verdict.as_ref().map_or("certificate", Verdict::by);
+            self.hear(pair, by);
         }
     }
 
-    fn judge_header(&mut self, opened: &Opened) -> Result<stream::Host, StreamError> {
+    async fn judge_header(&mut self, opened: &Opened) -> Result<stream::Host, StreamError> {
         let server = &self.common.server;
         if !server.is_ours(opened.to.as_str()) {
             let text = format!("{} is not served here.", opened.to);
@@ -103,8 +104,13 @@ impl Driver {
         }
         let secured = self.stream.is_secured();
         let mut host = stream::Host { plain, ..stream::Host::default() };
-        if secured && self.verdict.is_none() {
-            self.verdict = self.remote.as_ref().map(|remote| self.judge(remote));
+        if secured
+            && self.verdict.is_none()
+            && let Some(remote) = &self.remote
+        {
+            // Where the conf wants no certificate, what it has shown counts all the same.
+            let chain = self.wire.look().peer_chain();
+            self.verdict = Some(callers::judge(&self.common, &self.settings, chain, remote, self.peer.ip()).await);
         }
         if opened.phase == Phase::BeforeAuth && secured {
             let proven = self.remote.iter().filter(|_| self.verdict.as_ref().is_some_and(Verdict::is_valid));
@@ -122,11 +128,6 @@ impl Driver {
             host.features.push(self.settings.limits(authenticated));
         }
         Ok(host)
-    }
-
-    /// What the peer's certificate proves of a domain. Where the conf wants none, what it has shown counts all the same.
-    fn judge(&self, remote: &BareJid) -> Verdict {
-        self.settings.judge(self.wire.look().peer_chain(), remote, Role::Initiating, None)
     }
 
     pub(super) async fn start_tls(&mut self) -> Result<(), Gone> {
@@ -162,33 +163,33 @@ impl Driver {
     /// `<db:result/>` with a key: the peer wants to speak for a domain (XEP-0220, step 1).
     pub(super) fn request(&mut self, request: Packet) {
         let pair = Pair { local: request.to.clone(), remote: request.from.clone() };
-        let decided = match self.decide(&pair) {
-            Decision::Says(says) => says,
-            Decision::Ask => {
-                let Some(question) = self.question(&request) else {
-                    return self.end(StreamCondition::InternalServerError.into());
-                };
-                self.pending.push(pair);
-                let (common, orders) = (self.common.clone(), self.handle.orders.clone());
-                tokio::spawn(async move {
-                    let says = verify::ask(&common, question).await;
-                    // The stream may be over.
-                    let _ = orders.send(Order::Verified(Box::new(request), says));
-                });
-                return;
+        // Whom the stream's header names has been looked at.
+        let known = self.verdict.clone().filter(|_| self.remote.as_ref() == Some(&pair.remote));
+        let chain = self.wire.look().peer_chain();
+        let known = known.or_else(|| callers::judge_at_once(&self.common, &self.settings, chain, &pair.remote));
+        if let Some(says) = self.decide(&pair, known.as_ref()) {
+            if let Says::Error(error) = &says {
+                let certificate = known.as_ref().map(ToString::to_string).unwrap_or_default();
+                info!(stream = self.id(), remote = %pair.remote, local = %pair.local, peer = %self.peer, certificate, "dialback is refused: {error}");
             }
-        };
-        if let Says::Error(error) = &decided {
-            let certificate = self.judge(&pair.remote).to_string();
-            info!(stream = self.id(), remote = %pair.remote, local = %pair.local, peer = %self.peer, certificate, "dialback is refused: {error}");
+            return self.answer(&request, says, known.as_ref().map_or("certificate", Verdict::by));
         }
-        self.answer(&request, decided, "certificate");
+        let Some(question) = self.question(&request) else {
+            return self.end(StreamCondition::InternalServerError.into());
+        };
+        self.pending.push(pair);
+        let (common, settings, orders) = (self.common.clone(), self.settings.clone(), self.handle.orders.clone());
+        let (chain, address) = (self.wire.look().peer_chain().to_vec(), self.peer.ip());
+        tokio::spawn(async move {
+            let (says, by) = verify::prove(&common, &settings, known, &chain, question, address).await;
+            // The stream may be over.
+            let _ = orders.send(Order::Verified(Box::new(Verified { request, says, by })));
+        });
     }
 
-    /// What can be said to a request at once.
-    fn decide(&self, pair: &Pair) -> Decision {
-        let refuse =
-            |condition, text: &'static str| Decision::Says(Says::Error(StanzaError::new(condition).with_text(text)));
+    /// What can be said to a request at once, by what is known of the certificate.
+    fn decide(&self, pair: &Pair, known: Option<&Verdict>) -> Option<Says> {
+        let refuse = |condition, text: &'static str| Some(Says::Error(StanzaError::new(condition).with_text(text)));
         let server = &self.common.server;
         if !server.is_ours(pair.local.as_str()) {
             return refuse(Condition::ItemNotFound, "This domain is not served here.");
@@ -205,20 +206,17 @@ impl Driver {
             return refuse(Condition::PolicyViolation, "TLS is needed first.");
         }
         if self.hears.contains(pair) {
-            return Decision::Says(Says::Valid);
+            return Some(Says::Valid);
         }
-        let is_pending = self.pending.contains(pair);
-        if is_pending || self.pending.len() >= MOST_PENDING || self.hears.len() >= MOST_PAIRS {
+        let is_proven = known.map(Verdict::is_valid);
+        let is_busy = self.pending.contains(pair) || self.pending.len() >= MOST_PENDING;
+        if self.hears.len() >= MOST_PAIRS || (is_busy && is_proven != Some(true)) {
             return refuse(Condition::ResourceConstraint, "Too many domains on one stream.");
         }
-        if has_tls && self.judge(&pair.remote).is_valid() {
-            return Decision::Says(Says::Valid);
-        }
-        match certificates {
-            Certificates::Dialback | Certificates::Plain => Decision::Ask,
-            Certificates::Valid | Certificates::Refuse => {
-                refuse(Condition::NotAuthorized, "A certificate is needed that is valid for the domain.")
-            }
+        match (is_proven, certificates) {
+            (Some(true), _) => Some(Says::Valid),
+            (Some(false), Certificates::Valid | Certificates::Refuse) => Some(verify::refusal()),
+            _ => None,
         }
     }
 
@@ -228,14 +226,14 @@ impl Driver {
         Some(Packet::verify(request.to.clone(), request.from.clone(), self.stream.id()?, key))
     }
 
-    /// The server of the domain has spoken, or cannot be asked.
-    pub(super) fn answer_request(&mut self, request: &Packet, says: Says) -> Result<(), Gone> {
+    /// The certificate, or the server of the domain, has spoken, or neither does.
+    pub(super) fn answer_request(&mut self, verified: Verified) {
+        let Verified { request, says, by } = verified;
         let known = self.pending.len();
         self.pending.retain(|pair| pair.local != request.to || pair.remote != request.from);
         if known > self.pending.len() && !self.is_leaving {
-            self.answer(request, says, "dialback");
+            self.answer(&request, says, by);
         }
-        Ok(())
     }
 
     /// Step 4.
@@ -332,10 +330,4 @@ impl Driver {
             }
         }
     }
-}
-
-enum Decision {
-    Says(Says),
-    /// The domain's server is to be asked.
-    Ask,
 }

@@ -57,12 +57,9 @@ async fn keep_calling(common: &Arc<Common>, remote: &Arc<Remote>, link: &Arc<Lin
                 return;
             }
         }
-        // Begun before the look, so that nothing is missed between the two.
-        let alive = remote.alive.notified();
-        if let Some(until) = remote.not_before(&pair.local).filter(|until| *until > now()) {
+        if let Some(pause) = remote.pause(&pair.local) {
             tokio::select! {
-                () = tokio::time::sleep_until(until.into()) => {}
-                () = alive => {}
+                () = pause => {}
                 () = ending.begun() => {}
             }
             continue;

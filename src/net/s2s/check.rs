@@ -46,7 +46,7 @@ pub enum CheckError {
     Name(String),
 }
 
-/// Looks at `remote` in the name of `local`, a host of the conf.
+/// Looks at `remote` in the name of `local`, a host of the conf; or, if they are the same, at a domain of ours.
 ///
 /// # Errors
 /// What is missing on this side.
@@ -102,7 +102,8 @@ pub async fn check(conf: &Conf, local: &BareJid, remote: &BareJid) -> Result<Rep
         attempt.judgement = Some(judge(&secured.chain, remote.as_str(), &trust, now));
         if local == remote {
             let same = |key: &Arc<CertifiedKey>| key.cert.first() == secured.chain.first();
-            attempt.is_ours = Some(ours.as_ref().is_some_and(same));
+            // A service may have nothing to show; a host always has.
+            attempt.is_ours = ours.as_ref().map(same).or_else(|| conf.is_host(local.as_str()).then_some(false));
         }
     }
     report.lookup = Lookup::Found(found);
@@ -140,7 +141,14 @@ fn denial(conf: &Conf, remote: &str) -> Option<Denial> {
 
 /// The certificate that the server would show, if there is one: none is made.
 fn own_key(conf: &Conf, local: &BareJid) -> Result<Option<Arc<CertifiedKey>>, CertificateError> {
-    let Some(host) = conf.hosts().iter().find(|host| host.domain == *local) else { return Ok(None) };
+    let Some(host) = conf.hosts().iter().find(|host| host.domain == *local) else {
+        // A service's own, or that of a host which stands in for it.
+        let there = |files: &HostFiles| files.certificate.exists() && files.key.exists();
+        let files =
+            HostFiles::of_conf(conf).into_iter().filter(there).map(|files| HostFiles { generate: false, ..files });
+        let certificates = Certificates::open(files.collect(), None)?;
+        return Ok(certificates.of_domain(local.as_str()).map(|certificate| certificate.key().clone()));
+    };
     let files = host.certificate_files(conf.server());
     if !files.is_named && !files.certificate.exists() && !files.key.exists() {
         return Ok(None);

@@ -229,6 +229,9 @@ impl Driver {
         if self.is_ready && gone.is_complaint() {
             self.outflow.blame();
         }
+        if self.is_ready && gone.is_drop() {
+            self.outflow.note_drop();
+        }
         let rest = self.rest(&gone);
         if let Some(opened) = &mut self.opened {
             opened.drop_questions();
@@ -348,7 +351,7 @@ impl Driver {
             }
             Event::Nonza(element) => Box::pin(self.nonza(element)).await,
             Event::Opened(opened) => {
-                self.header(&opened);
+                Box::pin(self.header(&opened)).await;
                 Ok(())
             }
             Event::StartTls if self.opened.is_some() => Box::pin(self.start_tls_client()).await,

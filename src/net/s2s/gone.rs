@@ -97,6 +97,13 @@ impl Gone {
         )
     }
 
+    /// Whether the peer has cut off the connection: not the network, which is silent or says so.
+    pub(super) fn is_drop(&self) -> bool {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+        let Self::Lost(error) = self else { return false };
+        matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
+    }
+
     /// Whether the connection is gone and the stream may go on.
     pub(super) fn is_loss(&self) -> bool {
         matches!(self, Self::Lost(_) | Self::TimedOut(_) | Self::HandedOver)

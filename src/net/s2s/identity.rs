@@ -15,6 +15,11 @@
 //! root programs forbid them from 2026 on), so one for servers is as good from a server that calls us (XEP-0178 never
 //! asked for more). A certificate for clients alone is good for calling, not for being called.
 //!
+//! POSH (RFC 7711) is not here. It would be a step between the second and the third: digests of certificates from a document
+//! that the domain's web server has, given by [`Trust`] as pins are, but beside authorities and not in their place; and it would
+//! be fetched where DNS is asked, in `call` and in `callers`, whose bounds hold for it. It takes an HTTPS client that goes to
+//! hosts which strangers name (security.md D4: no private addresses, one redirect, few bytes), and there is none in this server.
+//!
 //! Deliberately absent: the common name, which proves nothing (RFC 9525 section 2); revocation, which nobody publishes in
 //! a form that a server could rely on: authorities answer with certificates of a few days instead.
 //!
@@ -105,7 +110,32 @@ pub enum Basis {
     Dane,
 }
 
+/// Of the servers of a domain that has called us, so many that differ in what they may show are looked at.
+const MOST_WAYS: usize = 16;
+
 impl Verdict {
+    /// What proves the domain, in a word for the admin.
+    pub fn by(&self) -> &'static str {
+        match self {
+            Self::Valid(Basis::Dane) => "DANE",
+            _ => "certificate",
+        }
+    }
+
+    /// Whether nothing is wrong but the time: who has forgotten to renew a certificate does so soon, and a clock is set.
+    pub fn is_a_matter_of_time(&self) -> bool {
+        let of_time = |fault: &Fault| {
+            matches!(
+                fault,
+                Fault::Expired { .. }
+                    | Fault::NotYetValid { .. }
+                    | Fault::IssuerExpired { .. }
+                    | Fault::IssuerNotYetValid { .. }
+            )
+        };
+        matches!(self, Self::Invalid(faults) if faults.iter().all(of_time))
+    }
+
     /// Whether the domain is proven.
     pub fn is_valid(&self) -> bool {
         matches!(self, Self::Valid(_))
@@ -154,6 +184,40 @@ pub fn judge(chain: &[CertificateDer<'_>], domain: &str, trust: &Trust<'_>, now:
         return by_authority(chain, &parsed, domain, trust, trust.roots, now, None);
     }
     by_dane(&compared, chain, &parsed, domain, trust, now)
+}
+
+/// Judges what a peer has shown that has called us. It may be any of the servers that DNS names (`found`), so it is who it
+/// should be if one of them may show this; without any, authorities alone say it. `Err` says why DNS is not to be
+/// believed: then nothing is.
+pub fn judge_caller(
+    chain: &[CertificateDer<'_>],
+    domain: &str,
+    trust: &Trust<'_>,
+    found: Result<&[Target], &str>,
+    now: SystemTime,
+) -> Verdict {
+    let targets = match found {
+        Ok(targets) => targets,
+        Err(why) => {
+            let mut faults = match judge(chain, domain, trust, now) {
+                Verdict::Invalid(faults) => faults,
+                Verdict::Valid(_) => Vec::new(),
+            };
+            faults.push(Fault::Bogus(why.to_owned()));
+            return Verdict::Invalid(faults);
+        }
+    };
+    let mut ways: Vec<Trust<'_>> = Vec::new();
+    // A server that nobody is sent to calls nobody in the domain's name either.
+    for target in targets.iter().filter(|target| !target.addresses.is_empty()) {
+        let way = trust.found_at(target);
+        if ways.len() < MOST_WAYS && !ways.iter().any(|other| other.host == way.host && other.tlsa == way.tlsa) {
+            ways.push(way);
+        }
+    }
+    let mut verdicts = ways.iter().map(|way| judge(chain, domain, way, now));
+    let Some(first) = verdicts.next() else { return judge(chain, domain, trust, now) };
+    if first.is_valid() { first } else { verdicts.find(Verdict::is_valid).unwrap_or(first) }
 }
 
 /// What TLSA records say, at least one of them usable: then nothing else counts (RFC 7671 section 4.1).

@@ -21,14 +21,12 @@ use super::driver::{Driver, Wire, now};
 use super::failure;
 use super::flow::too_high;
 use super::gone::{Gone, quoted};
-use super::identity::{Role, Verdict};
+use super::identity::Verdict;
 use super::remotes::Question;
 use super::rest::Rest;
 use super::settings;
+use super::verify::OpenQuestions;
 use crate::dns::Target;
-
-/// A peer that leaves more questions than these without an answer: those that nobody waits for any more are forgotten.
-const MOST_QUESTIONS: usize = 100;
 
 /// What we open a stream for.
 pub(super) enum Goal {
@@ -58,7 +56,7 @@ pub(super) struct Opened {
     /// How we have proved who we are.
     by: &'static str,
     /// What the peer was asked, and has not answered.
-    questions: Vec<Question>,
+    questions: OpenQuestions,
 }
 
 impl Opened {
@@ -74,13 +72,13 @@ impl Opened {
             is_authenticated: false,
             is_refused: false,
             by: "dialback",
-            questions: Vec::new(),
+            questions: OpenQuestions::default(),
         }
     }
 
     /// Whoever has asked something through this stream hears that there will be no answer.
     pub(super) fn drop_questions(&mut self) {
-        self.questions.clear();
+        self.questions.drop_all();
     }
 
     pub(super) fn pair(&self) -> &Pair {
@@ -115,12 +113,12 @@ impl Driver {
     pub(super) fn secured(&mut self) -> Result<(), Gone> {
         let Some(opened) = &self.opened else { return Ok(()) };
         let remote = &opened.pair.remote;
-        let verdict =
-            self.settings.judge(self.wire.look().peer_chain(), remote, Role::Receiving, opened.target.as_ref());
+        let verdict = self.settings.judge(self.wire.look().peer_chain(), remote, opened.target.as_ref());
         let wants_valid = self.settings.certificates(remote) == Certificates::Valid;
         if wants_valid && !verdict.is_valid() {
             let text = format!("the certificate of {remote} {verdict}");
-            return Err(Gone::Failed(Box::new(failure(true, Condition::RemoteServerTimeout, &text))));
+            let definite = !verdict.is_a_matter_of_time();
+            return Err(Gone::Failed(Box::new(failure(definite, Condition::RemoteServerTimeout, &text))));
         }
         self.verdict = Some(verdict);
         self.stream.handle_tls(now(), TlsInfo::default());
@@ -190,11 +188,8 @@ impl Driver {
     pub(super) fn ask(&mut self, question: Question) {
         let Some(opened) = &mut self.opened else { return };
         if self.is_ready && !self.is_leaving {
-            if opened.questions.len() >= MOST_QUESTIONS {
-                opened.questions.retain(|question| !question.answer.is_closed());
-            }
             self.stream.send(&question.request.to_element());
-            opened.questions.push(question);
+            opened.questions.add(question);
         }
     }
 
@@ -205,13 +200,7 @@ impl Driver {
                 opened.awaits_result && packet.from == opened.pair.remote && packet.to == opened.pair.local
             }
             (Matter::Verify { .. }, Some(opened)) => {
-                let asked = opened.questions.iter().position(|question| {
-                    let request = &question.request;
-                    request.matter == packet.matter && request.from == packet.to && request.to == packet.from
-                });
-                if let Some(at) = asked {
-                    // Whoever wanted to know may have given up.
-                    let _ = opened.questions.swap_remove(at).answer.send(packet.says.clone());
+                if opened.questions.answered(packet) {
                     return Ok(());
                 }
                 false
@@ -350,7 +339,7 @@ impl Driver {
         };
         let mut pairs = vec![status(&pair, false, by)];
         if self.bidi {
-            pairs.push(status(&pair, true, "certificate"));
+            pairs.push(status(&pair, true, self.verdict.as_ref().map_or("certificate", Verdict::by)));
         }
         self.handle.facts.lock().status.pairs = pairs;
         self.note_facts();

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rookery_core::remote::{Carrier, Link, Pair};
+use rookery_core::remote::{Carrier, Due, Link, Pair};
 use rookery_xmpp::ack::{self, BadResume, HandledTooHigh};
 use rookery_xmpp::element::Element;
 use rookery_xmpp::error::{Condition, StanzaError};
@@ -28,6 +28,9 @@ const ACK_PATIENCE: Duration = Duration::from_secs(45);
 
 /// When a peer has acknowledged less than was sent, it is asked again after so long.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// After so many resumptions with the same stanza in front, and none acknowledged, it is given up.
+const MOST_DEATHS: u32 = 3;
 
 /// A link and how far it is on this stream.
 struct Carried {
@@ -59,12 +62,16 @@ struct Ping {
 #[derive(Default)]
 pub(super) struct Outflow {
     carried: Vec<Carried>,
+    /// The link whose turn it is.
+    turn: usize,
     acks: Option<ack::Outgoing<Sent>>,
     /// To be sent again after a resumption, first.
     again: VecDeque<Sent>,
     asked: Option<Instant>,
     ask_at: Option<Instant>,
     ping: Option<Ping>,
+    /// The peer has dropped the connection, perhaps over what it was sent.
+    dropped: bool,
     /// The largest stanza that the peer takes (XEP-0478).
     pub(super) max_bytes: Option<usize>,
 }
@@ -158,11 +165,8 @@ impl Outflow {
                 filled.wrote = true;
                 continue;
             }
-            let next = self.carried.iter_mut().enumerate().find_map(|(place, carried)| {
-                let due = carried.link.next(carried.carrier)?;
-                Some((place, carried, due))
-            });
-            let Some((place, carried, due)) = next else { break };
+            let Some((place, due)) = self.next() else { break };
+            let Some(carried) = self.carried.get_mut(place) else { break };
             let before = out.len();
             due.stanza.write(out, None);
             if let Some(most) = self.max_bytes.filter(|most| out.len() - before > *most) {
@@ -183,6 +187,19 @@ impl Outflow {
         }
         self.write_request(out, now);
         filled
+    }
+
+    /// The next stanza, of the links in turn: none waits until another has nothing left.
+    fn next(&mut self) -> Option<(usize, Due)> {
+        let count = self.carried.len();
+        for place in (self.turn..count).chain(0..self.turn.min(count)) {
+            let Some(carried) = self.carried.get(place) else { continue };
+            if let Some(due) = carried.link.next(carried.carrier) {
+                self.turn = place + 1;
+                return Some((place, due));
+            }
+        }
+        None
     }
 
     /// Asks for an acknowledgement if one is due.
@@ -242,17 +259,25 @@ impl Outflow {
         Ok(())
     }
 
-    /// The peer goes on after a lost connection, and has handled our stanzas up to `h`: the rest goes out again.
+    /// The peer goes on after a lost connection, and has handled our stanzas up to `h`: the rest goes out again, but for one
+    /// that was the first of it time after time (security.md B9).
     pub(super) fn resume(&mut self, h: u32) -> Result<(), BadResume> {
         let Some(acks) = &mut self.acks else { return Ok(()) };
         let acked: Vec<Sent> = acks.resume(h)?.collect();
+        let deadly = if acks.stuck() >= MOST_DEATHS { acks.park() } else { None };
         // What had not come to be sent again the last time comes behind.
         let mut again = acks.take_all();
         again.append(&mut self.again);
         self.again = again;
         self.asked = None;
         self.ask_at = None;
+        self.dropped = false;
         self.confirm(&acked);
+        if let Some(Sent { place, ticket, .. }) = deadly
+            && let Some(carried) = self.carried.get(place)
+        {
+            carried.link.abandon(carried.carrier, ticket);
+        }
         Ok(())
     }
 
@@ -289,9 +314,18 @@ impl Outflow {
         self.carried.iter().for_each(|carried| carried.link.blame(carried.carrier));
     }
 
+    /// The peer has dropped the connection without a word. If it does not go on with the stream either, that counts against
+    /// what it was sent.
+    pub(super) fn note_drop(&mut self) {
+        self.dropped = true;
+    }
+
     /// The stream will not go on: what is not confirmed waits again, for another one. The connection must be cut off.
     pub(super) fn let_go(&mut self) {
         for carried in std::mem::take(&mut self.carried) {
+            if self.dropped {
+                carried.link.dropped(carried.carrier);
+            }
             carried.link.let_go(carried.carrier);
         }
         *self = Self::default();
@@ -310,5 +344,110 @@ impl Carried {
             self.confirmed = up_to;
             self.link.confirm(self.carrier, up_to);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rookery_core::config::Conf;
+    use rookery_core::remote::{Federation, RemoteStatus};
+    use rookery_core::server::Server;
+    use rookery_store::MemoryStore;
+    use rookery_xmpp::jid::{BareJid, Jid};
+
+    use super::*;
+
+    /// Where links are only asked for.
+    struct Nowhere;
+
+    impl Federation for Nowhere {
+        fn wanted(&self, _: Arc<Link>) {}
+        fn list(&self) -> Vec<RemoteStatus> {
+            Vec::new()
+        }
+        fn show(&self, _: &BareJid) -> Option<RemoteStatus> {
+            None
+        }
+        fn close(&self, _: &BareJid) -> usize {
+            0
+        }
+    }
+
+    async fn server() -> Arc<Server> {
+        let conf = Conf::parse("[host.'a.example']\n[host.'z.example']\n", "test").unwrap();
+        let server = Server::start(conf, Arc::new(MemoryStore::new()), &[]).await.unwrap();
+        server.federate(Arc::new(Nowhere));
+        server
+    }
+
+    /// The link from one of our domains to b.example, with so many messages in it.
+    async fn link(server: &Arc<Server>, from: &str, messages: usize) -> Arc<Link> {
+        let (local, remote) = (BareJid::new(from).unwrap(), BareJid::new("b.example").unwrap());
+        for n in 0..messages {
+            let stanza = Stanza::message(rookery_xmpp::stanza::MessageType::Headline)
+                .from(Jid::new(from).unwrap())
+                .to(Jid::new("b.example").unwrap())
+                .child(Element::new("body", ns::CLIENT).text(format!("{from} {n}")));
+            assert!(server.offer(stanza).await);
+        }
+        server.link(Pair { local, remote })
+    }
+
+    fn bodies(written: &[u8]) -> Vec<String> {
+        let text = std::str::from_utf8(written).unwrap();
+        text.split("<body>").skip(1).map(|rest| rest.split('<').next().unwrap().to_owned()).collect()
+    }
+
+    #[tokio::test]
+    async fn links_take_turns_where_the_socket_is_slow() {
+        let server = server().await;
+        let mut outflow = Outflow::default();
+        for from in ["a.example", "z.example"] {
+            assert!(outflow.carry(link(&server, from, 3).await));
+        }
+        let mut order = Vec::new();
+        loop {
+            let mut out = Vec::new();
+            // Room for one stanza.
+            outflow.fill(&mut out, 1, Instant::now());
+            match bodies(&out) {
+                one if one.is_empty() => break,
+                mut one => order.append(&mut one),
+            }
+        }
+        let expected: Vec<_> = (0..3).flat_map(|n| [format!("a.example {n}"), format!("z.example {n}")]).collect();
+        assert_eq!(order, expected);
+    }
+
+    #[tokio::test]
+    async fn b9_what_the_peer_dies_of_at_each_resumption_is_given_up_and_the_rest_goes_on() {
+        let server = server().await;
+        let link = link(&server, "a.example", 3).await;
+        let mut outflow = Outflow::default();
+        assert!(outflow.carry(link.clone()));
+        outflow.enable_acks();
+        let written = |outflow: &mut Outflow| {
+            let mut out = Vec::new();
+            outflow.fill(&mut out, usize::MAX, Instant::now());
+            bodies(&out)
+        };
+        assert_eq!(written(&mut outflow), ["a.example 0", "a.example 1", "a.example 2"]);
+        // It bears the first, and dies of the second.
+        outflow.note_drop();
+        outflow.resume(1).unwrap();
+        for _ in 0..2 {
+            assert_eq!(written(&mut outflow), ["a.example 1", "a.example 2"]);
+            outflow.note_drop();
+            outflow.resume(1).unwrap();
+        }
+        assert_eq!(written(&mut outflow), ["a.example 1", "a.example 2"]);
+        assert_eq!(link.waiting().stanzas, 2);
+        outflow.note_drop();
+        outflow.resume(1).unwrap();
+        assert_eq!(link.waiting().stanzas, 1);
+        assert_eq!(written(&mut outflow), ["a.example 2"]);
+        outflow.acknowledged(2, Instant::now()).unwrap();
+        assert!(outflow.is_settled() && link.waiting().stanzas == 0);
+        outflow.let_go();
     }
 }

@@ -40,7 +40,7 @@ pub(super) enum Order {
     /// Ask the peer, whose domain it is, whether a key is right.
     Verify(Question),
     /// What became of a request for dialback.
-    Verified(Box<Packet>, Says),
+    Verified(Box<Verified>),
     /// The ping of this id was answered, on another stream.
     Answered(Box<str>),
     /// The peer is back on another connection: hand over what it resumes.
@@ -55,6 +55,16 @@ pub(super) struct Question {
     pub(super) request: Packet,
     /// Gets the answer; dropped if there is none.
     pub(super) answer: oneshot::Sender<Says>,
+}
+
+/// What became of a request for dialback.
+pub(super) struct Verified {
+    /// `<db:result/>` with a key.
+    pub(super) request: Packet,
+    /// What it is answered with.
+    pub(super) says: Says,
+    /// How that is known.
+    pub(super) by: &'static str,
 }
 
 /// A stream, as others see it.
@@ -91,7 +101,7 @@ pub(super) struct Remote {
     /// Streams to it that are for questions alone.
     pub(super) questions: Semaphore,
     /// The domain is there after all.
-    pub(super) alive: Notify,
+    alive: Notify,
     state: Mutex<State>,
 }
 
@@ -198,6 +208,18 @@ impl Remote {
         state.trouble.not_before.max(state.own.get(local).and_then(|own| own.not_before))
     }
 
+    /// The pause before this domain of ours may try again; `None` if it may now. It ends at once when the domain shows
+    /// itself, from this call on.
+    pub(super) fn pause(&self, local: &BareJid) -> Option<impl Future<Output = ()>> {
+        // Begun before the look, so that nothing is missed between the two.
+        let alive = self.alive.notified();
+        let until = self.not_before(local).filter(|until| *until > now())?;
+        Some(async move {
+            // All the same whether it is over or the domain is there.
+            let _ = tokio::time::timeout_at(until.into(), alive).await;
+        })
+    }
+
     /// Why nobody should try for a good while, when waiting is of no use to those who send.
     pub(super) fn is_hopeless(&self, local: &BareJid, now: Instant) -> Option<Failure> {
         let state = self.state.lock();
@@ -254,6 +276,13 @@ impl Remote {
         }
     }
 
+    /// When an attempt to connect failed last, of those that are remembered.
+    fn failed_at(&self) -> Option<SystemTime> {
+        let state = self.state.lock();
+        let troubles = state.own.values().chain([&state.trouble]);
+        troubles.filter_map(|trouble| trouble.failure.as_ref().map(|(_, at)| *at)).max()
+    }
+
     /// Nothing is to be remembered of it.
     fn is_over(&self, now: Instant) -> bool {
         let state = self.state.lock();
@@ -288,6 +317,16 @@ impl Remotes {
             let now = now();
             // One that somebody holds may be about to be used.
             remotes.retain(|_, remote| Arc::strong_count(remote) > 1 || !remote.is_over(now));
+        }
+        if remotes.len() >= MOST_REMEMBERED {
+            // All have a pause to keep. Those whose failure is the oldest go, a quarter at once, so that this is not done
+            // for each new domain.
+            let idle = remotes.iter().filter(|(_, remote)| Arc::strong_count(remote) == 1);
+            let mut idle: Vec<_> = idle.map(|(domain, remote)| (remote.failed_at(), domain.clone())).collect();
+            idle.sort_unstable();
+            for (_, domain) in idle.iter().take(MOST_REMEMBERED / 4) {
+                remotes.remove(domain);
+            }
         }
         remotes.entry(domain.clone()).or_insert_with(|| Remote::new(domain.clone())).clone()
     }
@@ -339,17 +378,61 @@ mod tests {
         assert!(remotes.all().len() <= MOST_REMEMBERED);
     }
 
+    fn refused() -> Failure {
+        Failure {
+            definite: false,
+            condition: rookery_xmpp::error::Condition::RemoteServerTimeout,
+            text: "connection refused".to_owned(),
+        }
+    }
+
+    #[test]
+    fn b15_the_oldest_failures_are_forgotten_where_there_are_too_many() {
+        let remotes = Remotes::default();
+        let domain = |n: usize| BareJid::new(&format!("d{n}.example")).unwrap();
+        let held = remotes.get(&domain(0));
+        held.failed(refused(), Duration::from_secs(300), now());
+        let mut last = None;
+        for n in 1..2 * MOST_REMEMBERED {
+            let remote = remotes.get(&domain(n));
+            remote.failed(refused(), Duration::from_secs(300), now());
+            // So that each is later than the one before, however coarse the clock is.
+            let at = remote.failed_at().max(last).unwrap() + Duration::from_nanos(1);
+            remote.state.lock().trouble.failure = Some((refused(), at));
+            last = Some(at);
+            assert!(remotes.0.lock().len() <= MOST_REMEMBERED);
+        }
+        let is_there = |n: usize| remotes.0.lock().contains_key(&domain(n));
+        assert!(is_there(0), "somebody holds it");
+        assert!(!is_there(1) && !is_there(MOST_REMEMBERED / 2));
+        assert!((2 * MOST_REMEMBERED - MOST_REMEMBERED / 2..2 * MOST_REMEMBERED).all(is_there));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_ends_when_the_domain_shows_itself_however_soon_that_is() {
+        let remote = Remote::new(BareJid::new("a.example").unwrap());
+        let local = BareJid::new("b.example").unwrap();
+        assert!(remote.pause(&local).is_none());
+        remote.failed(refused(), Duration::from_secs(300), now());
+        let began = now();
+        let pause = remote.pause(&local).expect("a pause");
+        // Before anybody has begun to wait.
+        remote.succeeded([&local]);
+        pause.await;
+        assert_eq!(now(), began);
+        for _ in 0..9 {
+            remote.failed(refused(), Duration::from_secs(300), now());
+        }
+        remote.pause(&local).expect("a pause").await;
+        assert!(now() >= began + Duration::from_secs(100) && remote.pause(&local).is_none());
+    }
+
     #[test]
     fn a_failure_makes_all_wait_until_the_domain_shows_itself() {
         let remote = Remote::new(BareJid::new("a.example").unwrap());
         let (local, now) = (BareJid::new("b.example").unwrap(), Instant::now());
         assert!(remote.begin_call(&local) && !remote.begin_call(&local));
-        let failure = Failure {
-            definite: false,
-            condition: rookery_xmpp::error::Condition::RemoteServerTimeout,
-            text: "connection refused".to_owned(),
-        };
-        remote.failed(failure, Duration::from_secs(300), now);
+        remote.failed(refused(), Duration::from_secs(300), now);
         assert!(remote.not_before(&local).is_some_and(|until| until > now));
         assert_eq!(remote.status().failure.map(|failure| failure.text).as_deref(), Some("connection refused"));
         remote.succeeded([&local]);

@@ -16,7 +16,7 @@ use rookery_xmpp::stream::{Config, Deadlines, Kind};
 use rustls::pki_types::CertificateDer;
 
 use super::LAST_WORDS;
-use super::identity::{self, Role, Trust, Verdict};
+use super::identity::{self, KeyDigest, Role, Trust, Verdict};
 use super::roots::Roots;
 use crate::dns::Target;
 use crate::rate::{Rate, Rates};
@@ -130,18 +130,34 @@ impl Settings {
         self.conf.certificates(remote.as_str())
     }
 
-    /// Whether a chain proves that domain; `target` is where DNS has led us.
-    pub(super) fn judge(
+    /// Whether a chain proves that domain of a server that we have called; `target` is where DNS has led us.
+    pub(super) fn judge(&self, chain: &[CertificateDer<'_>], remote: &BareJid, target: Option<&Target>) -> Verdict {
+        let pins = self.pins(remote);
+        let trust = Trust::new(&self.roots, Role::Receiving).pinned(&pins);
+        let trust = target.map_or(trust, |target| trust.found_at(target));
+        identity::judge(chain, remote.as_str(), &trust, SystemTime::now())
+    }
+
+    /// Whether a chain proves that domain of a server that calls us; `found` is what DNS says of the domain's servers, or
+    /// why its answer is not to be believed.
+    pub(super) fn judge_caller(
         &self,
         chain: &[CertificateDer<'_>],
         remote: &BareJid,
-        role: Role,
-        target: Option<&Target>,
+        found: Result<&[Target], &str>,
     ) -> Verdict {
-        let pins: Vec<_> = self.conf.remote(remote.as_str()).pin.iter().map(|pin| pin.0).collect();
-        let trust = Trust::new(&self.roots, role).pinned(&pins);
-        let trust = target.map_or(trust, |target| trust.found_at(target));
-        identity::judge(chain, remote.as_str(), &trust, SystemTime::now())
+        let pins = self.pins(remote);
+        let trust = Trust::new(&self.roots, Role::Initiating).pinned(&pins);
+        identity::judge_caller(chain, remote.as_str(), &trust, found, SystemTime::now())
+    }
+
+    /// Whether the conf names the keys of a domain: then nothing else counts.
+    pub(super) fn has_pins(&self, remote: &BareJid) -> bool {
+        !self.conf.remote(remote.as_str()).pin.is_empty()
+    }
+
+    fn pins(&self, remote: &BareJid) -> Vec<KeyDigest> {
+        self.conf.remote(remote.as_str()).pin.iter().map(|pin| pin.0).collect()
     }
 
     pub(super) fn is_exempt(&self, address: IpAddr) -> bool {

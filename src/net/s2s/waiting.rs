@@ -112,7 +112,7 @@ impl Driver {
         match order {
             Order::Carry(link) => self.carry(link),
             Order::Verify(question) => self.ask(question),
-            Order::Verified(request, says) => self.answer_request(&request, says)?,
+            Order::Verified(verified) => self.answer_request(*verified),
             Order::Answered(id) => {
                 if self.outflow.answered(&id) {
                     self.proven_useful();

@@ -160,3 +160,35 @@ async fn b14_a_server_that_holds_us_up_holds_up_nobody_else() {
     }
     cases.join_all().await;
 }
+
+/// A certificate that has expired is renewed, mostly: what is sent meanwhile waits as long as the conf says, and no longer.
+#[tokio::test]
+async fn what_is_sent_to_a_server_with_an_expired_certificate_waits_for_a_new_one() {
+    let field = Field::new().await;
+    let mut romeo = field.romeo().await;
+    let mut past = names(&["b.example"]);
+    (past.not_before, past.not_after) = (rcgen::date_time_ymd(2020, 1, 1), rcgen::date_time_ymd(2021, 1, 1));
+    let expired = field.authority.sign(past);
+    romeo.say("<message to='x@b.example' id='early'><body>patience</body></message>").await;
+    drop(field.honest.accept_secured(&expired).await);
+    let mut talk = field.honest.accept_open().await;
+    talk.hear("<body>patience</body>").await;
+    let answered = romeo.synced("a.example").await;
+    assert!(!answered.contains("<error"), "{answered}");
+    drop(talk);
+    field.served.stop().await;
+    // Nobody renews it: then the sender is told why.
+    let field = Field::new().await;
+    let mut romeo = field.romeo().await;
+    let showing = async {
+        loop {
+            field.honest.accept_secured(&expired).await.hear_out().await;
+        }
+    };
+    let told = tokio::select! {
+        told = sent_in_vain(&mut romeo, "b.example") => told,
+        () = showing => unreachable!(),
+    };
+    assert!(told.contains("the certificate of b.example has expired: it was valid until 2021-01-01"), "{told}");
+    field.served.stop().await;
+}

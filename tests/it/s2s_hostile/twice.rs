@@ -113,3 +113,65 @@ async fn b9_what_the_other_server_dies_of_does_not_block_the_rest() {
     assert!(told.contains("id='poison'") && told.contains("ends its streams"), "{told}");
     field.served.stop().await;
 }
+
+/// security.md B9: nor does a server that just drops the connection over something get it for ever.
+#[tokio::test]
+async fn b9_what_the_other_server_drops_the_connection_over_does_not_block_the_rest() {
+    let field = Field::new().await;
+    let mut romeo = field.romeo().await;
+    for body in ["poison", "bread"] {
+        romeo.say(&format!("<message to='x@b.example' id='{body}'><body>{body}</body></message>")).await;
+    }
+    let mut connections = 0;
+    loop {
+        let mut talk = field.honest.accept_open().await;
+        let heard = talk.hear("</body>").await;
+        if !heard.contains("poison") {
+            assert!(heard.contains("<body>bread"), "{heard}");
+            break;
+        }
+        connections += 1;
+    }
+    assert_eq!(connections, 3);
+    let told = romeo.hear("</error>").await;
+    assert!(told.contains("id='poison'") && told.contains("drops the connection when it is sent this"), "{told}");
+    assert!(told.contains("It is not known whether this has arrived."), "{told}");
+    field.served.stop().await;
+}
+
+/// The same of one that goes on with its stream each time.
+#[tokio::test]
+async fn b9_what_the_other_server_drops_each_resumption_over_does_not_block_the_rest() {
+    let field = Field::new().await;
+    let mut romeo = field.romeo().await;
+    for body in ["poison", "bread"] {
+        romeo.say(&format!("<message to='x@b.example' id='{body}'><body>{body}</body></message>")).await;
+    }
+    let sm = "<sm xmlns='urn:xmpp:sm:3'/>";
+    let mut talk = field.honest.accept_open_with(sm).await;
+    talk.hear("<enable xmlns='urn:xmpp:sm:3'").await;
+    talk.say("<enabled xmlns='urn:xmpp:sm:3' id='some' resume='true'/>").await;
+    talk.hear("<body>poison</body>").await;
+    let mut resumptions = 0;
+    loop {
+        drop(talk);
+        talk = field.honest.accept_open_with(sm).await;
+        let resume = talk.hear("/>").await;
+        assert!(resume.contains("<resume xmlns='urn:xmpp:sm:3' previd='some'"), "{resume}");
+        resumptions += 1;
+        talk.say("<resumed xmlns='urn:xmpp:sm:3' previd='some' h='0'/>").await;
+        let heard = talk.hear("</body>").await;
+        if !heard.contains("poison") {
+            assert!(heard.contains("<body>bread"), "{heard}");
+            break;
+        }
+    }
+    assert_eq!(resumptions, 3);
+    let told = romeo.hear("</error>").await;
+    assert!(told.contains("id='poison'") && told.contains("drops the connection when it is sent this"), "{told}");
+    talk.say("<a xmlns='urn:xmpp:sm:3' h='1'/>").await;
+    romeo.say("<message to='x@b.example' id='more'><body>more</body></message>").await;
+    let heard = talk.hear("<body>more</body>").await;
+    assert!(!heard.contains("poison") && !heard.contains("bread"), "{heard}");
+    field.served.stop().await;
+}

@@ -107,6 +107,8 @@ pub enum Fault {
     },
     /// None of the TLSA records of a signed zone is for it.
     DaneMismatch,
+    /// DNS has the signatures of a zone wrong that says which certificates the domain's servers have.
+    Bogus(String),
     /// What the path's checker says beyond all of these.
     Path(String),
 }
@@ -158,6 +160,9 @@ impl fmt::Display for Fault {
             }
             Self::DaneMismatch => {
                 write!(f, "is none of those that DNS names (DANE): no TLSA record of the server's host fits it")
+            }
+            Self::Bogus(why) => {
+                write!(f, "cannot be compared with what DNS names (DANE), whose answer is forged or damaged: {why}")
             }
             Self::Path(why) => write!(f, "cannot be traced to an authority: {why}"),
         }

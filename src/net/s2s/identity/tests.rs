@@ -61,7 +61,9 @@ fn dates_are_said_and_so_is_the_doubt_about_the_clock() {
     let authority = Authority::new("Test Root");
     let roots = authority.roots();
     let ended = authority.issue(&[dns("chat.example")], |params| params.not_after = date_time_ymd(2026, 6, 1));
-    let found = faults(judged(&[ended], "chat.example", &roots));
+    let verdict = judged(std::slice::from_ref(&ended), "chat.example", &roots);
+    assert!(verdict.is_a_matter_of_time() && !judged(&[ended], "other.example", &roots).is_a_matter_of_time());
+    let found = faults(verdict);
     assert_eq!(found, [Fault::Expired { since: "2026-06-01 00:00 UTC".to_owned() }]);
     assert_eq!(found[0].to_string(), "has expired: it was valid until 2026-06-01 00:00 UTC");
 

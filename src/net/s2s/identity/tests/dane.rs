@@ -111,3 +111,38 @@ fn a_pin_outweighs_dns() {
     let trust = Trust::new(&roots, Role::Receiving).found_at(&target).pinned(&pin);
     assert_eq!(judge(&leaf, "chat.example", &trust, now()), Verdict::Valid(Basis::Pin));
 }
+
+#[test]
+fn a10_a_caller_is_who_it_should_be_if_one_of_the_domains_servers_may_show_this() {
+    let root = Authority::new("Test Root");
+    let roots = root.roots();
+    let stranger = Authority::new("Stranger");
+    let of =
+        |secure, tlsa| Target { addresses: vec!["192.0.2.1".parse().expect("an address")], ..target(secure, tlsa) };
+    let judged = |leaf: &CertificateDer<'static>, found: Result<&[Target], &str>| {
+        let trust = Trust::new(&roots, Role::Initiating);
+        judge_caller(std::slice::from_ref(leaf), "chat.example", &trust, found, now())
+    };
+    let (own, other) = (stranger.issue(&[dns("x.example")], nothing), stranger.issue(&[dns("chat.example")], nothing));
+    let vouched = root.issue(&[dns("chat.example")], nothing);
+    let two = [of(true, vec![record(3, b"another")]), of(true, vec![record(3, &own)])];
+    assert_eq!(judged(&own, Ok(&two)), Verdict::Valid(Basis::Dane));
+    assert_eq!(faults(judged(&other, Ok(&two))), [Fault::DaneMismatch]);
+    assert_eq!(faults(judged(&vouched, Ok(&two))), [Fault::DaneMismatch]);
+    // One without keys in DNS may show what an authority vouches for, and nobody else's.
+    let mixed = [of(true, vec![record(3, &own)]), of(false, vec![])];
+    assert!(judged(&vouched, Ok(&mixed)).is_valid() && !judged(&other, Ok(&mixed)).is_valid());
+    // A server that nobody is sent to does not count, nor do unsigned records.
+    let nowhere =
+        [Target { addresses: Vec::new(), ..of(true, vec![record(3, &own)]) }, of(false, vec![record(3, &own)])];
+    assert!(!judged(&own, Ok(&nowhere)).is_valid() && judged(&vouched, Ok(&nowhere)).is_valid());
+    assert!(judged(&vouched, Ok(&[])).is_valid() && !judged(&own, Ok(&[])).is_valid());
+    // Forged answers.
+    let verdict = judged(&vouched, Err("DNSSEC: no"));
+    assert_eq!(verdict, Verdict::Invalid(vec![Fault::Bogus("DNSSEC: no".to_owned())]));
+    assert_eq!(
+        verdict.to_string(),
+        "cannot be compared with what DNS names (DANE), whose answer is forged or damaged: DNSSEC: no"
+    );
+    assert!(faults(judged(&other, Err("DNSSEC: no"))).len() > 1);
+}
