@@ -35,9 +35,9 @@ pub type Begin = Box<dyn FnOnce(&World) -> std::io::Result<End> + Send>;
 /// Before an acknowledgement that was under way counts as false.
 const UNDER_WAY: Duration = Duration::from_millis(500);
 /// When the server says that it cannot store a message; and how much later at most a driver may have heard of it: what is part
-/// of an attempt then, of five seconds, may still be stored.
+/// of an attempt at the database then may still be stored, and an attempt ends after ten seconds.
 const REFUSAL: Duration = Duration::from_secs(10);
-const TOLERANCE: Duration = Duration::from_secs(6);
+const TOLERANCE: Duration = Duration::from_secs(11);
 const RECOVERY: Duration = Duration::from_secs(5);
 
 const DIALOGUES: u32 = 4;

@@ -133,7 +133,7 @@ impl Module for Archive {
             .message(Way::Outgoing, Stage::Deliver, Self::displayed)
             .every(keeping::EXPIRY, |archive, server| archive.keeping.expire(server));
         if on.module().offer.search {
-            on.account_disco(ns::FULLTEXT).every(keeping::INDEXING, |archive, server| archive.keeping.index(server));
+            on.account_disco(ns::FULLTEXT);
         }
     }
 }
@@ -169,7 +169,7 @@ impl Archive {
             && worth::is_worth(message)
             && self.preferences_of(account).archives(peer, || is_in_roster(peer))
         {
-            cx.archive(self.offer.search);
+            cx.archive();
         }
     }
 
@@ -248,9 +248,9 @@ impl Archive {
             return Ok(());
         }
         // To count a long archive, or to look through it, takes the database some time (security.md B16).
-        let (page, stable) = pace.work(Self::read(server, session, query)).await?;
+        let page = pace.work(Self::read(server, session, query)).await?;
         let page = page.ok_or_else(|| StanzaError::new(Condition::ItemNotFound))?;
-        let fin = result::fin(&page, stable);
+        let fin = result::fin(&page);
         let push = |piece: &Results, message: &ArchivedMessage| {
             let result = result::result(&account.jid, &session.jid, query.id.as_deref(), message);
             if result.is_none() {
@@ -264,24 +264,20 @@ impl Archive {
         Ok(())
     }
 
-    /// A page, and whether it will stay as it is.
     async fn read(
         server: &Arc<Server>,
         session: &Arc<Session>,
         query: &Query,
-    ) -> Result<(Option<Whole<Results>>, bool), StanzaError> {
-        let stable = query.archive.words.is_none() || Self::index_for_search(server, &session.account).await?;
+    ) -> Result<Option<Whole<Results>>, StanzaError> {
+        if query.archive.words.is_some() {
+            server.recorded(&session.account).await?;
+            server.make_findable(&session.account.jid).await?;
+        }
         let page = pages::read(&query.archive, |piece| {
             let (server, session) = (server.clone(), session.clone());
             async move { server.archive_page(&session, &piece).await }
         });
-        Ok((page.await?, stable))
-    }
-
-    /// Makes what was taken so far findable. `false` when not all of it is yet.
-    async fn index_for_search(server: &Server, account: &Arc<Account>) -> Result<bool, StanzaError> {
-        server.recorded(account).await?;
-        Ok(server.index_for_search().await?)
+        page.await
     }
 }
 

@@ -2,14 +2,15 @@
 //! found there and still waits in the tail is delivered by being found.
 //!
 //! Below are the parts of XEP-0313 that every archive has, whoever it belongs to: queries (`query`), pages (`pages`),
-//! results (`result`), who asks and how much (`asking`), and how long messages stay (`keeping`). Which messages are
-//! archived, and who may ask, is a module's business.
+//! results (`result`), who asks and how much (`asking`), what is found by words (`searching`), and how long messages stay
+//! (`keeping`). Which messages are archived, and who may ask, is a module's business.
 
 pub mod asking;
 pub mod keeping;
 pub mod pages;
 pub mod query;
 pub mod result;
+pub(crate) mod searching;
 
 use std::collections::HashSet;
 use std::sync::Arc;

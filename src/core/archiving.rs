@@ -5,9 +5,12 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use bytes::Bytes;
 use rookery_xmpp::element::Element;
 use rookery_xmpp::error::StanzaError;
+use rookery_xmpp::header::Namespaces;
 use rookery_xmpp::ns;
+use rookery_xmpp::parser::{self, Parsed};
 use rookery_xmpp::stanza::{Kind, MessageType, Stanza};
 
 use crate::account::Account;
@@ -23,7 +26,7 @@ const STEP: usize = 500;
 /// What lies between two steps, for the others who need the database.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// The longest text that a message is found by, in bytes: all of those that wait to be made findable at once are in memory.
+/// The longest text that a message is found by, in bytes: those that are made findable at once are all in memory.
 const LONGEST_TEXT: usize = 64 * 1024;
 
 /// Messages that are about another one, whatever fallback text they carry (XEP-0184, 0308, 0333, 0424, 0425, 0444).
@@ -70,9 +73,16 @@ fn has_ciphertext(message: &Stanza) -> bool {
             .any(|ns| message.find("encrypted", ns).is_some_and(|encrypted| encrypted.find("payload", ns).is_some()))
 }
 
-/// The text by whose words a message is found. None for one that is encrypted, whose text only says so, and for one that is
-/// about another; what stands in for something else (XEP-0428) is left out.
-pub fn body(message: &Stanza) -> Option<Box<str>> {
+/// The text by whose words a message is found, of the message as it is stored. None for one that is encrypted, whose text
+/// only says so, and for one that is about another; what stands in for something else (XEP-0428) is left out.
+pub fn text(stored: Bytes) -> Option<Box<str>> {
+    match parser::parse(stored, &Namespaces::none()) {
+        Ok(Parsed::Stanza(message)) => body(&message),
+        Ok(_) | Err(_) => None,
+    }
+}
+
+fn body(message: &Stanza) -> Option<Box<str>> {
     let is_silent = |ns: &str, name: &str| ENCRYPTED.contains(&(ns, name)) || is_about_another_without_text(ns, name);
     if !message.has("body", ns::CLIENT) || message.has_such(is_silent) {
         return None;

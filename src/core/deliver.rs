@@ -139,8 +139,7 @@ impl Server {
         }
         if order.is_archived() {
             let stanza = Arc::new(stanza.clone());
-            let keep =
-                Keep { id, stanza, archived: true, findable: order.is_findable(), digest, waiting: waiting.clone() };
+            let keep = Keep { id, stanza, archived: true, digest, waiting: waiting.clone() };
             let record = tail.record(account, keep);
             if let Some(receipt) = waiting {
                 receipt.stands_for(&record);
@@ -245,8 +244,7 @@ impl Server {
             if let Some(digest) = digest {
                 tail.seen.insert(digest, id, stream);
             }
-            let (archived, findable) = (order.is_archived(), order.is_findable());
-            let keep = Keep { id, stanza: stanza.clone(), archived, findable, digest, waiting };
+            let keep = Keep { id, stanza: stanza.clone(), archived: order.is_archived(), digest, waiting };
             tail.keep(account, keep, to.resourcepart().map(Box::from))
         });
         if !hand_to(&targets, &stanza, kept.as_ref(), order.copies.is_any())

@@ -9,7 +9,7 @@ mod service;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rookery_xmpp::element::Element;
@@ -203,22 +203,16 @@ pub struct Cx<'a> {
     /// From [`Stage::Copy`] on, outgoing messages: the id in the sender's archive, if it is archived. (Incoming ones carry
     /// theirs as stanza-id.)
     pub id: Option<u64>,
-    /// 0, [`ARCHIVED`] or [`FINDABLE`].
-    pub(crate) archive: &'a AtomicU8,
+    /// Whether it is archived.
+    pub(crate) archive: &'a AtomicBool,
     pub(crate) copies: &'a Copies,
 }
 
-/// A message is archived.
-const ARCHIVED: u8 = 1;
-/// And is found by its words.
-pub(crate) const FINDABLE: u8 = 2;
-
 impl Cx<'_> {
     /// The message belongs into the account's archive (XEP-0313): it is stored there before its sender is told that it
-    /// has arrived. For messages, at [`Stage::Archive`]. `findable`: its text is kept apart as well until it is made findable by
-    /// its words (`ArchiveStore::index_words`), which the module then has to see to.
-    pub fn archive(&self, findable: bool) {
-        self.archive.store(if findable { FINDABLE } else { ARCHIVED }, Ordering::Relaxed);
+    /// has arrived. For messages, at [`Stage::Archive`].
+    pub fn archive(&self) {
+        self.archive.store(true, Ordering::Relaxed);
     }
 }
 

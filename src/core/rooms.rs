@@ -57,7 +57,7 @@ impl RoomAppend {
             RoomWrite::Value { value, .. } | RoomWrite::Person { value, .. } | RoomWrite::Visit { value, .. } => {
                 of(value)
             }
-            RoomWrite::Message(record) => record.stanza.len() + record.body.as_ref().map_or(0, |body| body.len()),
+            RoomWrite::Message(record) => record.stanza.len(),
         };
         self.changes.iter().map(|change| size(change) + OVERHEAD).sum::<usize>() as u64
     }

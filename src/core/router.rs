@@ -6,7 +6,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use tracing::{Instrument, error};
 use crate::account::Account;
 use crate::copies::Copies;
 use crate::host::Host;
-use crate::module::{Answer, Arrival, BoxFuture, Call, Cx, FINDABLE, Flow, InterceptFn, Stage, Target, Way};
+use crate::module::{Answer, Arrival, BoxFuture, Call, Cx, Flow, InterceptFn, Stage, Target, Way};
 use crate::panic::Panicked;
 use crate::request;
 use crate::server::Server;
@@ -291,7 +291,7 @@ impl Server {
     ) -> Result<Passed, StanzaError> {
         for stage in stages {
             for hook in host.table.interceptors(stanza.head.kind, way, *stage) {
-                let (archive, copies) = (AtomicU8::new(0), Copies::default());
+                let (archive, copies) = (AtomicBool::new(false), Copies::default());
                 let (archive, copies) = (&archive, &copies);
                 let cx = Cx { server: self, host, account, session, targets: &[], id: None, archive, copies };
                 let mut flow = call(hook, &cx, stanza);
@@ -338,24 +338,19 @@ pub(crate) struct InOrder<'a> {
     pub(crate) way: Way,
     pub(crate) targets: &'a [Arc<Session>],
     pub(crate) id: Option<u64>,
-    pub(crate) archive: AtomicU8,
+    pub(crate) archive: AtomicBool,
     pub(crate) copies: Copies,
 }
 
 impl<'a> InOrder<'a> {
     pub(crate) fn new(host: &'a Arc<Host>, account: &'a Arc<Account>, way: Way) -> Self {
-        let (archive, copies) = (AtomicU8::new(0), Copies::default());
+        let (archive, copies) = (AtomicBool::new(false), Copies::default());
         Self { host, account, session: None, way, targets: &[], id: None, archive, copies }
     }
 
     /// Whether a module wants it archived.
     pub(crate) fn is_archived(&self) -> bool {
-        self.archive.load(Ordering::Relaxed) != 0
-    }
-
-    /// And found by its words.
-    pub(crate) fn is_findable(&self) -> bool {
-        self.archive.load(Ordering::Relaxed) == FINDABLE
+        self.archive.load(Ordering::Relaxed)
     }
 
     pub(crate) fn cx(&'a self, server: &'a Arc<Server>) -> Cx<'a> {

@@ -19,6 +19,7 @@ use rookery_xmpp::stanza::{Kind, PresenceType, Stanza};
 use tracing::{debug, error, warn};
 
 use crate::account::{Account, Accounts, Placed};
+use crate::archive::searching::Searching;
 use crate::archiving;
 use crate::caps::Caps;
 use crate::config::{Conf, ConfigError, Secret};
@@ -117,6 +118,8 @@ pub struct Server {
     /// Ids for messages.
     pub ids: Ids,
     pub(crate) writer: Arc<Writer>,
+    /// Archives that are being made findable by their words.
+    pub(crate) searching: Searching,
     /// What waits for other servers.
     pub(crate) links: Arc<Links>,
     /// Sessions of the last run.
@@ -160,6 +163,7 @@ impl Server {
             store,
             ids,
             writer: writer.clone(),
+            searching: Searching::default(),
             links: Arc::default(),
             resting,
             directed: session_slots.slot("core", "directed"),

@@ -90,7 +90,6 @@ pub struct Kept {
     /// When the server took it.
     pub stamp: SystemTime,
     archive: Option<Side>,
-    findable: bool,
     digest: Option<u64>,
     pub(crate) fate: Mutex<Fate>,
 }
@@ -189,7 +188,6 @@ impl Kept {
             resource: entry.resource.map(String::into_boxed_str),
             stamp: entry.stamp,
             archive: None,
-            findable: false,
             digest: None,
             fate: Mutex::new(Fate {
                 phase: Phase::Settled,
@@ -261,7 +259,6 @@ impl Kept {
             sent: side == Side::Sender,
             counts: side == Side::Recipient && archiving::counts(&self.stanza),
             message_id: head.id.clone(),
-            body: if self.findable { archiving::body(&self.stanza) } else { None },
         })
     }
 }
@@ -277,8 +274,6 @@ pub(crate) struct Keep {
     pub(crate) id: u64,
     pub(crate) stanza: Arc<Stanza>,
     pub(crate) archived: bool,
-    /// It is to be found by its words.
-    pub(crate) findable: bool,
     pub(crate) digest: Option<u64>,
     pub(crate) waiting: Option<Arc<Receipt>>,
 }
@@ -293,7 +288,6 @@ impl Keep {
             resource,
             stamp: SystemTime::now(),
             archive: self.archived.then_some(side),
-            findable: self.findable,
             digest: self.digest,
             fate: Mutex::new(Fate {
                 phase,
@@ -376,7 +370,6 @@ impl Tail {
                     resource: entry.resource.map(String::into_boxed_str),
                     stamp: entry.stamp,
                     archive: None,
-                    findable: false,
                     digest: None,
                     fate: Mutex::new(Fate {
                         phase: Phase::Written,

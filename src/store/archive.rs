@@ -131,7 +131,7 @@ macro_rules! archive {
 
         use super::rows::owner;
         use super::texts;
-        use super::words::{list, search};
+        use super::words::{hold, list, search};
         use crate::archive::{LOOKED_AT, LOOKING, Look, MUCH, SETTLED, cut, forwards, named, nothing};
         use crate::codec;
         use crate::health::Outcome;
@@ -488,6 +488,7 @@ macro_rules! archive {
             let more = i64::try_from(ids.len()).is_ok_and(|found| found > limit);
             ids.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
             let ids: Vec<u64> = ids.into_iter().map(codec::from_column).collect::<Result<_, _>>()?;
+            hold(&mut tx, account).await?;
             // What waits in the tail stays there; but nobody waits for what a room has there.
             let statements = if of_room { &texts::PURGE[..] } else { &texts::EXPIRE[..] };
             for statement in statements {
@@ -576,6 +577,7 @@ macro_rules! archive {
                 query_as("SELECT number, deleted FROM deleted_accounts ORDER BY number").fetch_all(&mut *tx).await?;
             let (mut more, mut purged) = (false, false);
             for (account, deleted) in numbers {
+                hold(&mut tx, account).await?;
                 for of_tail in [true, false] {
                     let ask = left.saturating_add(1);
                     let ids: Vec<i64> = if of_tail {
@@ -601,7 +603,9 @@ macro_rules! archive {
                 if more {
                     break;
                 }
-                query("DELETE FROM conversations WHERE account = $1").bind(account).execute(&mut *tx).await?;
+                for statement in texts::LEAVE {
+                    query(statement).bind(account).execute(&mut *tx).await?;
+                }
                 if deleted < long_ago {
                     query("DELETE FROM deleted_accounts WHERE number = $1").bind(account).execute(&mut *tx).await?;
                 }

@@ -46,8 +46,6 @@ pub(crate) struct Filed<'a> {
     /// It counts as unread; in a room: it is history.
     pub(crate) counts: bool,
     pub(crate) message_id: Option<&'a str>,
-    /// Its text, which it can be found by.
-    pub(crate) body: Option<&'a str>,
 }
 
 impl<'a> Put<'a> {
@@ -59,7 +57,6 @@ impl<'a> Put<'a> {
             sent: archived.sent,
             counts: archived.counts,
             message_id: archived.message_id.as_deref(),
-            body: archived.body.as_deref(),
         };
         Self {
             owner: &entry.account,
@@ -81,7 +78,6 @@ impl<'a> Put<'a> {
             sent: false,
             counts: record.history,
             message_id: record.message_id.as_deref(),
-            body: record.body.as_deref(),
         };
         Self {
             owner: room,
@@ -94,11 +90,6 @@ impl<'a> Put<'a> {
             digest: record.digest.map(u64::cast_signed),
             waits: record.history && !record.archived,
         }
-    }
-
-    /// Its text, which it can be found by.
-    pub(crate) fn body(&self) -> Option<&'a str> {
-        self.filed.and_then(|filed| filed.body)
     }
 
     pub(crate) fn place(&self) -> Place<'a> {
@@ -367,7 +358,6 @@ mod tests {
             sent: false,
             counts: true,
             message_id: None,
-            body: None,
         };
         let entry = entry("a@x.example", id);
         TailChange::Append(Record { entry, waits: true, archived: Some(archived), digest: None })

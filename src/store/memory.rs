@@ -491,19 +491,9 @@ impl ArchiveStore for MemoryStore {
         .await
     }
 
-    async fn index_words(&self, limit: usize) -> StoreResult<bool> {
+    async fn index_words(&self, owner: &BareJid, limit: usize) -> StoreResult<bool> {
         self.call(Access::Write, |state| {
-            let mut waiting: Vec<(u64, BareJid)> = Vec::new();
-            for (jid, messages) in state.all() {
-                waiting.extend(messages.unfindable().map(|id| (id, jid.clone())));
-            }
-            waiting.sort();
-            for (id, jid) in waiting.iter().take(limit) {
-                if let Some(messages) = state.messages_mut(jid) {
-                    messages.make_findable(*id);
-                }
-            }
-            Ok(waiting.len() > limit)
+            Ok(state.messages_mut(owner).is_some_and(|messages| messages.make_findable(limit)))
         })
         .await
     }

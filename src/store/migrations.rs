@@ -11,6 +11,7 @@ pub(crate) fn sqlite() -> Migrator {
         step(3, "sessions", include_str!("../../schemas/sqlite/0003_sessions.sql")),
         step(4, "rooms", include_str!("../../schemas/sqlite/0004_rooms.sql")),
         step(5, "outgoing", include_str!("../../schemas/sqlite/0005_outgoing.sql")),
+        step(6, "searched", include_str!("../../schemas/sqlite/0006_searched.sql")),
     ])
 }
 
@@ -22,6 +23,7 @@ pub(crate) fn postgres() -> Migrator {
         step(3, "sessions", include_str!("../../schemas/postgres/0003_sessions.sql")),
         step(4, "rooms", include_str!("../../schemas/postgres/0004_rooms.sql")),
         step(5, "outgoing", include_str!("../../schemas/postgres/0005_outgoing.sql")),
+        step(6, "searched", include_str!("../../schemas/postgres/0006_searched.sql")),
     ])
 }
 

@@ -35,6 +35,7 @@ macro_rules! statements {
         use sqlx::{Connection, query, query_as, query_scalar};
 
         use super::texts;
+        use super::words::hold;
         use crate::codec;
         use crate::health::Outcome;
 
@@ -155,9 +156,8 @@ macro_rules! statements {
             .fetch_optional(&mut *tx)
             .await?;
             if let Some(number) = number {
-                for statement in texts::UNWORD {
-                    query(statement).bind(number).bind(codec::to_bound(id)).execute(&mut *tx).await?;
-                }
+                hold(&mut tx, number).await?;
+                query(texts::UNWORD).bind(number).bind(codec::to_bound(id)).execute(&mut *tx).await?;
             }
             tx.commit().await?;
             Ok(number.is_some())

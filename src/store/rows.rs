@@ -618,8 +618,8 @@ macro_rules! store {
                 call!(self.read, on => archive::expired_accounts(on, domain, up_to, after, limit))
             }
 
-            async fn index_words(&self, limit: usize) -> StoreResult<bool> {
-                call!(self.write, on => words::index(on, limit))
+            async fn index_words(&self, owner: &BareJid, limit: usize) -> StoreResult<bool> {
+                call!(self.write, on => words::index(on, owner, limit))
             }
         }
 

@@ -60,7 +60,11 @@ crate::sessions::store!(SqliteStore);
 /// Statements of a commit that look for rows, by name.
 #[cfg(test)]
 pub(crate) fn commits() -> impl Iterator<Item = (&'static str, &'static str)> {
-    room_changes::ALL.into_iter().chain(sends::ALL).flat_map(|(name, texts)| texts.map(|text| (name, text)))
+    commit::ALL
+        .into_iter()
+        .chain(room_changes::ALL)
+        .chain(sends::ALL)
+        .flat_map(|(name, texts)| texts.map(|text| (name, text)))
 }
 
 /// How long to wait before the log is tried again.

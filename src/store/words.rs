@@ -3,12 +3,22 @@
 //! A word is a run of letters and digits without case and accents; of scripts that put no space between words, each
 //! character is one. A term is a word behind the number of its account or room, so that a search touches nothing of other accounts
 //! and a term holds no character that means something to a database's search syntax.
+//!
+//! An archive's texts are put into the index by the first search, and what came since by each that follows: `searched` has
+//! the id up to which all are in. An archive's ids only grow, so nothing comes up below it but what is stored again, and that
+//! sets it back (the commits).
 
 use std::collections::BTreeSet;
 
 use icu_normalizer::DecomposingNormalizerBorrowed;
 use icu_properties::props::{GeneralCategory, Ideographic, Script};
 use icu_properties::{CodePointMapData, CodePointSetData};
+
+/// Messages that are read at once to be made findable.
+pub(crate) const PIECE: usize = 50;
+
+/// Bytes of messages after which a step ends.
+pub(crate) const HEAVY: usize = 1 << 20;
 
 /// The longest word, in bytes; what is longer is known by its beginning.
 const LONGEST: usize = 64;
@@ -74,6 +84,76 @@ pub(crate) fn terms(owner: i64, text: &str) -> Vec<String> {
     let number = owner.unsigned_abs();
     words(text).into_iter().map(|word| format!("{sign}{number}_{word}")).collect()
 }
+
+/// Statements on one connection. `$begin` starts a transaction that writes; the module has `put`, which writes the terms of
+/// messages into the index.
+macro_rules! index {
+    ($connection:ty, $begin:literal) => {
+        use rookery_xmpp::jid::BareJid;
+        use sqlx::{Connection, query, query_as, query_scalar};
+
+        use super::rows::owner;
+        use super::texts;
+        use crate::words::{HEAVY, PIECE};
+
+        /// Makes some more of an archive findable; `true` when there may be more.
+        pub(super) async fn index(on: &mut $connection, user: &BareJid, limit: usize) -> Outcome<bool> {
+            let mut tx = on.begin_with($begin).await?;
+            let Some(account) = owner(&mut tx, user).await? else {
+                tx.rollback().await?;
+                return Ok(false);
+            };
+            hold(&mut tx, account).await?;
+            let before: Option<i64> = query_scalar(texts::SEARCHED).bind(account).fetch_optional(&mut *tx).await?;
+            let mut up_to = before.unwrap_or(0);
+            let (mut found, mut left, mut bytes, mut more) = (Vec::new(), limit, 0, true);
+            while more && left > 0 && bytes < HEAVY {
+                let wanted = left.min(PIECE);
+                let rows: Vec<(i64, Vec<u8>)> = query_as(texts::UNSEARCHED)
+                    .bind(account)
+                    .bind(up_to)
+                    .bind(i64::try_from(wanted).unwrap_or(i64::MAX))
+                    .fetch_all(&mut *tx)
+                    .await?;
+                more = rows.len() == wanted;
+                left -= rows.len();
+                for (id, stanza) in rows {
+                    up_to = id;
+                    bytes += stanza.len();
+                    let text = rookery_core::archiving::text(stanza.into());
+                    let terms = text.map(|text| terms(account, &text)).unwrap_or_default();
+                    if !terms.is_empty() {
+                        found.push((id, terms.join(" ")));
+                    }
+                }
+            }
+            if before.unwrap_or(0) != up_to {
+                put(&mut tx, account, &found).await?;
+                query(
+                    "INSERT INTO searched (account, up_to) VALUES ($1, $2) \
+                     ON CONFLICT (account) DO UPDATE SET up_to = excluded.up_to",
+                )
+                .bind(account)
+                .bind(up_to)
+                .execute(&mut *tx)
+                .await?;
+            }
+            tx.commit().await?;
+            Ok(more)
+        }
+
+        /// Lets nobody else change what an archive is found by until the transaction ends, where not all that write wait
+        /// for each other anyway.
+        pub(super) async fn hold(on: &mut $connection, account: i64) -> Outcome<()> {
+            for statement in texts::HOLD {
+                query(statement).bind(account).execute(&mut *on).await?;
+            }
+            Ok(())
+        }
+    };
+}
+
+pub(crate) use index;
 
 #[cfg(test)]
 mod tests {

@@ -49,7 +49,7 @@ impl Found {
     }
 
     /// The conditions of an error: its type and its name.
-    fn error(&self) -> (String, String) {
+    pub(crate) fn error(&self) -> (String, String) {
         let end = self.end.as_ref().unwrap();
         let error = end.find("error", ns::CLIENT).unwrap_or_else(|| panic!("no error: {}", end.to_xml()));
         let condition = error.elements().next().unwrap().name().to_owned();
@@ -188,7 +188,7 @@ async fn c1_results_that_somebody_else_sends_are_for_the_session_that_has_asked_
 }
 
 #[tokio::test(start_paused = true)]
-async fn texts_that_nobody_may_search_for_are_not_kept_for_it() {
+async fn texts_are_made_findable_for_those_who_search() {
     for search in [true, false] {
         let conf = format!("[host.localhost]\n[modules.archive]\nsearch = {search}\n");
         let world = World::with_conf(&conf, BOTH).await;
@@ -208,10 +208,11 @@ async fn texts_that_nobody_may_search_for_are_not_kept_for_it() {
             max: 10,
             count: false,
         };
-        while world.store.index_words(10).await.unwrap() {}
-        for user in BOTH {
+        let words = form(&[("{urn:xmpp:fulltext:0}fulltext", "thou")]);
+        assert_eq!(romeo.query(&words).await.end.unwrap().get("type") == Some("result"), search);
+        for (user, found) in [(ROMEO, search), (JULIET, false)] {
             let page = world.store.archive_page(&jid(user), &everything).await.unwrap().unwrap();
-            assert_eq!(page.messages.len(), usize::from(search), "{user}");
+            assert_eq!(page.messages.len(), usize::from(found), "{user}");
         }
     }
 }

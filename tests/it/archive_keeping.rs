@@ -1,10 +1,11 @@
-//! What becomes of archives in time: what is unread (XEP-0333), how long messages are kept, and making them findable.
+//! What becomes of archives in time: what is unread (XEP-0333), how long messages are kept, and how they become findable
+//! by their words (XEP-0431).
 
 use std::time::{Duration, SystemTime};
 
 use rookery_core::ids;
 use rookery_core::retention::{self, Keep};
-use rookery_core::store::{ArchiveStore, Archived, Record, TailChange, TailEntry, TailStore};
+use rookery_core::store::{ArchiveStore, Archived, Record, StoreError, TailChange, TailEntry, TailStore};
 
 use crate::archive::{form, page};
 use crate::commands::Folder;
@@ -56,7 +57,6 @@ impl World {
                     sent: false,
                     counts: true,
                     message_id: None,
-                    body: Some(format!("old {number}").into()),
                 }),
                 digest: None,
             })
@@ -157,14 +157,7 @@ async fn what_is_kept_for_ever_stays_and_what_still_waits_is_delivered_though_it
                 .into(),
         },
         waits: true,
-        archived: Some(Archived {
-            with: jid(ROMEO),
-            resource: None,
-            sent: false,
-            counts: true,
-            message_id: None,
-            body: None,
-        }),
+        archived: Some(Archived { with: jid(ROMEO), resource: None, sent: false, counts: true, message_id: None }),
         digest: None,
     };
     world.store.commit(&[TailChange::Append(waiting)]).await.unwrap();
@@ -176,24 +169,54 @@ async fn what_is_kept_for_ever_stays_and_what_still_waits_is_delivered_though_it
     assert_eq!(nurse.bodies(), ["late"]);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_search_says_when_there_is_more_than_it_could_look_at() {
-    let world = World::new(ALL).await;
-    world.archive(ROMEO, DAY, 10_200).await;
-    let romeo = world.bind(ROMEO, "orchard").await;
-    let search = |words: &str| form(&[("{urn:xmpp:fulltext:0}fulltext", words)]);
-    let first = romeo.query(&search("old")).await;
-    assert_eq!(first.fin().get("stable"), Some("false"));
-    let second = romeo.query(&search("\"old 10100\"")).await;
-    assert_eq!((second.fin().get("stable"), second.bodies()), (None, vec!["old 10100"]));
+fn search(words: &str) -> String {
+    form(&[("{urn:xmpp:fulltext:0}fulltext", words)])
 }
 
 #[tokio::test(start_paused = true)]
-async fn messages_become_findable_by_themselves() {
+async fn an_archive_becomes_findable_with_its_first_search() {
+    let world = World::new(ALL).await;
+    world.archive(ROMEO, DAY, 10_200).await;
+    let romeo = world.bind(ROMEO, "orchard").await;
+    let first = romeo.query(&(search("old") + &page("<max>10</max>"))).await;
+    assert_eq!((first.fin().get("stable"), first.set("count").as_deref()), (None, Some("10200")));
+    assert_eq!(romeo.query(&search("\"old 10100\"")).await.bodies(), ["old 10100"]);
+    // For whoever has searched nothing, nothing was done.
+    world.archive(NURSE, DAY * 2, 2).await;
+    assert!(world.store.index_words(&jid(NURSE), 1).await.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn b16_a_search_that_takes_too_long_is_refused_and_what_it_has_done_stays() {
+    let world = World::new(ALL).await;
+    world.archive(ROMEO, DAY, 30_000).await;
+    world.archive(NURSE, DAY, 3).await;
+    let (romeo, again) = (world.bind(ROMEO, "orchard").await, world.bind(ROMEO, "garden").await);
+    let nurse = world.bind(NURSE, "kitchen").await;
+    world.store.slow(Duration::from_millis(500));
+    for client in [&romeo, &again] {
+        let start = tokio::time::Instant::now();
+        assert_eq!(client.query(&search("old")).await.error(), ("wait".to_owned(), "resource-constraint".to_owned()));
+        assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    }
+    // Others come in between, with archives that are soon done.
+    assert_eq!(nurse.query(&search("old 2")).await.bodies(), ["old 2"]);
+    pass(Duration::from_secs(60)).await;
+    let found = romeo.query(&(search("old") + &page("<max>0</max>"))).await;
+    assert_eq!(found.set("count").as_deref(), Some("30000"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_search_that_the_database_breaks_off_is_gone_on_with_by_the_next() {
     let world = World::new(ALL).await;
     world.archive(ROMEO, DAY, 1200).await;
-    pass(Duration::from_secs(90)).await;
-    assert!(!world.store.index_words(1).await.unwrap(), "some could not be found yet");
+    let romeo = world.bind(ROMEO, "orchard").await;
+    assert!(world.store.index_words(&jid(ROMEO), 700).await.unwrap());
+    world.store.fail(Some(StoreError::Full("no space".to_owned())));
+    assert_eq!(romeo.query(&search("old")).await.error(), ("wait".to_owned(), "resource-constraint".to_owned()));
+    world.store.fail(None);
+    let found = romeo.query(&(search("old") + &page("<max>0</max>"))).await;
+    assert_eq!(found.set("count").as_deref(), Some("1200"));
 }
 
 #[test]

@@ -145,7 +145,7 @@ impl Module for Everything {
 
 impl Everything {
     fn archive(self: &Arc<Self>, cx: &Cx<'_>, _: &mut Stanza) -> Flow {
-        cx.archive(true);
+        cx.archive();
         Flow::Next
     }
 }

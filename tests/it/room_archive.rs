@@ -453,13 +453,52 @@ async fn old_messages_go_when_the_conf_says_so() {
         message_id: None,
         history: true,
         archived: true,
-        body: None,
         digest: None,
     };
     world.store.commit(&[TailChange::Room { room: jid(ROOM), change: RoomWrite::Message(record) }]).await.unwrap();
     assert_eq!(crone.room_query("").await.said(), ["old", "one"]);
     tokio::time::sleep(Duration::from_secs(3600)).await;
     assert_eq!(crone.room_query("").await.said(), ["one"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_room_that_is_long_becomes_findable_while_those_who_search_are_told_to_wait() {
+    let world = World::new(EVERYBODY).await;
+    let crone = world.login(CRONE, "desktop").await;
+    crone.make_room("firstwitch", &[("persistentroom", "1")]).await;
+    let stamp = SystemTime::now() - Duration::from_secs(86_400);
+    let record = |number: u64| {
+        let old = format!("<message xmlns='jabber:client' type='groupchat'><body>thrice {number}</body></message>");
+        let record = RoomRecord {
+            id: ids::at(stamp) + number,
+            stamp,
+            stanza: old.into_bytes().into(),
+            nick: Some("x".into()),
+            message_id: None,
+            history: true,
+            archived: true,
+            digest: None,
+        };
+        TailChange::Room { room: jid(ROOM), change: RoomWrite::Message(record) }
+    };
+    world.store.commit(&(0..20_000).map(record).collect::<Vec<_>>()).await.unwrap();
+    crone.tell("thrice").await;
+    let search = form(&[("{urn:xmpp:fulltext:0}fulltext", "thrice")]) + &page("<max>1</max><before/>");
+    world.store.slow(Duration::from_secs(1));
+    assert_eq!(crone.room_query(&search).await.error(), "resource-constraint");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let found = crone.room_query(&search).await;
+    assert_eq!((found.said(), found.set("count").as_deref()), (vec!["thrice".to_owned()], Some("20001")));
+    // What is taken back is not found, and what is said next is.
+    let id = found.ids()[0].to_owned();
+    world.store.slow(Duration::ZERO);
+    crone.send(&format!(
+        "<message type='groupchat' to='{ROOM}' id='gone'><retract xmlns='urn:xmpp:message-retract:1' id='{id}'/></message>"
+    )).await;
+    crone.tell("thrice mewed").await;
+    assert_eq!(crone.room_query(&search).await.said(), ["thrice mewed"]);
+    let count = form(&[("{urn:xmpp:fulltext:0}fulltext", "thrice")]) + &page("<max>0</max>");
+    assert_eq!(crone.room_query(&count).await.set("count").as_deref(), Some("20001"));
 }
 
 #[tokio::test(start_paused = true)]

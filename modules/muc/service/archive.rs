@@ -186,9 +186,9 @@ impl Archives {
         // What has been said so far is found, and who was put out meanwhile finds nothing.
         server.stored().await?;
         let reading = judge().await?;
-        let (page, stable) = self.pace(asker).work(read(server, room, &query.archive, reading)).await?;
+        let page = self.pace(asker).work(read(server, room, &query.archive, reading)).await?;
         let page = page.ok_or_else(|| StanzaError::new(Condition::ItemNotFound))?;
-        let fin = result::fin(&page, stable);
+        let fin = result::fin(&page);
         for piece in page.into_pieces(query.flip) {
             let mut messages: Vec<_> = piece.messages.iter().collect();
             if query.flip {
@@ -304,14 +304,16 @@ fn shown(stored: &ArchivedMessage, reading: Reading) -> Option<ArchivedMessage> 
     Some(ArchivedMessage { stanza: record::sealed(&message, None), ..stored.clone() })
 }
 
-/// The page that is asked for, and whether it will stay as it is.
+/// The page that is asked for.
 async fn read(
     server: &Arc<Server>,
     room: &BareJid,
     query: &ArchiveQuery,
     reading: Reading,
-) -> Result<(Option<Whole<ArchivePage>>, bool), StanzaError> {
-    let stable = query.words.is_none() || server.index_for_search().await?;
+) -> Result<Option<Whole<ArchivePage>>, StanzaError> {
+    if query.words.is_some() {
+        server.make_findable(room).await?;
+    }
     // §4.1.1: by whom a message is, as far as whoever asks may know it: by nickname, or by real JID.
     let sender = query.with.as_ref().filter(|with| with.bare_str() != room.as_str() && reading.sees_jids);
     let search =
@@ -325,7 +327,7 @@ async fn read(
             }
         }
     });
-    Ok((page.await?, stable))
+    page.await
 }
 
 /// A search for one sender, who is known by what is stored inside the messages: they are looked through, up to a bound.

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use rookery_core::archiving;
 use rookery_core::control::rooms::ListedRoom;
 use rookery_core::store::{
     ArchivedMessage, LONGEST_VISIT, RoomRecord, RoomWrite, StoreError, StoredRoom, StoredRoomHead,
@@ -121,7 +120,6 @@ fn message_record(message: &Message) -> RoomRecord {
         message_id: message.stanza.head.id.clone(),
         history: message.history,
         archived: message.archive,
-        body: if message.archive { archiving::body(&message.stanza) } else { None },
         digest: message.digest,
     }
 }

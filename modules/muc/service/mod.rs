@@ -48,7 +48,6 @@ pub struct Muc {
     services: Vec<Arc<Rooms>>,
     /// The archives of each service.
     keeping: Vec<Arc<Keeping>>,
-    is_searched: bool,
     terms: Arc<Terms>,
 }
 
@@ -96,7 +95,7 @@ impl Module for Muc {
         let services: Vec<_> = domains.into_iter().map(service).collect();
         let keeping = |service: &Arc<Rooms>| Arc::new(Keeping::new(service.domain().clone(), conf.archive_keep));
         let keeping = services.iter().map(keeping).collect();
-        Ok(Self { services, keeping, is_searched: conf.archive_search, terms })
+        Ok(Self { services, keeping, terms })
     }
 
     fn hooks(on: &mut Hooks<'_, Self>) {
@@ -105,9 +104,6 @@ impl Module for Muc {
             on.component(domain.clone(), Self::arrived).rooms(domain, Self::command);
         }
         on.begin(Self::begin).end(Self::end).every(ROUND, Self::round).every(keeping::EXPIRY, Self::expire);
-        if on.module().is_searched {
-            on.every(keeping::INDEXING, Self::index);
-        }
     }
 }
 
@@ -148,11 +144,6 @@ impl Muc {
 
     fn expire(self: &Arc<Self>, server: &Arc<Server>) {
         self.keeping.iter().for_each(|keeping| keeping.expire(server));
-    }
-
-    fn index(self: &Arc<Self>, server: &Arc<Server>) {
-        // Whose messages are made findable is all one.
-        self.keeping.iter().take(1).for_each(|keeping| keeping.index(server));
     }
 
     fn round(self: &Arc<Self>, server: &Arc<Server>) {

@@ -1,5 +1,5 @@
-//! XEP-0313 §3.2: old messages go, the oldest first and a few at a time, so that nobody waits for it; and messages become
-//! findable by their words. Both beside everything else, one pass at a time.
+//! XEP-0313 §3.2: old messages go, the oldest first and a few at a time, so that nobody waits for it. Beside everything else,
+//! one pass at a time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,13 +15,9 @@ use crate::store::StoreResult;
 
 /// How often old messages are looked for.
 pub const EXPIRY: Duration = Duration::from_secs(15 * 60);
-/// How often messages are made findable, when nobody searches.
-pub const INDEXING: Duration = Duration::from_secs(60);
 
-/// Messages that go, or are made findable, in one step.
+/// Messages that go in one step.
 const STEP: usize = 500;
-/// Steps that a search waits for.
-const STEPS_FOR_SEARCH: usize = 20;
 /// Archives that are looked up at once.
 const ARCHIVES: usize = 100;
 /// What lies between two steps, for the others who need the database.
@@ -37,13 +33,12 @@ pub struct Keeping {
     /// How long messages stay, where nothing else is said for an archive.
     keep: Keep,
     expiring: AtomicBool,
-    indexing: AtomicBool,
 }
 
 impl Keeping {
     /// For a domain.
     pub fn new(domain: BareJid, keep: Keep) -> Self {
-        Self { domain, keep, expiring: AtomicBool::new(false), indexing: AtomicBool::new(false) }
+        Self { domain, keep, expiring: AtomicBool::new(false) }
     }
 
     /// Removes what is older than it may become.
@@ -82,43 +77,10 @@ impl Keeping {
             pause().await;
         }
     }
-
-    /// Makes the newest messages findable, so that searches have little left to do.
-    pub fn index(self: &Arc<Self>, server: &Arc<Server>) {
-        if self.indexing.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let (keeping, beside) = (self.clone(), server.clone());
-        server.beside(async move {
-            if let Err(error) = index_all(&beside).await {
-                warn!(host = %keeping.domain, %error, "cannot make messages findable; trying again");
-            }
-            keeping.indexing.store(false, Ordering::Release);
-        });
-    }
-}
-
-impl Server {
-    /// Makes messages findable before a search. `false` when there are so many that some are not yet.
-    pub async fn index_for_search(&self) -> StoreResult<bool> {
-        for _ in 0..STEPS_FOR_SEARCH {
-            if !self.store.index_words(STEP).await? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
 }
 
 async fn expire_one(server: &Server, owner: &BareJid, up_to: u64) -> StoreResult<()> {
     while server.store.expire_archive(owner, up_to, STEP).await? {
-        pause().await;
-    }
-    Ok(())
-}
-
-async fn index_all(server: &Server) -> StoreResult<()> {
-    while server.store.index_words(STEP).await? {
         pause().await;
     }
     Ok(())

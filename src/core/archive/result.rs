@@ -32,14 +32,11 @@ pub fn result(archive: &BareJid, to: &Jid, query_id: Option<&str>, message: &Arc
     }
 }
 
-/// The end of a page. Results may change yet when it is not `stable`.
-pub fn fin<P: Piece>(page: &Whole<P>, stable: bool) -> Element {
+/// The end of a page.
+pub fn fin<P: Piece>(page: &Whole<P>) -> Element {
     let ends = page.ends().map(|(first, last)| (first.to_string(), last.to_string()));
     let set = rsm::Page { ends, index: page.index, count: page.count };
-    Element::new("fin", ns::MAM)
-        .attr_opt("complete", page.complete.then_some("true"))
-        .attr_opt("stable", (!stable).then_some("false"))
-        .child(set.to_element())
+    Element::new("fin", ns::MAM).attr_opt("complete", page.complete.then_some("true")).child(set.to_element())
 }
 
 /// What is known of an archive (§5).
@@ -101,16 +98,16 @@ mod tests {
             index: None,
         };
         let set = |set: &str| format!("<set xmlns='http://jabber.org/protocol/rsm'{set}");
-        let check = |page: Whole<ArchivePage>, stable, attributes: &str, rest: &str| {
+        let check = |page: Whole<ArchivePage>, attributes: &str, rest: &str| {
             let expected = format!("<fin xmlns='urn:xmpp:mam:2'{attributes}>{}</fin>", set(rest));
-            assert_eq!(fin(&page, stable).to_xml(), expected);
+            assert_eq!(fin(&page).to_xml(), expected);
         };
-        check(page(&[]), true, "", "/>");
-        check(page(&[7]), true, "", "><first>7</first><last>7</last></set>");
+        check(page(&[]), "", "/>");
+        check(page(&[7]), "", "><first>7</first><last>7</last></set>");
         let known = Whole { complete: true, count: Some(20), index: Some(18), ..page(&[7, 8]) };
-        check(known, true, " complete='true'", "><first index='18'>7</first><last>8</last><count>20</count></set>");
+        check(known, " complete='true'", "><first index='18'>7</first><last>8</last><count>20</count></set>");
         let counted = Whole { count: Some(0), ..page(&[]) };
-        check(counted, false, " stable='false'", "><count>0</count></set>");
+        check(counted, "", "><count>0</count></set>");
     }
 
     #[test]

@@ -132,7 +132,8 @@ pub trait ArchiveStore: Send + Sync {
         after: Option<&BareJid>,
         limit: usize,
     ) -> StoreResult<Vec<BareJid>>;
-    /// Makes up to `limit` messages findable by their words that are not yet. `true` when more are left. Searches see
-    /// only what this has done, so it is called before one, and from time to time.
-    async fn index_words(&self, limit: usize) -> StoreResult<bool>;
+    /// Makes up to `limit` messages of an archive findable by their words that are not yet, the oldest first. `true` when
+    /// more are left. Searches see only what this has done, so it is called before each until nothing is left; archives
+    /// that nobody searches cost nothing.
+    async fn index_words(&self, owner: &BareJid, limit: usize) -> StoreResult<bool>;
 }

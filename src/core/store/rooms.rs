@@ -79,8 +79,6 @@ pub struct RoomRecord {
     pub history: bool,
     /// It is in the room's archive. If it is neither this nor history, only its digest is stored.
     pub archived: bool,
-    /// Its text, to be found by words if it is in the archive.
-    pub body: Option<Box<str>>,
     /// What it would be known by if it were sent again.
     pub digest: Option<u64>,
 }

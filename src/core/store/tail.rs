@@ -36,8 +36,6 @@ pub struct Archived {
     pub counts: bool,
     /// The sender's id of the message: the stanza's attribute.
     pub message_id: Option<Box<str>>,
-    /// Its text, to be found by words.
-    pub body: Option<Box<str>>,
 }
 
 /// A message as it goes to disk: to wait in the tail, to stay in the archive, or both.

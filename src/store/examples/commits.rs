@@ -153,7 +153,6 @@ impl Load {
                 sent,
                 counts: !sent,
                 message_id: Some(format!("c0a8f1e2-{id:x}").into()),
-                body: Some(TEXT.into()),
             }),
             digest: Some(id.wrapping_mul(0x9E37_79B9_7F4A_7C15)),
         })

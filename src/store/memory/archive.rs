@@ -1,8 +1,9 @@
 //! Archives in memory: the plainest way to say what the databases must do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use rookery_core::archiving;
 use rookery_core::store::{
     ArchiveEnds, ArchivePage, ArchivePlace, ArchiveQuery, ArchivedMessage, Conversation, Record, SEARCHED_HISTORY,
     Seen, TailEntry,
@@ -19,12 +20,20 @@ pub(super) struct Messages {
     kept: BTreeMap<u64, Kept>,
     seen: BTreeMap<u64, u64>,
     displayed: BTreeMap<BareJid, u64>,
+    /// Up to which id all can be found by their words.
+    searched: u64,
 }
 
 struct Kept {
     record: Record,
     /// Whether it can be found by its words.
     findable: bool,
+}
+
+impl Kept {
+    fn words(&self) -> BTreeSet<String> {
+        archiving::text(self.record.entry.stanza.clone()).map(|text| words(&text)).unwrap_or_default()
+    }
 }
 
 impl Messages {
@@ -43,6 +52,7 @@ impl Messages {
         record.entry.stamp = from_stamp(to_stamp(record.entry.stamp)).unwrap_or(record.entry.stamp);
         let waits = record.waits;
         self.kept.insert(id, Kept { record, findable: false });
+        self.searched = self.searched.min(id.saturating_sub(1));
         self.settle(id, waits);
     }
 
@@ -105,9 +115,7 @@ impl Messages {
                     && query.after_id.is_none_or(|after| *id > after)
                     && query.before_id.is_none_or(|before| *id < before)
                     && (query.ids.is_empty() || query.ids.contains(id))
-                    && wanted.as_ref().is_none_or(|wanted| {
-                        kept.findable && words(archived.body.as_deref().unwrap_or_default()).is_superset(wanted)
-                    })
+                    && wanted.as_ref().is_none_or(|wanted| kept.findable && kept.words().is_superset(wanted))
             })
             .map(|(id, _)| id)
             .collect();
@@ -204,9 +212,6 @@ impl Messages {
     pub(super) fn retract(&mut self, id: u64, tombstone: Bytes) -> bool {
         let Some(Kept { record, .. }) = self.kept.get_mut(&id) else { return false };
         record.entry.stanza = tombstone;
-        if let Some(archived) = &mut record.archived {
-            archived.body = None;
-        }
         true
     }
 
@@ -218,14 +223,16 @@ impl Messages {
         }
     }
 
-    /// The ids of what cannot be found by its words yet.
-    pub(super) fn unfindable(&self) -> impl Iterator<Item = u64> {
-        self.archived().filter(|(_, kept)| !kept.findable).map(|(id, _)| id)
-    }
-
-    pub(super) fn make_findable(&mut self, id: u64) {
-        if let Some(kept) = self.kept.get_mut(&id) {
-            kept.findable = true;
+    /// Makes the oldest findable that are not yet; `true` when there may be more.
+    pub(super) fn make_findable(&mut self, limit: usize) -> bool {
+        let archived = self.archived().map(|(id, _)| id).filter(|id| *id > self.searched);
+        let some: Vec<u64> = archived.take(limit).collect();
+        for id in &some {
+            self.searched = *id;
+            if let Some(kept) = self.kept.get_mut(id) {
+                kept.findable = true;
+            }
         }
+        some.len() == limit
     }
 }

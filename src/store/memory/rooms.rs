@@ -47,8 +47,8 @@ fn set<K: Ord>(map: &mut BTreeMap<K, Bytes>, key: K, value: Option<&Bytes>) {
 
 /// A message of a room as one of an account: what is history alone waits for those who enter.
 fn record(room: &BareJid, message: &RoomRecord) -> Record {
-    let RoomRecord { id, stamp, stanza, nick, message_id, history, archived, body, digest } = message.clone();
-    let in_archive = Archived { with: room.clone(), resource: nick, sent: false, counts: history, message_id, body };
+    let RoomRecord { id, stamp, stanza, nick, message_id, history, archived, digest } = message.clone();
+    let in_archive = Archived { with: room.clone(), resource: nick, sent: false, counts: history, message_id };
     Record {
         entry: TailEntry { account: room.clone(), id, resource: None, stamp, stanza },
         waits: history && !archived,

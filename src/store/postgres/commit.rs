@@ -17,7 +17,7 @@ CROSS JOIN LATERAL (
     SELECT number FROM accounts WHERE accounts.jid = wanted.jid AND NOT wanted.of_room
     UNION ALL SELECT number FROM rooms WHERE rooms.jid = wanted.jid AND wanted.of_room
 ) AS owner
-WHERE wanted.peer IS NOT NULL AND NOT EXISTS (
+WHERE NOT EXISTS (
     SELECT 1 FROM conversations AS there WHERE there.account = owner.number AND there.jid = wanted.peer
 )
 ON CONFLICT (account, jid) DO NOTHING";
@@ -33,15 +33,15 @@ WITH mark AS MATERIALIZED (
     SELECT max(id) AS id FROM tail_marks
 ), new AS MATERIALIZED (
     SELECT owner.number AS account, row.id, row.peer, row.sent, row.counts, row.stamp, row.peer_resource,
-        row.message_id, row.stanza, row.waits, row.resource, row.body,
+        row.message_id, row.stanza, row.waits, row.resource, row.digest,
         (
             SELECT conversations.number FROM conversations
             WHERE conversations.account = owner.number AND conversations.jid = row.peer
         ) AS conversation
     FROM UNNEST(
         $1::text[], $2::bigint[], $3::text[], $4::boolean[], $5::boolean[], $6::bigint[], $7::text[], $8::text[],
-        $9::bytea[], $10::boolean[], $11::text[], $12::text[], $27::boolean[]
-    ) AS row (jid, id, peer, sent, counts, stamp, peer_resource, message_id, stanza, waits, resource, body, of_room)
+        $9::bytea[], $10::boolean[], $11::text[], $12::boolean[], $28::bigint[]
+    ) AS row (jid, id, peer, sent, counts, stamp, peer_resource, message_id, stanza, waits, resource, of_room, digest)
     CROSS JOIN LATERAL (
         SELECT number FROM accounts WHERE accounts.jid = row.jid AND NOT row.of_room
         UNION ALL SELECT number FROM rooms WHERE rooms.jid = row.jid AND row.of_room
@@ -56,10 +56,6 @@ WITH mark AS MATERIALIZED (
     INSERT INTO tail (account, id, alone, size, resource)
     SELECT account, id, peer IS NULL, length(stanza), resource FROM new WHERE waits
     ON CONFLICT (account, id) DO UPDATE SET alone = excluded.alone, size = excluded.size, resource = excluded.resource
-), texts AS (
-    INSERT INTO unindexed (id, account, body)
-    SELECT id, account, body FROM new WHERE body IS NOT NULL
-    ON CONFLICT (id, account) DO UPDATE SET body = excluded.body
 ), old AS MATERIALIZED (
     SELECT owner.number AS account, row.id, row.vanishes
     FROM UNNEST($13::text[], $14::bigint[], $15::boolean[]) AS row (jid, id, vanishes)
@@ -68,7 +64,7 @@ WITH mark AS MATERIALIZED (
         UNION ALL SELECT number FROM rooms WHERE rooms.jid = row.jid
     ) AS owner
 ), again AS MATERIALIZED (
-    SELECT account, id, waits, body FROM new WHERE id <= (SELECT id FROM mark)
+    SELECT account, id, waits FROM new WHERE id <= (SELECT id FROM mark)
 ), dropped AS (
     DELETE FROM messages WHERE ctid = ANY (ARRAY(
         SELECT found.ctid FROM old
@@ -96,20 +92,15 @@ WITH mark AS MATERIALIZED (
             SELECT words.ctid FROM words WHERE words.account = changed.account AND words.id = changed.id LIMIT 1
         ) AS found
     ))
-), textless AS (
-    DELETE FROM unindexed WHERE ctid = ANY (ARRAY(
-        SELECT found.ctid FROM (
-            SELECT account, id FROM old WHERE vanishes UNION ALL SELECT account, id FROM again WHERE body IS NULL
-        ) AS changed
-        CROSS JOIN LATERAL (
-            SELECT unindexed.ctid FROM unindexed
-            WHERE unindexed.account = changed.account AND unindexed.id = changed.id LIMIT 1
-        ) AS found
-    ))
+), found_again AS (
+    UPDATE searched SET
+        up_to = least(up_to, (SELECT min(again.id) - 1 FROM again WHERE again.account = searched.account))
+    WHERE searched.account = ANY (ARRAY(SELECT account FROM again))
 ), known AS (
     INSERT INTO seen (account, id, digest)
-    SELECT owner.number, row.id, row.digest
-    FROM UNNEST($16::text[], $17::bigint[], $18::bigint[], $28::boolean[]) AS row (jid, id, digest, of_room)
+    SELECT account, id, digest FROM new WHERE digest IS NOT NULL
+    UNION ALL SELECT owner.number, row.id, row.digest
+    FROM UNNEST($16::text[], $17::bigint[], $18::bigint[], $27::boolean[]) AS row (jid, id, digest, of_room)
     CROSS JOIN LATERAL (
         SELECT number FROM accounts WHERE accounts.jid = row.jid AND NOT row.of_room
         UNION ALL SELECT number FROM rooms WHERE rooms.jid = row.jid AND row.of_room
@@ -169,6 +160,24 @@ pub(super) async fn commit(on: &mut PgConnection, batches: &[Batch<'_>], (): &()
     Ok(())
 }
 
+/// Sees to it that the conversations of archived messages are there, each looked for once.
+async fn converse(on: &mut PgConnection, puts: &[Put<'_>]) -> Outcome<()> {
+    let wanted = puts.iter().filter_map(|put| Some((put.owner.as_str(), put.filed?.with.as_str(), put.of_room)));
+    let mut wanted: Vec<(&str, &str, bool)> = wanted.collect();
+    wanted.sort_unstable();
+    wanted.dedup();
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    query(CONVERSE)
+        .bind(wanted.iter().map(|(jid, _, _)| *jid).collect::<Vec<&str>>())
+        .bind(wanted.iter().map(|(_, peer, _)| *peer).collect::<Vec<&str>>())
+        .bind(wanted.iter().map(|(_, _, of_room)| *of_room).collect::<Vec<bool>>())
+        .execute(on)
+        .await?;
+    Ok(())
+}
+
 /// Writes the messages of a batch.
 async fn write(on: &mut PgConnection, batch: &Batch<'_>) -> Outcome<()> {
     let puts = &batch.puts;
@@ -176,9 +185,7 @@ async fn write(on: &mut PgConnection, batch: &Batch<'_>) -> Outcome<()> {
     let jids: Vec<&str> = puts.iter().map(|put| put.owner.as_str()).collect();
     let of_rooms: Vec<bool> = puts.iter().map(|put| put.of_room).collect();
     let peers: Vec<Option<&str>> = filed().map(|filed| filed.map(|filed| filed.with.as_str())).collect();
-    if peers.iter().any(Option::is_some) {
-        query(CONVERSE).bind(&jids).bind(&peers).bind(&of_rooms).execute(&mut *on).await?;
-    }
+    converse(on, puts).await?;
     let ids: Vec<i64> = puts.iter().map(|put| put.id).collect();
     let sent: Vec<bool> = filed().map(|filed| filed.is_some_and(|filed| filed.sent)).collect();
     let counts: Vec<bool> = filed().map(|filed| filed.is_some_and(|filed| filed.counts)).collect();
@@ -188,7 +195,6 @@ async fn write(on: &mut PgConnection, batch: &Batch<'_>) -> Outcome<()> {
     let stanzas: Vec<&[u8]> = puts.iter().map(|put| put.stanza).collect();
     let waits: Vec<bool> = puts.iter().map(|put| put.waits).collect();
     let resources: Vec<Option<&str>> = puts.iter().map(|put| put.resource).collect();
-    let bodies: Vec<Option<&str>> = puts.iter().map(|put| put.body()).collect();
 
     let vanishing = batch.gone.iter().map(Put::place).chain(batch.refused.iter().copied());
     let delivered = batch.delivered.iter().copied();
@@ -198,13 +204,13 @@ async fn write(on: &mut PgConnection, batch: &Batch<'_>) -> Outcome<()> {
     let old_ids: Vec<i64> = old.iter().map(|(place, _)| place.id).collect();
     let vanishes: Vec<bool> = old.iter().map(|(_, vanishes)| *vanishes).collect();
 
-    let all = puts.iter().chain(&batch.gone);
-    let known: Vec<(&Put<'_>, i64)> = all.clone().filter_map(|put| Some((put, put.digest?))).collect();
+    let digests: Vec<Option<i64>> = puts.iter().map(|put| put.digest).collect();
+    let known: Vec<(&Put<'_>, i64)> = batch.gone.iter().filter_map(|put| Some((put, put.digest?))).collect();
     let known_jids: Vec<&str> = known.iter().map(|(put, _)| put.owner.as_str()).collect();
     let known_ids: Vec<i64> = known.iter().map(|(put, _)| put.id).collect();
     let known_of_rooms: Vec<bool> = known.iter().map(|(put, _)| put.of_room).collect();
-    let digests: Vec<i64> = known.iter().map(|(_, digest)| *digest).collect();
-    let without = all.filter(|put| put.digest.is_none()).map(|put| (put.place(), false));
+    let known_digests: Vec<i64> = known.iter().map(|(_, digest)| *digest).collect();
+    let without = puts.iter().chain(&batch.gone).filter(|put| put.digest.is_none()).map(|put| (put.place(), false));
     let unknown: Vec<(Place<'_>, bool)> = without.chain(batch.refused.iter().map(|place| (*place, true))).collect();
     let unknown_jids: Vec<&str> = unknown.iter().map(|(place, _)| place.account.as_str()).collect();
     let unknown_ids: Vec<i64> = unknown.iter().map(|(place, _)| place.id).collect();
@@ -222,13 +228,13 @@ async fn write(on: &mut PgConnection, batch: &Batch<'_>) -> Outcome<()> {
         .bind(stanzas)
         .bind(waits)
         .bind(resources)
-        .bind(bodies)
+        .bind(&of_rooms)
         .bind(old_jids)
         .bind(old_ids)
         .bind(vanishes)
         .bind(known_jids)
         .bind(known_ids)
-        .bind(digests)
+        .bind(known_digests)
         .bind(unknown_jids)
         .bind(unknown_ids)
         .bind(refused)
@@ -237,8 +243,8 @@ async fn write(on: &mut PgConnection, batch: &Batch<'_>) -> Outcome<()> {
         .bind(widened(ahead))
         .bind(behind)
         .bind(widened(behind))
-        .bind(of_rooms)
         .bind(known_of_rooms)
+        .bind(digests)
         .execute(on)
         .await?;
     Ok(())

@@ -104,35 +104,51 @@ pub(super) const FORGET: &str = "DELETE FROM seen WHERE ctid = ANY (ARRAY(SELECT
     WHERE id <= (SELECT forgotten FROM archive_marks WHERE slot = 0) ORDER BY id LIMIT $1))";
 
 /// What happens to the messages of a list (2) of an account (1) when they leave the archive: what waits stays.
-pub(super) const EXPIRE: [&str; 6] = [
+pub(super) const EXPIRE: [&str; 5] = [
     "UPDATE conversations SET counted = displayed, unread = 0 WHERE account = $1 AND counted > displayed \
      AND displayed < (SELECT max(id) FROM UNNEST($2::bigint[]) AS gone (id))",
     "UPDATE messages SET conversation = NULL WHERE account = $1 AND id = ANY($2) \
      AND EXISTS (SELECT 1 FROM tail AS t WHERE t.account = messages.account AND t.id = messages.id)",
     "UPDATE tail SET alone = true WHERE account = $1 AND id = ANY($2)",
     "DELETE FROM messages WHERE account = $1 AND id = ANY($2) AND conversation IS NOT NULL",
-    "DELETE FROM unindexed WHERE account = $1 AND id = ANY($2)",
     "DELETE FROM words WHERE account = $1 AND id = ANY($2)",
 ];
 
 /// What happens to the messages of a list (2) of an account (1) that is no more.
-pub(super) const PURGE: [&str; 4] = [
+pub(super) const PURGE: [&str; 3] = [
     "DELETE FROM tail WHERE account = $1 AND id = ANY($2)",
     "DELETE FROM messages WHERE account = $1 AND id = ANY($2)",
-    "DELETE FROM unindexed WHERE account = $1 AND id = ANY($2)",
     "DELETE FROM words WHERE account = $1 AND id = ANY($2)",
 ];
 
 /// Forgets the words of a message (2) of a room (1).
-pub(super) const UNWORD: [&str; 2] =
-    ["DELETE FROM unindexed WHERE account = $1 AND id = $2", "DELETE FROM words WHERE account = $1 AND id = $2"];
+pub(super) const UNWORD: &str = "DELETE FROM words WHERE account = $1 AND id = $2";
+
+/// Forgets what else is known of an account (1) whose messages are gone. A message that was refused while it was made
+/// findable has left its words.
+pub(super) const LEAVE: [&str; 3] = [
+    "DELETE FROM conversations WHERE account = $1",
+    "DELETE FROM searched WHERE account = $1",
+    "DELETE FROM words WHERE account = $1",
+];
+
+/// Up to which id an account (1) is findable. A commit that sets it back waits, or is waited for.
+pub(super) const SEARCHED: &str = "SELECT up_to FROM searched WHERE account = $1 FOR UPDATE";
+
+/// The first of an account (1) after an id (2), so many (3).
+pub(super) const UNSEARCHED: &str = "SELECT id, stanza FROM messages \
+    WHERE account = $1 AND conversation IS NOT NULL AND id > $2 ORDER BY id LIMIT $3";
+
+/// Those who make an account (1) findable, and those who remove words of it, come one after the other: neither would see
+/// what the other has not committed yet.
+pub(super) const HOLD: [&str; 1] = ["SELECT pg_advisory_xact_lock($1)"];
 
 /// Nothing is to be tidied up behind messages that go.
 pub(super) const TIDY: [&str; 0] = [];
 
 /// All statements that read, by name.
 #[cfg(test)]
-pub(crate) const ALL: [(&str, &str); 26] = [
+pub(crate) const ALL: [(&str, &str); 28] = [
     ("ACCOUNT_UP", ACCOUNT_UP),
     ("ACCOUNT_DOWN", ACCOUNT_DOWN),
     ("ACCOUNT_COUNT", ACCOUNT_COUNT),
@@ -159,4 +175,6 @@ pub(crate) const ALL: [(&str, &str); 26] = [
     ("HISTORY", HISTORY),
     ("SEEN", SEEN),
     ("FORGET", FORGET),
+    ("SEARCHED", SEARCHED),
+    ("UNSEARCHED", UNSEARCHED),
 ];

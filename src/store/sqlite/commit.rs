@@ -72,17 +72,16 @@ const UNKNOW: Wide = wide!(
     ") DELETE FROM seen WHERE (epoch, account, id) IN (SELECT epoch, account, id FROM old)"
 );
 
-const INDEX_LATER: Wide = wide!(
-    "INSERT INTO unindexed (id, account, body) SELECT * FROM (VALUES ",
-    "(?, ?, ?)",
-    ") WHERE column1 IS NOT NULL ON CONFLICT (id) DO UPDATE SET account = excluded.account, body = excluded.body"
-);
-
 const UNFIND: Wide =
     wide!("WITH old (id) AS (VALUES ", "(?)", ") DELETE FROM words WHERE rowid IN (SELECT id FROM old)");
 
-const FORGET_TEXT: Wide =
-    wide!("WITH old (id) AS (VALUES ", "(?)", ") DELETE FROM unindexed WHERE id IN (SELECT id FROM old)");
+/// What is stored again is to be found by what it is now.
+const FIND_AGAIN: Wide = wide!(
+    "WITH old (account, id) AS (VALUES ",
+    "(?, ?)",
+    ") UPDATE searched SET up_to = min(up_to, (SELECT min(old.id) FROM old WHERE old.account = searched.account) - 1) \
+     WHERE account IN (SELECT account FROM old)"
+);
 
 const RECOUNT: Wide = wide!(
     "WITH old (account, id) AS (VALUES ",
@@ -90,6 +89,10 @@ const RECOUNT: Wide = wide!(
     ") UPDATE conversations SET counted = displayed, unread = 0 WHERE number IN (SELECT c.number FROM old \
      CROSS JOIN conversations AS c ON c.account = old.account AND c.counted >= old.id AND c.displayed < old.id)"
 );
+
+/// Statements that look for rows as no other part does, by name.
+#[cfg(test)]
+pub(super) const ALL: [(&str, Wide); 1] = [("FIND_AGAIN", FIND_AGAIN)];
 
 /// What one commit tells the next.
 #[derive(Debug, Default)]
@@ -193,19 +196,13 @@ async fn write(on: &mut SqliteConnection, batch: &Numbered<'_>, epochs: &Epochs,
     })
     .await?;
 
-    let fill_id = |values: &mut Values, id: &i64| {
+    let again: Vec<(i64, i64)> = puts.iter().filter(|row| !is_fresh(row)).map(place).collect();
+    let changed: Vec<i64> = again.iter().chain(&vanishing).map(|(_, id)| *id).collect();
+    run(on, &UNFIND, &changed, |values, id| {
         values.number(*id);
-    };
-    let changed = puts.iter().filter(|row| !is_fresh(row)).map(|row| row.put.id);
-    let changed: Vec<i64> = changed.chain(vanishing.iter().map(|(_, id)| *id)).collect();
-    run(on, &UNFIND, &changed, fill_id).await?;
-    run(on, &FORGET_TEXT, &changed, fill_id).await?;
-    let texts = puts.iter().filter_map(|row| Some((row.put.id, row.account, row.put.body()?)));
-    let texts: Vec<(i64, i64, &str)> = texts.collect();
-    run(on, &INDEX_LATER, &texts, |values, (id, account, body)| {
-        values.number(*id).number(*account).text(*body);
     })
-    .await
+    .await?;
+    run(on, &FIND_AGAIN, &again, fill_place).await
 }
 
 fn fill_put(values: &mut Values, row: &Row<'_>, epochs: &Epochs) {

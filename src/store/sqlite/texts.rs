@@ -162,28 +162,45 @@ pub(super) const FORGET: &str = "DELETE FROM seen WHERE (epoch, account, id) IN 
     <= (SELECT forgotten FROM archive_marks WHERE slot = 0) ORDER BY e.first LIMIT 1) LIMIT $1)";
 
 /// What happens to the messages of a list (2) of an account (1) when they leave the archive: what waits stays.
-pub(super) const EXPIRE: [&str; 6] = [
+pub(super) const EXPIRE: [&str; 5] = [
     "UPDATE conversations SET counted = displayed, unread = 0 WHERE account = $1 AND counted > displayed \
      AND displayed < (SELECT max(value) FROM json_each($2))",
     "UPDATE messages SET conversation = NULL WHERE account = $1 AND id IN (SELECT value FROM json_each($2)) \
      AND EXISTS (SELECT 1 FROM tail AS t WHERE t.account = messages.account AND t.id = messages.id)",
     "UPDATE tail SET alone = 1 WHERE account = $1 AND id IN (SELECT value FROM json_each($2))",
     "DELETE FROM messages WHERE account = $1 AND id IN (SELECT value FROM json_each($2)) AND conversation IS NOT NULL",
-    "DELETE FROM unindexed WHERE account = $1 AND id IN (SELECT value FROM json_each($2))",
-    "DELETE FROM words WHERE $1 IS NOT NULL AND rowid IN (SELECT value FROM json_each($2))",
+    "DELETE FROM words WHERE rowid IN (SELECT value FROM json_each($2) \
+     WHERE NOT EXISTS (SELECT 1 FROM messages WHERE id = value AND account <> $1))",
 ];
 
 /// What happens to the messages of a list (2) of an account (1) that is no more.
-pub(super) const PURGE: [&str; 4] = [
+pub(super) const PURGE: [&str; 3] = [
     "DELETE FROM tail WHERE account = $1 AND id IN (SELECT value FROM json_each($2))",
     "DELETE FROM messages WHERE account = $1 AND id IN (SELECT value FROM json_each($2))",
-    "DELETE FROM unindexed WHERE account = $1 AND id IN (SELECT value FROM json_each($2))",
-    "DELETE FROM words WHERE $1 IS NOT NULL AND rowid IN (SELECT value FROM json_each($2))",
+    "DELETE FROM words WHERE rowid IN (SELECT value FROM json_each($2) \
+     WHERE NOT EXISTS (SELECT 1 FROM messages WHERE id = value AND account <> $1))",
 ];
 
 /// Forgets the words of a message (2) of a room (1).
-pub(super) const UNWORD: [&str; 2] =
-    ["DELETE FROM unindexed WHERE account = $1 AND id = $2", "DELETE FROM words WHERE $1 IS NOT NULL AND rowid = $2"];
+pub(super) const UNWORD: &str = "DELETE FROM words WHERE $1 IS NOT NULL AND rowid = $2";
+
+/// Forgets what else is known of an account (1) whose messages are gone.
+pub(super) const LEAVE: [&str; 2] =
+    ["DELETE FROM conversations WHERE account = $1", "DELETE FROM searched WHERE account = $1"];
+
+/// Up to which id an account (1) is findable.
+pub(super) const SEARCHED: &str = "SELECT up_to FROM searched WHERE account = $1";
+
+/// The first of an account (1) after an id (2), so many (3).
+pub(super) const UNSEARCHED: &str = concat!(
+    "SELECT m.id, m.stanza FROM ",
+    by_account!(),
+    " WHERE e.first >= (SELECT max(first) FROM epochs WHERE first <= $2) AND m.epoch = e.number AND m.account = $1 \
+     AND m.conversation IS NOT NULL AND m.id > $2 ORDER BY e.first, m.id LIMIT $3"
+);
+
+/// Nobody writes beside whoever writes.
+pub(super) const HOLD: [&str; 0] = [];
 
 /// Removes epochs with nothing in them, but not the newest. If there were any, the oldest of the others begins at 0, and
 /// what is remembered of them is true no more.
@@ -198,7 +215,7 @@ pub(super) const TIDY: [&str; 3] = [
 
 /// All statements that read, by name.
 #[cfg(test)]
-pub(crate) const ALL: [(&str, &str); 26] = [
+pub(crate) const ALL: [(&str, &str); 28] = [
     ("ACCOUNT_UP", ACCOUNT_UP),
     ("ACCOUNT_DOWN", ACCOUNT_DOWN),
     ("ACCOUNT_COUNT", ACCOUNT_COUNT),
@@ -225,4 +242,6 @@ pub(crate) const ALL: [(&str, &str); 26] = [
     ("HISTORY", HISTORY),
     ("SEEN", SEEN),
     ("FORGET", FORGET),
+    ("SEARCHED", SEARCHED),
+    ("UNSEARCHED", UNSEARCHED),
 ];

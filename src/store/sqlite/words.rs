@@ -1,7 +1,7 @@
 //! Searching by words with FTS5: terms go into a table without content, so that the text is stored once.
 
 use rookery_core::store::StoreError;
-use sqlx::{Connection, SqliteConnection, query, query_as};
+use sqlx::SqliteConnection;
 
 use super::wide::{Wide, run, wide};
 use crate::health::Outcome;
@@ -34,25 +34,11 @@ pub(super) fn search(account: i64, text: &str) -> Option<String> {
     (!terms.is_empty()).then(|| format!("\"{}\"", terms.join("\" AND \"")))
 }
 
-/// Makes texts findable; `true` when more are left.
-pub(super) async fn index(on: &mut SqliteConnection, limit: usize) -> Outcome<bool> {
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let mut tx = on.begin_with("BEGIN IMMEDIATE").await?;
-    let mut waiting: Vec<(i64, i64, String)> = query_as("SELECT id, account, body FROM unindexed ORDER BY id LIMIT $1")
-        .bind(limit.saturating_add(1))
-        .fetch_all(&mut *tx)
-        .await?;
-    let more = i64::try_from(waiting.len()).is_ok_and(|found| found > limit);
-    waiting.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-    let found = waiting.iter().map(|(id, account, body)| (*id, terms(*account, body).join(" ")));
-    let found: Vec<(i64, String)> = found.filter(|(_, terms)| !terms.is_empty()).collect();
-    run(&mut tx, &INDEX, &found, |values, (id, terms)| {
+crate::words::index!(SqliteConnection, "BEGIN IMMEDIATE");
+
+async fn put(on: &mut SqliteConnection, _account: i64, found: &[(i64, String)]) -> Outcome<()> {
+    run(on, &INDEX, found, |values, (id, terms)| {
         values.number(*id).text(terms.as_str());
     })
-    .await?;
-    if let Some((last, _, _)) = waiting.last() {
-        query("DELETE FROM unindexed WHERE id <= $1").bind(last).execute(&mut *tx).await?;
-    }
-    tx.commit().await?;
-    Ok(more)
+    .await
 }

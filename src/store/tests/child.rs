@@ -5,11 +5,11 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use rookery_core::store::{Store, StoreError};
+use rookery_core::store::{Archived, Record, Store, StoreError, TailChange, TailEntry};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Executor};
 
-use super::{append, ids, jid, keys};
+use super::{append, entry, ids, jid, keys};
 use crate::{Backend, Durability, StoreConf, open, open_within};
 
 const ALICE: &str = "alice@x.example";
@@ -98,6 +98,7 @@ async fn plays_its_role() {
             Err(error) => say(&error.to_string()),
         },
         "commit" => commit_for_ever(&*open(&conf).await.unwrap()).await,
+        "index" => index_for_ever(&*open(&conf).await.unwrap()).await,
         "starve" => starve(&*open_within(&conf, Duration::from_secs(5)).await.unwrap()).await,
         "lock" => {
             let options = SqliteConnectOptions::new().filename(&path);
@@ -122,6 +123,23 @@ async fn commit_for_ever(store: &dyn Store) {
             say(&id.to_string());
         }
         id += size;
+    }
+}
+
+/// Makes an archive findable bit by bit, and says so after each.
+async fn index_for_ever(store: &dyn Store) {
+    store.create_account(&jid(ALICE), &keys()).await.unwrap();
+    let changes = (1..=5000).map(|id| {
+        let archived =
+            Archived { with: jid("bob@x.example"), resource: None, sent: false, counts: true, message_id: None };
+        let stanza = "<message xmlns='jabber:client'><body>needle</body></message>".into();
+        let entry = TailEntry { stanza, ..entry(ALICE, id) };
+        TailChange::Append(Record { entry, waits: false, archived: Some(archived), digest: None })
+    });
+    store.commit(&changes.collect::<Vec<_>>()).await.unwrap();
+    for step in 1.. {
+        store.index_words(&jid(ALICE), 10).await.unwrap();
+        say(&step.to_string());
     }
 }
 

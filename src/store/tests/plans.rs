@@ -33,6 +33,8 @@ fn of_sqlite(name: &str) -> &'static str {
         "SEEN" => "SEARCH s USING PRIMARY KEY (epoch=? AND account=? AND id>?)",
         "FORGET" => "SEARCH seen USING PRIMARY KEY (epoch=? AND account=? AND id=?)",
         "LISTED" | "THERE" => "USING INTEGER PRIMARY KEY (rowid=?)",
+        "SEARCHED" | "FIND_AGAIN" => "SEARCH searched USING INTEGER PRIMARY KEY (rowid=?)",
+        "UNSEARCHED" => "messages_by_account (epoch=? AND account=? AND rowid>?)",
         "SENT" => "USING INTEGER PRIMARY KEY (rowid=?)",
         name if name.starts_with("WORDS") => "SEARCH m USING INTEGER PRIMARY KEY (rowid=?)",
         name => panic!("what should {name} do?"),
@@ -109,6 +111,8 @@ fn of_postgres(name: &str) -> &'static [&'static str] {
         "SEEN" => &["Index Cond: ((account = $1) AND (id > $2)"],
         "FORGET" => &["seen_by_id"],
         "LISTED" | "THERE" => &["Index Cond: ((account = $1) AND (id = ANY ($2)))"],
+        "SEARCHED" => &["searched_pkey"],
+        "UNSEARCHED" => &["Index Cond: ((account = $1) AND (id > $2))"],
         name if name.starts_with("WORDS") => &["words_by_term", "Index Cond: ((account = w.account) AND (id = w.id))"],
         name => panic!("what should {name} do?"),
     }

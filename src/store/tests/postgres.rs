@@ -8,7 +8,7 @@ use sqlx::{Connection, Executor, PgConnection, query_scalar};
 use tokio::task::spawn_blocking;
 
 use super::archive::archive_suite;
-use super::rooms::rooms_suite;
+use super::rooms::{come_and_go, rooms_suite};
 use super::suite::suite;
 use super::{Fixture, LogCapture, append, ids, jid, keys, remove};
 use crate::postgres::PostgresStore;
@@ -264,4 +264,17 @@ async fn a21_what_is_wrong_with_a_url_is_said_without_the_password() {
     assert!(matches!(error, OpenError::Refused { .. }), "{error:?}");
     let text = format!("{error} {error:?} {:?}", log.take());
     assert!(!text.contains("canary") && !text.contains(POSTGRES_PASSWORD), "{text}");
+}
+
+#[tokio::test]
+async fn the_words_of_an_archive_go_with_it() {
+    let Some(store) = inside().await else { return };
+    come_and_go(&store).await;
+    for table in ["words", "searched", "messages"] {
+        let left: i64 = query_scalar(sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table}")))
+            .fetch_one(&store.pool)
+            .await
+            .unwrap();
+        assert_eq!(left, 0, "{table}");
+    }
 }

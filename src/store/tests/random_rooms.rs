@@ -57,7 +57,6 @@ impl Random {
                         nick: (!self.one_in(5)).then(|| nick.into()),
                         history: !self.one_in(3),
                         archived: !self.one_in(3),
-                        body: (!self.one_in(4)).then(|| body.into()),
                         digest: (!self.one_in(3)).then(|| self.below(u64::MAX)),
                         ..said(id, nick, body)
                     },

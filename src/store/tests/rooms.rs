@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use rookery_core::store::{
-    ArchiveQuery, ArchivedMessage, KEPT_HISTORY, LONGEST_VISIT, Page, RoomRecord, RoomWrite, Seen, Store, StoredRoom,
-    TailChange,
+    ArchiveQuery, Archived, ArchivedMessage, KEPT_HISTORY, LONGEST_VISIT, Page, Record, RoomRecord, RoomWrite, Seen,
+    Store, StoredRoom, TailChange, TailEntry,
 };
 use rookery_xmpp::jid::{FullJid, Jid};
 
@@ -82,7 +82,6 @@ pub(super) fn said(id: u64, nick: &str, body: &str) -> RoomRecord {
         message_id: Some(format!("m{id}").into()),
         history: true,
         archived: true,
-        body: Some(body.into()),
         digest: Some(id ^ 0xDEAD_BEEF_0000_0000),
     }
 }
@@ -128,7 +127,10 @@ async fn history(store: &dyn Store, room: &str, limit: usize) -> Vec<u64> {
 }
 
 pub(super) async fn index_all(store: &dyn Store) {
-    while store.index_words(3).await.unwrap() {}
+    let services = ["a", "b", "c", "d", "court", "wood"].map(|name| format!("{name}@{SERVICE}"));
+    for owner in services.iter().map(String::as_str).chain([CAVE, HEATH, ALICE]) {
+        while store.index_words(&jid(owner), 3).await.unwrap() {}
+    }
 }
 
 fn empty(second: u64) -> StoredRoom {
@@ -634,7 +636,6 @@ pub(crate) async fn the_longest_addresses_fit(store: &Arc<dyn Store>) {
         message_id: Some(long(8000).into()),
         history: true,
         archived: true,
-        body: Some(long(8000).into()),
         digest: Some(1),
     };
     let changes = [
@@ -648,4 +649,28 @@ pub(crate) async fn the_longest_addresses_fit(store: &Arc<dyn Store>) {
     }
     let stored = store.room(&jid(&room)).await.unwrap().unwrap();
     assert_eq!((stored.people.len(), stored.visits), (1, vec![(who, value)]));
+}
+
+/// An account and a room whose archives were searched, in part, and that are gone with all that they had: what is left is for
+/// a backend to look for.
+pub(super) async fn come_and_go(store: &dyn Store) {
+    assert!(store.create_account(&jid(ALICE), &keys()).await.unwrap());
+    let mut changes = vec![create(CAVE, 0)];
+    changes.extend((1..=120).map(|id| say(CAVE, said(id, "witch", "needle"))));
+    changes.extend((121..=240).map(|id| {
+        let RoomRecord { id, stamp, stanza, digest, .. } = said(id, "", "needle");
+        let (account, with) = (jid(ALICE), jid("bob@x.example"));
+        let archived = Archived { with, resource: None, sent: false, counts: true, message_id: None };
+        let entry = TailEntry { account, id, resource: None, stamp, stanza };
+        TailChange::Append(Record { entry, waits: false, archived: Some(archived), digest })
+    }));
+    store.commit(&changes).await.unwrap();
+    for owner in [ALICE, CAVE] {
+        assert!(store.index_words(&jid(owner), 100).await.unwrap());
+    }
+    let words = || ArchiveQuery { words: Some("needle".into()), ..all() };
+    assert_eq!((found(store, ALICE, words()).await.len(), found(store, CAVE, words()).await.len()), (100, 100));
+    store.commit(&[destroy(CAVE)]).await.unwrap();
+    assert!(store.delete_account(&jid(ALICE)).await.unwrap());
+    while store.purge_deleted(50).await.unwrap() {}
 }

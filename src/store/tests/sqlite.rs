@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rookery_core::store::{AccountStore, StoreError, TailStore};
+use rookery_core::store::{AccountStore, ArchiveQuery, StoreError, TailStore};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, Executor, query_scalar};
 
 use super::archive::archive_suite;
 use super::child::Process;
-use super::rooms::rooms_suite;
+use super::rooms::{all, come_and_go, rooms_suite};
 use super::suite::suite;
 use super::{Fixture, LogCapture, append, ids, jid, keys, remove};
 use crate::sqlite::SqliteStore;
@@ -312,4 +312,37 @@ async fn two_processes_may_make_the_same_database_at_once() {
         assert_eq!(other.line().as_deref(), Some("opened"));
     }
     assert!(store.create_account(&jid(ALICE), &keys()).await.unwrap());
+}
+
+#[tokio::test]
+async fn the_words_of_an_archive_go_with_it() {
+    let (_directory, path) = place();
+    let store = open(&conf(&path)).await.unwrap();
+    come_and_go(&*store).await;
+    store.close().await;
+    let mut on = SqliteConnectOptions::new().filename(&path).connect().await.unwrap();
+    for table in ["words_docsize", "searched", "messages"] {
+        let left: i64 = query_scalar(sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table}")))
+            .fetch_one(&mut on)
+            .await
+            .unwrap();
+        assert_eq!(left, 0, "{table}");
+    }
+}
+
+#[tokio::test]
+async fn t1_what_a_killed_process_has_made_findable_stays_and_the_rest_is_found_later() {
+    let (_directory, path) = place();
+    let mut child = Process::start(&[], "index", &path);
+    for step in 1..=3 {
+        assert_eq!(child.line(), Some(step.to_string()));
+    }
+    child.kill();
+    let store = open(&conf(&path)).await.unwrap();
+    let find = ArchiveQuery { words: Some("needle".into()), ..all() };
+    let count = || async { store.archive_page(&jid(ALICE), &find).await.unwrap().unwrap().count.unwrap() };
+    let before = count().await;
+    assert!(before >= 30 && before.is_multiple_of(10), "{before}");
+    while store.index_words(&jid(ALICE), 10).await.unwrap() {}
+    assert_eq!(count().await, 5000);
 }

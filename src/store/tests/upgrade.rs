@@ -113,14 +113,7 @@ async fn check(store: &dyn Store) {
     assert_eq!(store.last_id().await.unwrap(), FIRST + 10 * EACH);
     // Old and new ones wait, are delivered and go side by side.
     let new = FIRST << 10;
-    let archived = Archived {
-        with: jid(BOB),
-        resource: None,
-        sent: false,
-        counts: true,
-        message_id: None,
-        body: Some("hi".into()),
-    };
+    let archived = Archived { with: jid(BOB), resource: None, sent: false, counts: true, message_id: None };
     let record = Record { entry: entry(ALICE, new), waits: true, archived: Some(archived), digest: Some(7) };
     let delivered = |id| TailChange::Deliver { account: jid(ALICE), id };
     store.commit(&[TailChange::Append(record), append(BOB, new + 1), delivered(FIRST + 1)]).await.unwrap();
@@ -217,7 +210,6 @@ async fn check_rooms(store: &dyn Store) {
         message_id: None,
         history: true,
         archived: true,
-        body: Some("hi".into()),
         digest: Some(7),
     };
     let create = RoomWrite::Create { service, created: std::time::UNIX_EPOCH };
@@ -277,4 +269,99 @@ async fn t11_a_postgres_database_of_the_release_before_rooms_loses_nothing() {
     on.close().await.unwrap();
     let conf = StoreConf { backend: Backend::Postgres { url, connections: 4 }, durability: Durability::Full };
     check_rooms(&*open(&conf).await.unwrap()).await;
+}
+
+/// What a release that indexed every text by itself had: an archive, of which one text was indexed and one not.
+macro_rules! index {
+    ($on:ident, $insert:literal) => {
+        query("INSERT INTO conversations (account, jid) VALUES (1, $1)").bind(BOB).execute(&mut $on).await.unwrap();
+        for (place, body) in ["one needle", "two needle", "hay"].into_iter().enumerate() {
+            query($insert)
+                .bind(i64::try_from(FIRST << 10).unwrap() + i64::try_from(place).unwrap())
+                .bind(format!("<message xmlns='jabber:client'><body>{body}</body></message>").as_bytes())
+                .execute(&mut $on)
+                .await
+                .unwrap();
+        }
+        query("INSERT INTO unindexed (id, account, body) VALUES ($1, 1, 'two needle')")
+            .bind(i64::try_from(FIRST << 10).unwrap() + 1)
+            .execute(&mut $on)
+            .await
+            .unwrap();
+        query("UPDATE tail_marks SET id = $1 WHERE slot = 0")
+            .bind(i64::try_from(FIRST << 10).unwrap() + 2)
+            .execute(&mut $on)
+            .await
+            .unwrap();
+    };
+}
+
+async fn check_words(store: &dyn Store) {
+    let alice = jid(ALICE);
+    let find = || ArchiveQuery {
+        with: None,
+        start: None,
+        end: None,
+        after_id: None,
+        before_id: None,
+        ids: Vec::new(),
+        words: Some("needle".to_owned()),
+        page: Page::First,
+        max: 9,
+        count: true,
+    };
+    let count = || async { store.archive_page(&alice, &find()).await.unwrap().unwrap().count };
+    assert_eq!(count().await, Some(0), "the index is made anew");
+    while store.index_words(&alice, 2).await.unwrap() {}
+    assert_eq!(count().await, Some(2));
+}
+
+#[tokio::test]
+async fn t11_a_file_whose_texts_were_all_indexed_finds_them_by_the_first_search() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("rookery.db");
+    let mut on = SqliteConnectOptions::new().filename(&path).create_if_missing(true).connect().await.unwrap();
+    first(1, &migrations::sqlite()).run_direct(None, &mut on, false).await.unwrap();
+    fill!(on);
+    first(5, &migrations::sqlite()).run_direct(None, &mut on, false).await.unwrap();
+    index!(
+        on,
+        "INSERT INTO messages (id, epoch, account, conversation, sent, counts, stamp, stanza) \
+         VALUES ($1, 1, 1, 1, 0, 1, 5, $2)"
+    );
+    for (id, terms) in [(FIRST << 10, "1_one 1_needle"), ((FIRST << 10) + 2, "1_hay 1_needle")] {
+        let id = i64::try_from(id).unwrap();
+        query("INSERT INTO words (rowid, terms) VALUES ($1, $2)").bind(id).bind(terms).execute(&mut on).await.unwrap();
+    }
+    on.close().await.unwrap();
+    let conf = StoreConf { backend: Backend::Sqlite { path }, durability: Durability::Full };
+    check_words(&*open(&conf).await.unwrap()).await;
+}
+
+#[tokio::test]
+async fn t11_a_postgres_database_whose_texts_were_all_indexed_finds_them_by_the_first_search() {
+    if !wanted() {
+        return;
+    }
+    let url = database().await;
+    let mut on = PgConnection::connect(&url).await.unwrap();
+    first(1, &migrations::postgres()).run_direct(None, &mut on, false).await.unwrap();
+    fill!(on);
+    first(5, &migrations::postgres()).run_direct(None, &mut on, false).await.unwrap();
+    index!(
+        on,
+        "INSERT INTO messages (account, id, conversation, sent, counts, stamp, stanza) \
+         VALUES (1, $1, 1, false, true, 5, $2)"
+    );
+    for (id, terms) in [(FIRST << 10, "'1_one' '1_needle'"), ((FIRST << 10) + 2, "'1_hay' '1_needle'")] {
+        query("INSERT INTO words (account, id, terms) VALUES (1, $1, CAST($2 AS tsvector))")
+            .bind(i64::try_from(id).unwrap())
+            .bind(terms)
+            .execute(&mut on)
+            .await
+            .unwrap();
+    }
+    on.close().await.unwrap();
+    let conf = StoreConf { backend: Backend::Postgres { url, connections: 4 }, durability: Durability::Full };
+    check_words(&*open(&conf).await.unwrap()).await;
 }
