@@ -166,7 +166,11 @@ impl Driver {
         // Whom the stream's header names has been looked at.
         let known = self.verdict.clone().filter(|_| self.remote.as_ref() == Some(&pair.remote));
         let chain = self.wire.look().peer_chain();
-        let known = known.or_else(|| callers::judge_at_once(&self.common, &self.settings, chain, &pair.remote));
+        let known = known.or_else(|| {
+            // A chain is dear to look at, and who is heard already may ask as often as it likes.
+            let is_new = !self.hears.contains(&pair);
+            is_new.then(|| callers::judge_at_once(&self.common, &self.settings, chain, &pair.remote)).flatten()
+        });
         if let Some(says) = self.decide(&pair, known.as_ref()) {
             if let Says::Error(error) = &says {
                 let certificate = known.as_ref().map(ToString::to_string).unwrap_or_default();

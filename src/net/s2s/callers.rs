@@ -19,6 +19,7 @@ use tracing::debug;
 use super::Common;
 use super::identity::Verdict;
 use super::settings::Settings;
+use super::turns::Turn;
 use crate::dns::{LookupError, Target};
 
 /// How long DNS may take when nothing else speaks for the caller.
@@ -26,6 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The same when an authority does.
 const SHORT_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Why a caller is not believed whose address has DNS asked for too much.
+const BUSY: &str = "it could not be asked, since its address has it asked for too many domains at once";
 
 /// Domains that DNS is asked for at a time because of callers.
 pub(super) const MOST_LOOKUPS: usize = 64;
@@ -46,10 +50,19 @@ pub(super) async fn judge(
     }
     let vouched = settings.judge_caller(chain, remote, Ok(&[]));
     let patience = if vouched.is_valid() { SHORT_PATIENCE } else { PATIENCE };
-    let found = tokio::time::timeout(patience, look_up(common, settings, remote, address));
     let mut ending = common.ending();
+    let of = (!settings.is_exempt(address)).then_some(address);
+    let turn = tokio::select! {
+        turn = tokio::time::timeout(PATIENCE, common.lookups.take(of)) => turn.ok().flatten(),
+        () = ending.begun() => None,
+    };
+    let Some(turn) = turn else {
+        // Whoever takes all of its address's turns for something else must not be spared the question for it.
+        let is_its_doing = of.is_some_and(|address| common.lookups.are_taken(address));
+        return if is_its_doing { settings.judge_caller(chain, remote, Err(BUSY)) } else { vouched };
+    };
     let found = tokio::select! {
-        found = found => found.ok().flatten(),
+        found = tokio::time::timeout(patience, look_up(common, remote, turn)) => found.ok().flatten(),
         () = ending.begun() => None,
     };
     match found {
@@ -92,22 +105,16 @@ fn judge_by(
     }
 }
 
-/// Where the domain's servers are; `None` when the search broke off.
-async fn look_up(
-    common: &Arc<Common>,
-    settings: &Settings,
-    remote: &BareJid,
-    address: std::net::IpAddr,
-) -> Option<Result<Vec<Target>, LookupError>> {
-    if !common.resolver.can_validate().await {
-        // Whatever is found, nothing of it says which certificates are right.
-        return Some(Ok(Vec::new()));
-    }
-    let turn = common.lookups.take((!settings.is_exempt(address)).then_some(address)).await?;
+/// Where the domain's servers are; `None` when the search broke off. Who has waited for too long for it goes; what is found is
+/// remembered for the next time.
+async fn look_up(common: &Arc<Common>, remote: &BareJid, turn: Turn) -> Option<Result<Vec<Target>, LookupError>> {
     let (common, remote) = (common.clone(), remote.clone());
-    // Who has waited for too long for it goes; what is found is remembered for the next time.
     let search = tokio::spawn(async move {
-        let found = common.resolver.find_servers(remote.as_str()).await;
+        // Else, whatever is found, nothing of it says which certificates are right.
+        let found = match common.resolver.can_validate().await {
+            true => common.resolver.find_servers(remote.as_str()).await,
+            false => Ok(Vec::new()),
+        };
         drop(turn);
         found
     });
