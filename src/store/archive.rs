@@ -577,7 +577,7 @@ macro_rules! archive {
                 query_as("SELECT number, deleted FROM deleted_accounts ORDER BY number").fetch_all(&mut *tx).await?;
             let (mut more, mut purged) = (false, false);
             for (account, deleted) in numbers {
-                hold(&mut tx, account).await?;
+                let mut is_held = false;
                 for of_tail in [true, false] {
                     let ask = left.saturating_add(1);
                     let ids: Vec<i64> = if of_tail {
@@ -594,6 +594,11 @@ macro_rules! archive {
                     }
                     left -= i64::try_from(ids.len()).unwrap_or(left);
                     if !ids.is_empty() {
+                        // Not for those of whom nothing is left: there may be more of them than a transaction has locks.
+                        if !is_held {
+                            hold(&mut tx, account).await?;
+                            is_held = true;
+                        }
                         for statement in texts::PURGE {
                             query(statement).bind(account).bind(list(&ids)?).execute(&mut *tx).await?;
                         }

@@ -146,21 +146,25 @@ macro_rules! statements {
 
         pub(crate) async fn retract(on: &mut $connection, room: &BareJid, id: u64, tombstone: &[u8]) -> Outcome<bool> {
             let mut tx = on.begin_with($begin).await?;
-            let number: Option<i64> = query_scalar(
-                "UPDATE messages SET stanza = $3 \
-                 WHERE account = (SELECT number FROM rooms WHERE jid = $1) AND id = $2 RETURNING account",
-            )
-            .bind(room.as_str())
-            .bind(codec::to_bound(id))
-            .bind(tombstone)
-            .fetch_optional(&mut *tx)
-            .await?;
-            if let Some(number) = number {
-                hold(&mut tx, number).await?;
+            let number: Option<i64> = query_scalar("SELECT number FROM rooms WHERE jid = $1")
+                .bind(room.as_str())
+                .fetch_optional(&mut *tx)
+                .await?;
+            let Some(number) = number else { return Ok(false) };
+            // Before the row, as whoever lets old messages go does.
+            hold(&mut tx, number).await?;
+            let changed = query("UPDATE messages SET stanza = $3 WHERE account = $1 AND id = $2")
+                .bind(number)
+                .bind(codec::to_bound(id))
+                .bind(tombstone)
+                .execute(&mut *tx)
+                .await?;
+            let is_there = changed.rows_affected() > 0;
+            if is_there {
                 query(texts::UNWORD).bind(number).bind(codec::to_bound(id)).execute(&mut *tx).await?;
             }
             tx.commit().await?;
-            Ok(number.is_some())
+            Ok(is_there)
         }
     };
 }

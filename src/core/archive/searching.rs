@@ -29,6 +29,8 @@ pub(crate) struct Searching {
     step: tokio::sync::Mutex<()>,
     /// Archives that are worked on though whoever asked waits no more.
     beside: Mutex<HashSet<BareJid>>,
+    /// One of those at a time: searches of archives that are findable wait for a turn with it, not with all.
+    next: tokio::sync::Mutex<()>,
 }
 
 impl Server {
@@ -67,6 +69,7 @@ impl Server {
         }
         let (server, owner) = (self.clone(), owner.clone());
         self.beside(async move {
+            let _only = server.searching.next.lock().await;
             while let Ok(true) = server.index_some(&owner, server.searching.step.lock().await).await {}
             server.searching.beside.lock().remove(&owner);
         });
