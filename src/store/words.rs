@@ -20,6 +20,9 @@ pub(crate) const PIECE: usize = 50;
 /// Bytes of messages after which a step ends.
 pub(crate) const HEAVY: usize = 1 << 20;
 
+/// For as many bytes a term counts: writing it takes a good deal longer than reading it.
+pub(crate) const TERM: usize = 50;
+
 /// The longest word, in bytes; what is longer is known by its beginning.
 const LONGEST: usize = 64;
 
@@ -94,7 +97,7 @@ macro_rules! index {
 
         use super::rows::owner;
         use super::texts;
-        use crate::words::{HEAVY, PIECE};
+        use crate::words::{HEAVY, PIECE, TERM};
 
         /// Makes some more of an archive findable; `true` when there may be more.
         pub(super) async fn index(on: &mut $connection, user: &BareJid, limit: usize) -> Outcome<bool> {
@@ -118,10 +121,15 @@ macro_rules! index {
                 more = rows.len() == wanted;
                 left -= rows.len();
                 for (id, stanza) in rows {
+                    if bytes >= HEAVY {
+                        more = true;
+                        break;
+                    }
                     up_to = id;
                     bytes += stanza.len();
                     let text = rookery_core::archiving::text(stanza.into());
                     let terms = text.map(|text| terms(account, &text)).unwrap_or_default();
+                    bytes += terms.len() * TERM;
                     if !terms.is_empty() {
                         found.push((id, terms.join(" ")));
                     }

@@ -29,7 +29,7 @@ const ACK_PATIENCE: Duration = Duration::from_secs(45);
 /// When a peer has acknowledged less than was sent, it is asked again after so long.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
-/// After so many resumptions with the same stanza in front, and none acknowledged, it is given up.
+/// After so many connections that the peer has dropped with the same stanza in front, and none acknowledged, it is given up.
 const MOST_DEATHS: u32 = 3;
 
 /// A link and how far it is on this stream.
@@ -72,6 +72,8 @@ pub(super) struct Outflow {
     ping: Option<Ping>,
     /// The peer has dropped the connection, perhaps over what it was sent.
     dropped: bool,
+    /// Connections in a row that it has dropped with the same stanza in front.
+    deaths: u32,
     /// The largest stanza that the peer takes (XEP-0478).
     pub(super) max_bytes: Option<usize>,
 }
@@ -264,7 +266,13 @@ impl Outflow {
     pub(super) fn resume(&mut self, h: u32) -> Result<(), BadResume> {
         let Some(acks) = &mut self.acks else { return Ok(()) };
         let acked: Vec<Sent> = acks.resume(h)?.collect();
-        let deadly = if acks.stuck() >= MOST_DEATHS { acks.park() } else { None };
+        // A network that is silent says nothing about what was sent.
+        let is_suspect = self.dropped && !acks.is_empty();
+        self.deaths = if acked.is_empty() { self.deaths + u32::from(is_suspect) } else { 0 };
+        let deadly = if self.deaths >= MOST_DEATHS { acks.park() } else { None };
+        if deadly.is_some() {
+            self.deaths = 0;
+        }
         // What had not come to be sent again the last time comes behind.
         let mut again = acks.take_all();
         again.append(&mut self.again);
@@ -432,6 +440,11 @@ mod tests {
             bodies(&out)
         };
         assert_eq!(written(&mut outflow), ["a.example 0", "a.example 1", "a.example 2"]);
+        // A connection that was only silent, however often, says nothing about what was sent.
+        for _ in 0..2 * MOST_DEATHS {
+            outflow.resume(0).unwrap();
+            assert_eq!(written(&mut outflow), ["a.example 0", "a.example 1", "a.example 2"]);
+        }
         // It bears the first, and dies of the second.
         outflow.note_drop();
         outflow.resume(1).unwrap();
