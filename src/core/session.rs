@@ -14,6 +14,7 @@ mod tail;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI16, AtomicU64, Ordering};
 use std::time::Duration;
@@ -328,9 +329,19 @@ impl Session {
         self.connection.load(Ordering::Acquire)
     }
 
-    /// Waits until there may be something to drain.
-    pub async fn woken(&self) {
-        self.wake.notified().await;
+    /// Waits until there may be something to drain for this connection, or it is past. Safe to drop at any await.
+    pub async fn woken(&self, connection: u64) {
+        let mut woken = pin!(self.wake.notified());
+        // A wake goes to one of those who wait. It may come between a connection's last look and its waiting, and be
+        // taken by the connection that has the session since: so this one looks once more when its wait has begun.
+        woken.as_mut().enable();
+        if self.connection() == connection {
+            woken.await;
+        }
+        if self.connection() != connection {
+            // It may have been meant for the connection that has the session now.
+            self.wake.notify_one();
+        }
     }
 
     /// The connection has gone. `true` when the session waits for a resumption now.

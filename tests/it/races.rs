@@ -337,6 +337,38 @@ async fn a_session_that_is_resumed_and_cut_off_again_has_its_whole_time() {
     assert!(juliet.session.is_closed());
 }
 
+/// Two connections resume a session at once, and the later waits first: it has used up the wake that was for both.
+#[tokio::test(start_paused = true)]
+async fn a_connection_whose_session_has_gone_on_elsewhere_is_told_however_late_it_waits() {
+    let world = World::new(BOTH).await;
+    let juliet = world.login_resumable("juliet@localhost", "balcony").await;
+    juliet.cut().await;
+    assert!(resume(&world, &juliet, 0).await);
+    let one = juliet.session.connection();
+    assert!(resume(&world, &juliet, 0).await);
+    let other = juliet.session.connection();
+    juliet.session.woken(other).await;
+    let is_told = |connection| tokio::time::timeout(Duration::from_secs(1), juliet.session.woken(connection));
+    assert!(is_told(one).await.is_ok());
+    // It has passed the wake on, and once.
+    assert!(is_told(other).await.is_ok());
+    assert!(is_told(other).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wake_that_a_past_connection_takes_is_passed_on() {
+    let world = World::new(BOTH).await;
+    let romeo = world.login("romeo@localhost", "orchard").await;
+    let juliet = world.login_resumable("juliet@localhost", "balcony").await;
+    let old = juliet.session.connection();
+    assert!(resume(&world, &juliet, 0).await);
+    let new = juliet.session.connection();
+    juliet.session.woken(new).await;
+    romeo.send(&chat("juliet@localhost/balcony", "one")).await;
+    juliet.session.woken(old).await;
+    assert!(tokio::time::timeout(Duration::from_secs(1), juliet.session.woken(new)).await.is_ok());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_session_that_was_not_told_something_is_not_resumed() {
     let world = World::new(BOTH).await;

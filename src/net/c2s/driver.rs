@@ -86,6 +86,10 @@ impl Attached {
     pub(super) fn new(session: Arc<Session>, number: u64) -> Self {
         Self { session, number, in_flight: false }
     }
+
+    fn is_past(&self) -> bool {
+        self.session.connection() != self.number
+    }
 }
 
 pub(super) struct Driver {
@@ -466,7 +470,12 @@ impl Driver {
                 self.stream.handle_timeout(self::now());
             }
             Happened::Ending => self.stream.close(now, Some(StreamCondition::SystemShutdown.into())),
-            Happened::Other => {}
+            Happened::Other => {
+                // Also when nothing can be written for now, and the outbox is not looked into for that.
+                if self.attached.as_ref().is_some_and(Attached::is_past) {
+                    self.past()?;
+                }
+            }
         }
         Ok(Vec::new())
     }
@@ -532,7 +541,7 @@ fn feed(stream: &mut Stream, now: Instant, bytes: &[u8], events: &mut Vec<Event>
 
 async fn woken(attached: Option<&Attached>) {
     if let Some(attached) = attached {
-        attached.session.woken().await;
+        attached.session.woken(attached.number).await;
     }
 }
 
