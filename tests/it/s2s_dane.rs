@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use rookery_core::config::{ListenerKind, TlsMode};
 use rookery_rigs::dns::{Server as Nameserver, Trouble};
@@ -189,6 +190,53 @@ async fn b16_a_stranger_has_dns_asked_for_few_names_at_once() {
     scene.a.stop().await;
 }
 
+/// Who has a certificate for a domain that is not its own uses up its address's turns, with names of its own for which no
+/// nameserver answers, so that DNS cannot be asked whether the certificate is the domain's.
+#[tokio::test]
+async fn a10_who_uses_up_its_address_s_turns_is_not_spared_the_question_for_its_keys() {
+    let authority = Authority::new("the tests' authority");
+    let (own, stolen) = (self_signed(&["b.example"]), authority.issue(&["b.example"]));
+    let zones = zone("b.example", true, Some(&names(&own))) + "$ORIGIN evil.example.\n$SIGN\n@ A 127.0.0.1\n$DROP @\n";
+    let scene = Scene::new(&authority, &zones, "[limits]\nexempt = []\n").await;
+    let names: Vec<_> = (0..4).map(|n| format!("s{n}.evil.example")).collect();
+    let strangers = crowd(&scene, Ipv4Addr::LOCALHOST, &names, &authority.issue(&["*.evil.example"])).await;
+    assert!(!scene.believes("b.example", &stolen).await);
+    // Others are no matter of that, and what is known costs nothing.
+    assert!(call_from(scene.port(), Ipv4Addr::new(127, 0, 0, 9), "b.example", &own).await.contains(">EXTERNAL<"));
+    assert!(!scene.believes("b.example", &stolen).await && scene.believes("b.example", &own).await);
+    drop(strangers);
+    scene.a.stop().await;
+}
+
+/// Calls from an address as each of these domains; returns when DNS has been asked for all of them.
+async fn crowd(scene: &Scene, from: Ipv4Addr, domains: &[String], identity: &Identity) -> Vec<Talk> {
+    let mut talks = Vec::new();
+    for domain in domains {
+        let mut talk = connect_from(scene.port(), from).await;
+        talk.secure("a.example", Some(identity), Some("xmpp-server")).await;
+        talk.say(&header(domain)).await;
+        talks.push(talk);
+    }
+    let is_asked = |domain| scene.dns.asked().contains(&format!("_xmpp-server._tcp.{domain}. SRV"));
+    let all_asked = async {
+        while !domains.iter().all(is_asked) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), all_asked).await.unwrap();
+    talks
+}
+
+async fn call_from(port: SocketAddr, from: Ipv4Addr, domain: &str, identity: &Identity) -> String {
+    greet(connect_from(port, from).await, domain, Some(identity)).await.1
+}
+
+async fn connect_from(port: SocketAddr, from: Ipv4Addr) -> Talk {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((from, 0).into()).unwrap();
+    Talk::over(socket.connect(port).await.unwrap())
+}
+
 /// Dialback: a stranger's keys make us call whomever they are of.
 #[tokio::test]
 async fn b16_a_stranger_leaves_questions_of_dialback_to_others() {
@@ -217,9 +265,7 @@ async fn b16_a_stranger_leaves_questions_of_dialback_to_others() {
         called.push(silent.accept().await.unwrap());
     }
     // The next call is because of somebody else.
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind((Ipv4Addr::new(127, 0, 0, 9), 0).into()).unwrap();
-    let talk = Talk::over(socket.connect(scene.port()).await.unwrap());
+    let talk = connect_from(scene.port(), Ipv4Addr::new(127, 0, 0, 9)).await;
     let mut honest = greet(talk, "honest.example", None).await.0;
     honest.say(&key("honest.example")).await;
     let mut call = Talk::over(silent.accept().await.unwrap().0);
