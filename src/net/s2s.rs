@@ -103,7 +103,7 @@ struct Common {
     /// Questions of dialback that are under way on streams of their own, for all domains.
     questions: Turns,
     /// Questions to DNS because of those who call us.
-    lookups: Turns,
+    lookups: callers::Lookups,
     buckets: rate::Shared,
     /// Of remote domains.
     rates: Buckets,
@@ -135,7 +135,7 @@ impl S2s {
             resting: Arc::default(),
             pings: Mutex::default(),
             questions: Turns::new(MOST_QUESTIONS, MOST_QUESTIONS_OF_ONE),
-            lookups: Turns::new(callers::MOST_LOOKUPS, callers::MOST_LOOKUPS_OF_ONE),
+            lookups: callers::Lookups::default(),
             buckets: rate::Shared::default(),
             rates: Buckets::default(),
             ending: watch::channel(false).0,

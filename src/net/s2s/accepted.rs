@@ -110,7 +110,11 @@ impl Driver {
         {
             // Where the conf wants no certificate, what it has shown counts all the same.
             let chain = self.wire.look().peer_chain();
-            self.verdict = Some(callers::judge(&self.common, &self.settings, chain, remote, self.peer.ip()).await);
+            self.verdict = callers::judge(&self.common, &self.settings, chain, remote, self.peer.ip()).await;
+            if self.verdict.is_none() && !self.settings.allows_dialback(remote) {
+                let error = StreamError::new(StreamCondition::ResourceConstraint);
+                return Err(error.with_text(verify::TOO_MANY));
+            }
         }
         if opened.phase == Phase::BeforeAuth && secured {
             let proven = self.remote.iter().filter(|_| self.verdict.as_ref().is_some_and(Verdict::is_valid));

@@ -8,6 +8,11 @@
 //! once for a stream and a domain, so many times at once for all and for one address; what is remembered costs
 //! nothing. Who is vouched for by an authority waits only shortly: a DNS that does not answer is no verdict on anybody. One
 //! whose answers are forged is.
+//!
+//! Nobody is believed because there is no turn for the question: a crowd of strangers could take them all, and switch DANE off
+//! for everybody. Who has waited for one in vain is to come again (RFC 6120 §4.9.3.17). Nor does a crowd keep everybody away:
+//! certificates that nobody vouches for cost nothing, so those who show them have turns of their own; and of a domain with which
+//! there are streams, DNS is asked without a turn, by one search at a time as of any domain.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +24,7 @@ use tracing::debug;
 use super::Common;
 use super::identity::Verdict;
 use super::settings::Settings;
-use super::turns::Turn;
+use super::turns::{Turn, Turns};
 use crate::dns::{LookupError, Target};
 
 /// How long DNS may take when nothing else speaks for the caller.
@@ -28,50 +33,65 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The same when an authority does.
 const SHORT_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Why a caller is not believed whose address has DNS asked for too much.
-const BUSY: &str = "it could not be asked, since its address has it asked for too many domains at once";
-
-/// Domains that DNS is asked for at a time because of callers.
-pub(super) const MOST_LOOKUPS: usize = 64;
+/// Domains that DNS is asked for at a time because of callers of one kind.
+const MOST_LOOKUPS: usize = 64;
 
 /// The same because of one address.
-pub(super) const MOST_LOOKUPS_OF_ONE: usize = 4;
+const MOST_LOOKUPS_OF_ONE: usize = 4;
 
-/// Judges the chain that a caller at `address` has shown for `remote`.
+/// Turns at having DNS asked.
+pub(super) struct Lookups {
+    /// Of callers that an authority vouches for.
+    vouched: Turns,
+    /// Of the others.
+    unvouched: Turns,
+}
+
+impl Default for Lookups {
+    fn default() -> Self {
+        let turns = || Turns::new(MOST_LOOKUPS, MOST_LOOKUPS_OF_ONE);
+        Self { vouched: turns(), unvouched: turns() }
+    }
+}
+
+/// Judges the chain that a caller at `address` has shown for `remote`. `None`: that cannot be said now, since DNS is asked
+/// for too many others.
 pub(super) async fn judge(
     common: &Arc<Common>,
     settings: &Settings,
     chain: &[CertificateDer<'_>],
     remote: &BareJid,
     address: std::net::IpAddr,
-) -> Verdict {
+) -> Option<Verdict> {
     if let Some(verdict) = judge_at_once(common, settings, chain, remote) {
-        return verdict;
+        return Some(verdict);
     }
-    let vouched = settings.judge_caller(chain, remote, Ok(&[]));
-    let patience = if vouched.is_valid() { SHORT_PATIENCE } else { PATIENCE };
-    let mut ending = common.ending();
-    let of = (!settings.is_exempt(address)).then_some(address);
-    let turn = tokio::select! {
-        turn = tokio::time::timeout(PATIENCE, common.lookups.take(of)) => turn.ok().flatten(),
-        () = ending.begun() => None,
+    let by_authority = settings.judge_caller(chain, remote, Ok(&[]));
+    let (turns, patience) = match by_authority.is_valid() {
+        true => (&common.lookups.vouched, SHORT_PATIENCE),
+        false => (&common.lookups.unvouched, PATIENCE),
     };
-    let Some(turn) = turn else {
-        // Whoever takes all of its address's turns for something else must not be spared the question for it.
-        let is_its_doing = of.is_some_and(|address| common.lookups.are_taken(address));
-        return if is_its_doing { settings.judge_caller(chain, remote, Err(BUSY)) } else { vouched };
+    let mut ending = common.ending();
+    let turn = if common.remotes.has_streams(remote) {
+        None
+    } else {
+        let of = (!settings.is_exempt(address)).then_some(address);
+        tokio::select! {
+            turn = tokio::time::timeout(PATIENCE, turns.take(of)) => Some(turn.ok().flatten()?),
+            () = ending.begun() => return None,
+        }
     };
     let found = tokio::select! {
         found = tokio::time::timeout(patience, look_up(common, remote, turn)) => found.ok().flatten(),
         () = ending.begun() => None,
     };
-    match found {
+    Some(match found {
         Some(found) => judge_by(settings, chain, remote, found),
         None => {
             debug!(%remote, %address, "DNS does not say in time what keys a caller has");
-            vouched
+            by_authority
         }
-    }
+    })
 }
 
 /// The same as far as DNS need not be asked for it.
@@ -107,7 +127,11 @@ fn judge_by(
 
 /// Where the domain's servers are; `None` when the search broke off. Who has waited for too long for it goes; what is found is
 /// remembered for the next time.
-async fn look_up(common: &Arc<Common>, remote: &BareJid, turn: Turn) -> Option<Result<Vec<Target>, LookupError>> {
+async fn look_up(
+    common: &Arc<Common>,
+    remote: &BareJid,
+    turn: Option<Turn>,
+) -> Option<Result<Vec<Target>, LookupError>> {
     let (common, remote) = (common.clone(), remote.clone());
     let search = tokio::spawn(async move {
         // Else, whatever is found, nothing of it says which certificates are right.

@@ -337,6 +337,12 @@ impl Remotes {
         statuses.filter(|status| !status.streams.is_empty()).collect()
     }
 
+    /// Whether there are streams to or from a domain.
+    pub(super) fn has_streams(&self, domain: &BareJid) -> bool {
+        let remote = self.0.lock().get(domain).cloned();
+        remote.is_some_and(|remote| !remote.state.lock().streams.is_empty())
+    }
+
     /// One of them; `None` when nothing is known of it.
     pub(super) fn show(&self, domain: &BareJid) -> Option<RemoteStatus> {
         let remote = self.0.lock().get(domain).cloned()?;

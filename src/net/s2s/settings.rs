@@ -130,6 +130,11 @@ impl Settings {
         self.conf.certificates(remote.as_str())
     }
 
+    /// Whether dialback stands in for a certificate of a domain that proves nothing.
+    pub(super) fn allows_dialback(&self, remote: &BareJid) -> bool {
+        matches!(self.certificates(remote), Certificates::Dialback | Certificates::Plain)
+    }
+
     /// Whether a chain proves that domain of a server that we have called; `target` is where DNS has led us.
     pub(super) fn judge(&self, chain: &[CertificateDer<'_>], remote: &BareJid, target: Option<&Target>) -> Verdict {
         let pins = self.pins(remote);

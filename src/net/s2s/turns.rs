@@ -54,11 +54,6 @@ impl Turns {
         Some((Turn { _own: own, _all: all }, other))
     }
 
-    /// Whether an address has all the turns that it can have.
-    pub(super) fn are_taken(&self, of: IpAddr) -> bool {
-        self.own_of(Address::of(of)).available_permits() == 0
-    }
-
     fn own_of(&self, address: Address) -> Arc<Semaphore> {
         let mut own = self.own.lock();
         if own.len() >= MANY {

@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rookery_core::config::Certificates;
 use rookery_core::remote::Pair;
 use rookery_xmpp::dialback::{Packet, Says};
 use rookery_xmpp::error::{Condition, StanzaError};
@@ -23,6 +22,10 @@ use super::settings::Settings;
 
 /// How long the other server may think about it.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What a caller is told whose certificate cannot be judged now.
+pub(super) const TOO_MANY: &str =
+    "The domain's keys cannot be looked up in DNS now, since too many others are; please try again later.";
 
 /// A peer that leaves more questions than these without an answer: those that nobody waits for any more are forgotten.
 const MOST_OPEN: usize = 100;
@@ -72,20 +75,22 @@ pub(super) async fn prove(
 ) -> (Says, &'static str) {
     let remote = &question.to;
     let verdict = match known {
-        Some(verdict) => verdict,
+        Some(verdict) => Some(verdict),
         None => callers::judge(common, settings, chain, remote, address).await,
     };
-    if verdict.is_valid() {
-        return (Says::Valid, verdict.by());
-    }
-    match settings.certificates(remote) {
-        Certificates::Dialback | Certificates::Plain => {
+    match verdict {
+        Some(verdict) if verdict.is_valid() => (Says::Valid, verdict.by()),
+        _ if settings.allows_dialback(remote) => {
             let because_of = (!settings.is_exempt(address)).then_some(address);
             (ask(common, question, because_of).await, "dialback")
         }
-        Certificates::Valid | Certificates::Refuse => {
+        Some(verdict) => {
             info!(%remote, %address, "no dialback, since the certificate {verdict}");
             (refusal(), "certificate")
+        }
+        None => {
+            info!(%remote, %address, "no dialback: {TOO_MANY}");
+            (Says::Error(StanzaError::new(Condition::ResourceConstraint).with_text(TOO_MANY)), "certificate")
         }
     }
 }
