@@ -182,8 +182,8 @@ impl Link {
         self.send_back(failed.into_iter().collect(), &StanzaError::new(Condition::UndefinedCondition).with_text(text));
     }
 
-    /// The peer has dropped the carrier's connection, and does not go on with it: the same for what it does that over. To be
-    /// called before [`Self::let_go`].
+    /// The peer has dropped the carrier's connection, and does not go on with it: the same for what it does that over. Only for
+    /// the link whose stanza was written first of all that the stream has unconfirmed; to be called before [`Self::let_go`].
     pub fn dropped(&self, carrier: Carrier) {
         let failed = self.state.lock().queue.dropped(carrier);
         self.send_back(failed.into_iter().collect(), &self.deadly());
@@ -200,6 +200,12 @@ impl Link {
     fn deadly(&self) -> StanzaError {
         let text = format!("{} drops the connection when it is sent this.", self.pair.remote);
         StanzaError::new(Condition::UndefinedCondition).with_text(text)
+    }
+
+    /// Whether its stanzas go one by one, since the peer may have ended a stream over one of them. Then nothing of another link
+    /// may be unconfirmed on the same stream either.
+    pub fn is_careful(&self) -> bool {
+        self.state.lock().queue.is_careful()
     }
 
     /// Whether the carrier is the one that carries; one that is not has nothing more to do here.

@@ -65,6 +65,8 @@ pub(super) struct Outflow {
     /// The link whose turn it is.
     turn: usize,
     acks: Option<ack::Outgoing<Sent>>,
+    /// Without counts: the links and tickets of what was written and is not confirmed, in order.
+    uncounted: VecDeque<(usize, u64)>,
     /// To be sent again after a resumption, first.
     again: VecDeque<Sent>,
     asked: Option<Instant>,
@@ -130,7 +132,11 @@ impl Outflow {
 
     /// From here on stanzas are counted.
     pub(super) fn enable_acks(&mut self) {
-        self.acks.get_or_insert_with(|| ack::Outgoing::new(0));
+        if self.acks.is_none() {
+            self.acks = Some(ack::Outgoing::new(0));
+            // Nobody counts it, and nothing is to wait for it: it is not blamed for what comes.
+            self.uncounted.clear();
+        }
     }
 
     /// Whether they are.
@@ -178,8 +184,9 @@ impl Outflow {
                 continue;
             }
             carried.written = due.ticket;
-            if let Some(acks) = &mut self.acks {
-                acks.push(Sent { place, ticket: due.ticket, stanza: due.stanza });
+            match &mut self.acks {
+                Some(acks) => acks.push(Sent { place, ticket: due.ticket, stanza: due.stanza }),
+                None => self.uncounted.push_back((place, due.ticket)),
             }
             filled.wrote = true;
         }
@@ -191,9 +198,16 @@ impl Outflow {
         filled
     }
 
-    /// The next stanza, of the links in turn: none waits until another has nothing left.
+    /// The next stanza, of the links in turn: none waits until another has nothing left. While those of one link go one by
+    /// one, all do: what the peer ends the stream over would else be another's.
     fn next(&mut self) -> Option<(usize, Due)> {
         let count = self.carried.len();
+        if count > 1
+            && self.unconfirmed().next().is_some()
+            && self.carried.iter().any(|carried| carried.link.is_careful())
+        {
+            return None;
+        }
         for place in (self.turn..count).chain(0..self.turn.min(count)) {
             let Some(carried) = self.carried.get(place) else { continue };
             if let Some(due) = carried.link.next(carried.carrier) {
@@ -202,6 +216,12 @@ impl Outflow {
             }
         }
         None
+    }
+
+    /// The links of what is not confirmed, in the order in which it was written.
+    fn unconfirmed(&self) -> impl Iterator<Item = usize> {
+        let counted = self.acks.iter().flat_map(ack::Outgoing::iter).map(|sent| sent.place);
+        self.uncounted.iter().map(|(place, _)| *place).chain(counted)
     }
 
     /// Asks for an acknowledgement if one is due.
@@ -248,6 +268,7 @@ impl Outflow {
         for (carried, up_to) in self.carried.iter_mut().zip(ping.up_to) {
             carried.confirm(up_to);
         }
+        self.forget_confirmed();
         true
     }
 
@@ -295,6 +316,15 @@ impl Outflow {
                 carried.confirm(last.ticket);
             }
         }
+        self.forget_confirmed();
+    }
+
+    fn forget_confirmed(&mut self) {
+        while let Some((place, ticket)) = self.uncounted.front()
+            && self.carried.get(*place).is_none_or(|carried| *ticket <= carried.confirmed)
+        {
+            self.uncounted.pop_front();
+        }
     }
 
     /// When to look at [`Self::overdue`], or, if the peer can be written to, to [`fill`](Self::fill).
@@ -330,10 +360,14 @@ impl Outflow {
 
     /// The stream will not go on: what is not confirmed waits again, for another one. The connection must be cut off.
     pub(super) fn let_go(&mut self) {
-        for carried in std::mem::take(&mut self.carried) {
-            if self.dropped {
-                carried.link.dropped(carried.carrier);
-            }
+        // Of several links, only the one whose stanza was the first: the others may be well.
+        if self.dropped
+            && let Some(first) = self.unconfirmed().next()
+            && let Some(carried) = self.carried.get(first)
+        {
+            carried.link.dropped(carried.carrier);
+        }
+        for carried in &self.carried {
             carried.link.let_go(carried.carrier);
         }
         *self = Self::default();
@@ -425,6 +459,54 @@ mod tests {
         }
         let expected: Vec<_> = (0..3).flat_map(|n| [format!("a.example {n}"), format!("z.example {n}")]).collect();
         assert_eq!(order, expected);
+    }
+
+    #[tokio::test]
+    async fn b9_what_the_peer_dies_of_costs_nothing_of_another_link() {
+        for (has_acks, complains) in [(true, false), (true, true), (false, false), (false, true)] {
+            let server = server().await;
+            let links = [link(&server, "z.example", 2).await, link(&server, "a.example", 2).await];
+            let (mut had, mut connections) = (Vec::new(), 0);
+            while links.iter().any(|link| link.waiting().stanzas > 0) {
+                connections += 1;
+                assert!(connections < 9, "{had:?}");
+                let mut outflow = Outflow::default();
+                assert!(links.iter().all(|link| outflow.carry(link.clone())));
+                if has_acks {
+                    outflow.enable_acks();
+                }
+                let mut handled = 0;
+                loop {
+                    let mut out = Vec::new();
+                    outflow.fill(&mut out, usize::MAX, Instant::now());
+                    let written = bodies(&out);
+                    if written.iter().any(|body| body == "a.example 0") {
+                        if complains {
+                            outflow.blame();
+                        } else {
+                            outflow.note_drop();
+                        }
+                        break;
+                    }
+                    if written.is_empty() {
+                        break;
+                    }
+                    handled += u32::try_from(written.len()).unwrap();
+                    had.extend(written);
+                    outflow.acknowledged(handled, Instant::now()).unwrap();
+                    if !has_acks {
+                        outflow.ping(|| Some("p".into()), Instant::now()).unwrap();
+                        assert!(outflow.answered("p"));
+                    }
+                }
+                outflow.let_go();
+                if !complains && connections == 2 {
+                    assert!(links[0].is_careful() && !links[1].is_careful(), "only the first is suspected");
+                }
+            }
+            had.sort_unstable();
+            assert_eq!(had, ["a.example 1", "z.example 0", "z.example 1"], "{has_acks} {complains}");
+        }
     }
 
     #[tokio::test]
