@@ -343,17 +343,25 @@ pub(crate) async fn an_archive_is_made_findable_in_steps(store: &Arc<dyn Store>)
     let find = || ArchiveQuery { words: Some("needle".into()), count: true, max: 200, ..all() };
     assert!(!store.index_words(&jid(ALICE), 9).await.unwrap(), "there is nothing yet");
     assert!(!store.index_words(&jid("nobody@x.example"), 9).await.unwrap());
+    for nothing in [ALICE, "nobody@x.example"] {
+        assert!(store.is_findable(&jid(nothing)).await.unwrap());
+    }
     put(store, (1..=120).map(|second| got(ALICE, second, CAROL, if second % 2 == 0 { "needle" } else { "" }))).await;
     put(store, [got(BOB, 121, CAROL, "needle")]).await;
     assert!(store.index_words(&jid(ALICE), 7).await.unwrap());
     assert_eq!(ask(store, find()).await, (vec![2, 4, 6], true), "seven were looked at, the oldest");
+    assert!(!store.is_findable(&jid(ALICE)).await.unwrap());
     assert!(store.index_words(&jid(ALICE), 73).await.unwrap());
     assert_eq!(ask(store, find()).await.0.len(), 40);
     assert!(!store.index_words(&jid(ALICE), 500).await.unwrap());
+    assert!(store.is_findable(&jid(ALICE)).await.unwrap());
+    assert!(!store.is_findable(&jid(BOB)).await.unwrap());
     assert_eq!(ask(store, find()).await.0.len(), 60);
     // What comes later is looked at alone, and changes nothing for others.
     put(store, [got(ALICE, 130, CAROL, "Needle!"), got(ALICE, 131, CAROL, "hay")]).await;
+    assert!(!store.is_findable(&jid(ALICE)).await.unwrap());
     assert!(!store.index_words(&jid(ALICE), 3).await.unwrap());
+    assert!(store.is_findable(&jid(ALICE)).await.unwrap());
     assert_eq!(ask(store, find()).await.0.last(), Some(&130));
     let of_bob = || async { store.archive_page(&jid(BOB), &find()).await.unwrap().unwrap().count };
     assert_eq!(of_bob().await, Some(0));
@@ -365,6 +373,12 @@ pub(crate) async fn an_archive_is_made_findable_in_steps(store: &Arc<dyn Store>)
     put(store, [broken, got(ALICE, 141, CAROL, "needle")]).await;
     index_all(&**store).await;
     assert_eq!(ask(store, ArchiveQuery { after_id: Some(id_at(130)), ..find() }).await, (vec![141], true));
+    // What is stored again is to be made findable again, and what has gone is not missed.
+    put(store, [got(ALICE, 1, CAROL, "needle")]).await;
+    assert!(!store.is_findable(&jid(ALICE)).await.unwrap());
+    index_all(&**store).await;
+    store.commit(&[TailChange::Refuse { account: jid(ALICE), id: id_at(141) }]).await.unwrap();
+    assert!(store.is_findable(&jid(ALICE)).await.unwrap());
 }
 
 /// However long messages are, a step holds few of them in memory; in memory they are anyway.
@@ -884,6 +898,7 @@ async fn compare(world: &mut World, store: &dyn Store, model: &MemoryStore, user
     assert_eq!(tail, TailStore::tail(model, &name, after, u64::MAX, limit).await.unwrap());
     assert_eq!(store.tail_size(&name).await.unwrap(), TailStore::tail_size(model, &name).await.unwrap());
     assert_eq!(store.archive_ends(&name).await.unwrap(), model.archive_ends(&name).await.unwrap());
+    assert_eq!(store.is_findable(&name).await.unwrap(), model.is_findable(&name).await.unwrap(), "{name}");
     assert_eq!(store.conversations(&name).await.unwrap(), model.conversations(&name).await.unwrap());
     let with = Jid::new(world.random.pick(&PEERS)).unwrap().bare();
     let found = store.archived_id(&name, &with, "m1").await.unwrap();
