@@ -5,11 +5,13 @@ mod child;
 mod memory;
 mod plans;
 mod postgres;
+mod random_archives;
 mod random_rooms;
 mod rooms;
 mod sqlite;
 mod suite;
 mod upgrade;
+mod words;
 
 use std::any::Any;
 use std::cell::RefCell;
