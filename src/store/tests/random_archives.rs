@@ -10,28 +10,8 @@ use rookery_core::store::{
 use rookery_xmpp::jid::Jid;
 
 use super::archive::{NOW, all, at, id_at};
-use super::{jid, keys};
+use super::{Random, jid, keys};
 use crate::MemoryStore;
-
-/// xorshift64: the same numbers on every run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, below: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % below
-    }
-
-    fn one_in(&mut self, many: u64) -> bool {
-        self.below(many) == 0
-    }
-
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[usize::try_from(self.below(from.len() as u64)).unwrap()]
-    }
-}
 
 const USERS: [&str; 4] = ["u0@x.example", "u1@x.example", "u2@x.example", "u3@x.example"];
 const PEERS: [&str; 6] =
