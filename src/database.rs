@@ -8,7 +8,16 @@ use rookery_store::OpenError;
 
 /// Opens the database, and makes or migrates it where needed.
 pub async fn open(conf: &StoreConf) -> Result<Arc<dyn Store>, OpenError> {
-    rookery_store::open(&rookery_store::StoreConf {
+    rookery_store::open(&converted(conf)).await
+}
+
+/// Tries that, also while a server uses the database.
+pub async fn look(conf: &StoreConf) -> Result<(), OpenError> {
+    rookery_store::look(&converted(conf)).await
+}
+
+fn converted(conf: &StoreConf) -> rookery_store::StoreConf {
+    rookery_store::StoreConf {
         backend: match conf.backend {
             Backend::Sqlite => rookery_store::Backend::Sqlite { path: conf.path.clone() },
             Backend::Postgres => rookery_store::Backend::Postgres {
@@ -20,6 +29,5 @@ pub async fn open(conf: &StoreConf) -> Result<Arc<dyn Store>, OpenError> {
             Durability::Full => rookery_store::Durability::Full,
             Durability::Relaxed => rookery_store::Durability::Relaxed,
         },
-    })
-    .await
+    }
 }

@@ -175,9 +175,8 @@ async fn check_store(conf: &Conf, findings: &mut Findings) {
     if store.backend == Backend::Sqlite && !store.path.exists() {
         return findings.add("store", Level::Ok, format!("the database {} will be made", store.path.display()));
     }
-    match database::open(store).await {
-        Ok(open) => {
-            open.close().await;
+    match database::look(store).await {
+        Ok(()) => {
             let name = match store.backend {
                 Backend::Sqlite => store.path.display().to_string(),
                 Backend::Postgres => "on PostgreSQL".to_owned(),

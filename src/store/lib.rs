@@ -33,4 +33,4 @@ mod tests;
 pub use conf::{Backend, Durability, StoreConf};
 pub use health::DEADLINE;
 pub use memory::MemoryStore;
-pub use open::{OpenError, open, open_within};
+pub use open::{OpenError, look, open, open_within};

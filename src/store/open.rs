@@ -115,6 +115,16 @@ pub enum OpenError {
         /// The server's word.
         why: String,
     },
+    /// Another server has it.
+    #[error(
+        "the database {name} is in use by {by}: a server has a database for itself; end the other one, or give this one a database of its own in the url of [store] in the conf"
+    )]
+    InUse {
+        /// Server and database.
+        name: String,
+        /// Programs and their addresses.
+        by: String,
+    },
 }
 
 /// Opens the database of the conf, and makes or migrates it where needed.
@@ -132,6 +142,17 @@ pub async fn open_within(conf: &StoreConf, deadline: Duration) -> Result<Arc<dyn
         }
         Backend::Memory => Arc::new(MemoryStore::new()),
     })
+}
+
+/// Tries to open the database of the conf, and makes or migrates it where needed; also while a server uses it.
+pub async fn look(conf: &StoreConf) -> Result<(), OpenError> {
+    match &conf.backend {
+        Backend::Postgres { url, .. } => PostgresStore::look(url, DEADLINE).await,
+        Backend::Sqlite { .. } | Backend::Memory => {
+            open(conf).await?.close().await;
+            Ok(())
+        }
+    }
 }
 
 /// The log line that relaxed durability costs.

@@ -4,6 +4,7 @@
 //! deadline, if doing it twice does no harm: everything but making and deleting an account. A connection that was cut off
 //! by the deadline is closed, never given back: nobody knows what it still does.
 
+mod alone;
 mod commit;
 mod open;
 mod room_changes;

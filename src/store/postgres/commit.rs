@@ -141,8 +141,8 @@ UPDATE tail_marks SET id = $22 WHERE slot = pg_backend_pid() % 16 AND id < $22";
 #[cfg(test)]
 pub(super) const ALL: [(&str, &str); 2] = [("CONVERSE", CONVERSE), ("COMMIT", COMMIT)];
 
-/// Commits batches in one transaction. Nothing is remembered from one call to the next: several servers may share the
-/// database.
+/// Commits batches in one transaction. Nothing is remembered from one call to the next: it may be tried again by another
+/// connection.
 pub(super) async fn commit(on: &mut PgConnection, batches: &[Batch<'_>], (): &()) -> Outcome<()> {
     if let [batch] = batches
         && batch.is_plain()

@@ -7,7 +7,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, PgConnection, query, query_scalar};
 use tokio::time::timeout;
 
-use super::{PostgresStore, judge};
+use super::{PostgresStore, alone, judge};
 use crate::conf::Durability;
 use crate::health::Health;
 use crate::migrations;
@@ -19,6 +19,9 @@ const RESTED: Duration = Duration::from_secs(1);
 /// How long that answer may take.
 const PING: Duration = Duration::from_secs(2);
 
+/// How many deadlines the connections of a server before have to end, which are those of a machine that is gone at worst.
+const PATIENCE: u32 = 3;
+
 impl PostgresStore {
     pub(crate) async fn open(
         url: &str,
@@ -26,21 +29,15 @@ impl PostgresStore {
         durability: Durability,
         deadline: Duration,
     ) -> Result<Self, OpenError> {
-        let options = options(url)?;
-        let name = name(&options);
-        let mut first = match timeout(deadline, options.connect()).await {
-            Ok(Ok(connection)) => connection,
-            Ok(Err(error)) => return Err(refusal(name, error)),
-            Err(_) => {
-                return Err(OpenError::Unreachable { name, why: format!("no answer within {deadline:?}") });
-            }
-        };
+        let (name, options, mut first) = connect(url, deadline).await?;
+        alone::wait(&name, &mut first, deadline * PATIENCE).await?;
         migrate(&name, &mut first).await?;
-        let commit =
-            synchronous_commit(&name, &mut first, durability).await.map_err(|error| refusal(name.clone(), error))?;
-        let _ = first.close().await;
+        let refused = |error| refusal(name.clone(), error);
+        let commit = synchronous_commit(&name, &mut first, durability).await.map_err(refused)?;
         let pool = PgPoolOptions::new()
             .max_connections(connections.max(1))
+            // One at least, also when nothing happens: the lock says that the database has its server.
+            .min_connections(1)
             // A little earlier than the call, which can then say that it got no connection.
             .acquire_timeout(deadline * 9 / 10)
             .acquire_slow_threshold(deadline)
@@ -56,7 +53,31 @@ impl PostgresStore {
             })
             .after_connect(move |connection, _| Box::pin(async move { settle(connection, commit, deadline).await }))
             .connect_lazy_with(options);
+        alone::share(&mut first).await.map_err(refused)?;
+        drop(pool.acquire().await.map_err(refused)?);
+        let _ = first.close().await;
         Ok(Self { health: Health::new(name, deadline, judge), pool, memory: () })
+    }
+
+    /// Tries to open it, also beside a server that uses it, whose tables are then left as they are.
+    pub(crate) async fn look(url: &str, deadline: Duration) -> Result<(), OpenError> {
+        let (name, _, mut first) = connect(url, deadline).await?;
+        if alone::is_free(&mut first).await.map_err(|error| refusal(name.clone(), error))? {
+            migrate(&name, &mut first).await?;
+        }
+        let _ = first.close().await;
+        Ok(())
+    }
+}
+
+/// The first connection, which can say what is wrong.
+async fn connect(url: &str, deadline: Duration) -> Result<(String, PgConnectOptions, PgConnection), OpenError> {
+    let options = options(url)?;
+    let name = name(&options);
+    match timeout(deadline, options.connect()).await {
+        Ok(Ok(connection)) => Ok((name, options, connection)),
+        Ok(Err(error)) => Err(refusal(name, error)),
+        Err(_) => Err(OpenError::Unreachable { name, why: format!("no answer within {deadline:?}") }),
     }
 }
 
@@ -129,9 +150,9 @@ async fn settle(on: &mut PgConnection, commit: Option<&'static str>, deadline: D
     .persistent(false)
     .bind(deadline.as_millis().to_string())
     .bind(commit)
-    .execute(on)
+    .execute(&mut *on)
     .await?;
-    Ok(())
+    alone::hold(on).await
 }
 
 fn refusal(name: String, error: sqlx::Error) -> OpenError {

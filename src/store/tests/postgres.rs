@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use rookery_core::store::{AccountStore, StoreError, TailStore};
+use rookery_core::store::{AccountStore, Store, StoreError, TailStore};
 use sqlx::{Connection, Executor, PgConnection, query_scalar};
 use tokio::task::spawn_blocking;
 
@@ -277,4 +277,56 @@ async fn the_words_of_an_archive_go_with_it() {
             .unwrap();
         assert_eq!(left, 0, "{table}");
     }
+}
+
+/// A commit that a killed server had sent is finished by PostgreSQL all the same, whenever it comes to it.
+#[tokio::test]
+async fn t1_a_server_reads_nothing_before_the_one_before_has_ended() {
+    if !wanted() {
+        return;
+    }
+    let url = database().await;
+    let before = PostgresStore::open(&url, 2, Durability::Full, DEADLINE).await.unwrap();
+    let mut late = before.pool.acquire().await.unwrap().detach();
+    before.close().await;
+    late.execute("BEGIN; INSERT INTO key_values VALUES ('x.example', 'late', 'key', '\\x01')").await.unwrap();
+    let log = LogCapture::start();
+    let end = async {
+        while !log.take().iter().any(|line| line.contains("waiting for the connections of another server to end")) {
+            tokio::task::yield_now().await;
+        }
+        late.execute("COMMIT").await.unwrap();
+        late.close().await.unwrap();
+    };
+    let (store, ()) = tokio::join!(PostgresStore::open(&url, 2, Durability::Full, DEADLINE), end);
+    let store = store.unwrap();
+    let value: Vec<u8> =
+        query_scalar("SELECT value FROM key_values WHERE module = 'late'").fetch_one(&store.pool).await.unwrap();
+    assert_eq!(value, [1]);
+}
+
+#[tokio::test]
+async fn a_database_has_one_server() {
+    if !wanted() {
+        return;
+    }
+    let (url, deadline) = (database().await, Duration::from_millis(500));
+    let first = PostgresStore::open(&url, 2, Durability::Full, DEADLINE).await.unwrap();
+    // Each of its connections counts, those too that come later.
+    let all = (first.pool.acquire().await.unwrap(), first.pool.acquire().await.unwrap());
+    let held = "SELECT count(DISTINCT pid) FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock' \
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    let mut admin = PgConnection::connect(&url).await.unwrap();
+    assert_eq!(query_scalar::<_, i64>(held).fetch_one(&mut admin).await.unwrap(), 2);
+
+    let second = PostgresStore::open(&url, 2, Durability::Full, deadline).await.err().unwrap();
+    assert!(matches!(second, OpenError::InUse { .. }), "{second:?}");
+    let text = second.to_string();
+    assert!(text.contains("is in use by rookery on the same machine: a server has a database for itself"), "{text}");
+
+    // An admin may look all the same, and the server that is there is not disturbed.
+    crate::look(&conf(&url)).await.unwrap();
+    drop(all);
+    first.close().await;
+    PostgresStore::open(&url, 2, Durability::Full, deadline).await.unwrap();
 }
