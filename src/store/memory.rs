@@ -491,6 +491,10 @@ impl ArchiveStore for MemoryStore {
         .await
     }
 
+    async fn is_findable(&self, owner: &BareJid) -> StoreResult<bool> {
+        self.of(owner, Messages::is_findable).await
+    }
+
     async fn index_words(&self, owner: &BareJid, limit: usize) -> StoreResult<bool> {
         self.call(Access::Write, |state| {
             Ok(state.messages_mut(owner).is_some_and(|messages| messages.make_findable(limit)))

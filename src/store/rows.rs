@@ -618,6 +618,10 @@ macro_rules! store {
                 call!(self.read, on => archive::expired_accounts(on, domain, up_to, after, limit))
             }
 
+            async fn is_findable(&self, owner: &BareJid) -> StoreResult<bool> {
+                call!(self.read, on => words::is_findable(on, owner))
+            }
+
             async fn index_words(&self, owner: &BareJid, limit: usize) -> StoreResult<bool> {
                 call!(self.write, on => words::index(on, owner, limit))
             }

@@ -5,11 +5,13 @@ mod child;
 mod memory;
 mod plans;
 mod postgres;
+mod random_archives;
 mod random_rooms;
 mod rooms;
 mod sqlite;
 mod suite;
 mod upgrade;
+mod words;
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -64,6 +66,26 @@ pub(crate) fn remove(account: &str, id: u64) -> TailChange {
 pub(crate) async fn ids(store: &dyn Store, account: &str) -> Vec<u64> {
     let tail = store.tail(&jid(account), 0, u64::MAX, usize::MAX).await.unwrap();
     tail.iter().map(|entry| entry.id).collect()
+}
+
+/// xorshift64: the same numbers on every run.
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn below(&mut self, below: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % below
+    }
+
+    pub(crate) fn one_in(&mut self, many: u64) -> bool {
+        self.below(many) == 0
+    }
+
+    pub(crate) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[usize::try_from(self.below(from.len() as u64)).unwrap()]
+    }
 }
 
 /// What this thread logs while the value lives.

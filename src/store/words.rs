@@ -99,6 +99,14 @@ macro_rules! index {
         use super::texts;
         use crate::words::{HEAVY, PIECE, TERM};
 
+        /// Whether an archive has nothing that is still to be made findable.
+        pub(super) async fn is_findable(on: &mut $connection, user: &BareJid) -> Outcome<bool> {
+            match owner(on, user).await? {
+                Some(account) => Ok(query_scalar(texts::FINDABLE).bind(account).fetch_one(on).await?),
+                None => Ok(true),
+            }
+        }
+
         /// Makes some more of an archive findable; `true` when there may be more.
         pub(super) async fn index(on: &mut $connection, user: &BareJid, limit: usize) -> Outcome<bool> {
             let mut tx = on.begin_with($begin).await?;

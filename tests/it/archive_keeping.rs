@@ -9,7 +9,7 @@ use rookery_core::store::{ArchiveStore, Archived, Record, StoreError, TailChange
 
 use crate::archive::{form, page};
 use crate::commands::Folder;
-use crate::world::{World, jid};
+use crate::world::{Client, World, jid};
 
 const ROMEO: &str = "romeo@localhost";
 const JULIET: &str = "juliet@localhost";
@@ -204,6 +204,32 @@ async fn b16_a_search_that_takes_too_long_is_refused_and_what_it_has_done_stays(
     pass(Duration::from_secs(60)).await;
     let found = romeo.query(&(search("old") + &page("<max>0</max>"))).await;
     assert_eq!(found.set("count").as_deref(), Some("30000"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_archive_that_is_findable_already_is_searched_beside_a_long_one_and_on_a_full_disk() {
+    let world = World::new(ALL).await;
+    world.archive(ROMEO, DAY, 30_000).await;
+    for user in [NURSE, JULIET] {
+        world.archive(user, DAY, 3).await;
+        assert!(!world.store.index_words(&jid(user), 9).await.unwrap());
+    }
+    let romeo = world.bind(ROMEO, "orchard").await;
+    let (nurse, juliet) = (world.bind(NURSE, "kitchen").await, world.bind(JULIET, "balcony").await);
+    let time = async |client: &Client| {
+        let start = tokio::time::Instant::now();
+        assert_eq!(client.query(&search("old 2")).await.bodies(), ["old 2"]);
+        start.elapsed()
+    };
+    world.store.slow(Duration::from_secs(2));
+    let alone = time(&nurse).await;
+    assert_eq!(romeo.query(&search("old")).await.error(), ("wait".to_owned(), "resource-constraint".to_owned()));
+    // Steps go on all the time, and each takes two seconds.
+    let beside = time(&juliet).await;
+    assert!(!world.store.is_findable(&jid(ROMEO)).await.unwrap());
+    assert!(beside < alone + Duration::from_millis(100), "{beside:?} and not {alone:?}");
+    world.store.fail(Some(StoreError::Full("no space".to_owned())));
+    time(&nurse).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -436,6 +436,23 @@ async fn b16_who_asks_rooms_for_what_takes_long_leaves_time_to_others() {
     assert_eq!(read.matches("<resource-constraint").count(), 10, "{read}");
 }
 
+/// A message that was said in the room at this time, the first of that moment or one behind it.
+fn said_at(stamp: SystemTime, place: u64, body: &str) -> TailChange {
+    let message =
+        format!("<message xmlns='jabber:client' type='groupchat' from='{ROOM}/x'><body>{body}</body></message>");
+    let record = RoomRecord {
+        id: ids::at(stamp) + place,
+        stamp,
+        stanza: message.into_bytes().into(),
+        nick: Some("x".into()),
+        message_id: None,
+        history: true,
+        archived: true,
+        digest: None,
+    };
+    TailChange::Room { room: jid(ROOM), change: RoomWrite::Message(record) }
+}
+
 #[tokio::test(start_paused = true)]
 async fn old_messages_go_when_the_conf_says_so() {
     let conf = "[host.localhost]\n[modules.muc]\narchive_keep = \"30 days\"\n";
@@ -443,19 +460,8 @@ async fn old_messages_go_when_the_conf_says_so() {
     let crone = world.login(CRONE, "desktop").await;
     crone.make_room("firstwitch", &[("persistentroom", "1")]).await;
     crone.tell("one").await;
-    let stamp = SystemTime::now() - Duration::from_secs(31 * 86_400);
-    let old = format!("<message xmlns='jabber:client' type='groupchat' from='{ROOM}/x'><body>old</body></message>");
-    let record = RoomRecord {
-        id: ids::at(stamp),
-        stamp,
-        stanza: old.into_bytes().into(),
-        nick: Some("x".into()),
-        message_id: None,
-        history: true,
-        archived: true,
-        digest: None,
-    };
-    world.store.commit(&[TailChange::Room { room: jid(ROOM), change: RoomWrite::Message(record) }]).await.unwrap();
+    let long_ago = SystemTime::now() - Duration::from_secs(31 * 86_400);
+    world.store.commit(&[said_at(long_ago, 0, "old")]).await.unwrap();
     assert_eq!(crone.room_query("").await.said(), ["old", "one"]);
     tokio::time::sleep(Duration::from_secs(3600)).await;
     assert_eq!(crone.room_query("").await.said(), ["one"]);
@@ -466,22 +472,9 @@ async fn a_room_that_is_long_becomes_findable_while_those_who_search_are_told_to
     let world = World::new(EVERYBODY).await;
     let crone = world.login(CRONE, "desktop").await;
     crone.make_room("firstwitch", &[("persistentroom", "1")]).await;
-    let stamp = SystemTime::now() - Duration::from_secs(86_400);
-    let record = |number: u64| {
-        let old = format!("<message xmlns='jabber:client' type='groupchat'><body>thrice {number}</body></message>");
-        let record = RoomRecord {
-            id: ids::at(stamp) + number,
-            stamp,
-            stanza: old.into_bytes().into(),
-            nick: Some("x".into()),
-            message_id: None,
-            history: true,
-            archived: true,
-            digest: None,
-        };
-        TailChange::Room { room: jid(ROOM), change: RoomWrite::Message(record) }
-    };
-    world.store.commit(&(0..20_000).map(record).collect::<Vec<_>>()).await.unwrap();
+    let yesterday = SystemTime::now() - Duration::from_secs(86_400);
+    let old: Vec<_> = (0..20_000).map(|place| said_at(yesterday, place, &format!("thrice {place}"))).collect();
+    world.store.commit(&old).await.unwrap();
     crone.tell("thrice").await;
     let search = form(&[("{urn:xmpp:fulltext:0}fulltext", "thrice")]) + &page("<max>1</max><before/>");
     world.store.slow(Duration::from_secs(1));

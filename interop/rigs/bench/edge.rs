@@ -7,7 +7,8 @@ mod overload;
 mod pace;
 mod storm;
 
-use super::Figure;
+use super::{Figure, start};
+use crate::client::Transport;
 
 /// `rigs bench edge`
 #[derive(Debug, Clone, clap::Args)]
@@ -42,7 +43,7 @@ enum Part {
     Storm,
 }
 
-/// Measures each part on a server of its own.
+/// Measures each part, and each transport of the logins, on a server of its own.
 pub(super) async fn measure(
     bench: &super::Options,
     options: &Options,
@@ -50,9 +51,13 @@ pub(super) async fn measure(
 ) -> Result<(), Box<dyn std::error::Error>> {
     for part in &options.part {
         match part {
-            Part::Overload => overload::measure(bench, options, figures).await?,
-            Part::Logins => logins::measure(bench, options, figures).await?,
-            Part::Storm => storm::measure(bench, options, figures).await?,
+            Part::Overload => overload::measure(&start(bench)?, options, figures).await?,
+            Part::Logins => {
+                for transport in [Transport::Plain, Transport::Direct] {
+                    logins::measure(&start(bench)?, transport, options, figures).await?;
+                }
+            }
+            Part::Storm => storm::measure(&start(bench)?, options, figures).await?,
         }
     }
     Ok(())

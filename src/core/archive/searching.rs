@@ -29,7 +29,7 @@ pub(crate) struct Searching {
     step: tokio::sync::Mutex<()>,
     /// Archives that are worked on though whoever asked waits no more.
     beside: Mutex<HashSet<BareJid>>,
-    /// One of those at a time: searches of archives that are findable wait for a turn with it, not with all.
+    /// One of those at a time: searches of archives that are findable soon wait for a turn with it, not with all.
     next: tokio::sync::Mutex<()>,
 }
 
@@ -37,6 +37,13 @@ impl Server {
     /// Makes all that an archive holds findable, an account's or a room's, before it is searched: what is found and what is
     /// counted is then exact. An archive that takes too long is worked on beside everything else, and the error says so.
     pub async fn make_findable(self: &Arc<Self>, owner: &BareJid) -> Result<(), StanzaError> {
+        // What is findable already waits for no turn, and for nobody who writes.
+        let findable = self.store.is_findable(owner).await.inspect_err(|error| {
+            self.store_failed("cannot see whether an archive is findable", error);
+        })?;
+        if findable {
+            return Ok(());
+        }
         let patience = Instant::now() + PATIENCE;
         // Who waits for a turn can be cut off; a step cannot, since its connection to the database would go with it.
         while let Ok(turn) = tokio::time::timeout_at(patience, self.searching.step.lock()).await {

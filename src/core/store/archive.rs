@@ -132,8 +132,10 @@ pub trait ArchiveStore: Send + Sync {
         after: Option<&BareJid>,
         limit: usize,
     ) -> StoreResult<Vec<BareJid>>;
+    /// Whether all of an archive can be found by its words.
+    async fn is_findable(&self, owner: &BareJid) -> StoreResult<bool>;
     /// Makes up to `limit` messages of an archive findable by their words that are not yet, the oldest first. `true` when
-    /// more are left. Searches see only what this has done, so it is called before each until nothing is left; archives
-    /// that nobody searches cost nothing.
+    /// more are left. Searches see only what this has done, so it is called before each until nothing is left, if there is
+    /// anything to do at all; archives that nobody searches cost nothing.
     async fn index_words(&self, owner: &BareJid, limit: usize) -> StoreResult<bool>;
 }

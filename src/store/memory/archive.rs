@@ -223,6 +223,11 @@ impl Messages {
         }
     }
 
+    /// Whether all can be found by their words.
+    pub(super) fn is_findable(&self) -> bool {
+        self.archived().next_back().is_none_or(|(id, _)| id <= self.searched)
+    }
+
     /// Makes the oldest findable that are not yet; `true` when there may be more.
     pub(super) fn make_findable(&mut self, limit: usize) -> bool {
         let archived = self.archived().map(|(id, _)| id).filter(|id| *id > self.searched);

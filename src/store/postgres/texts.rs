@@ -135,6 +135,11 @@ pub(super) const LEAVE: [&str; 3] = [
 /// Up to which id an account (1) is findable. A commit that sets it back waits, or is waited for.
 pub(super) const SEARCHED: &str = "SELECT up_to FROM searched WHERE account = $1 FOR UPDATE";
 
+/// Whether the newest of an account (1) is findable, and so all.
+pub(super) const FINDABLE: &str = "SELECT \
+    coalesce((SELECT id FROM messages WHERE account = $1 AND conversation IS NOT NULL ORDER BY id DESC LIMIT 1), 0) \
+    <= coalesce((SELECT up_to FROM searched WHERE account = $1), 0)";
+
 /// The first of an account (1) after an id (2), so many (3).
 pub(super) const UNSEARCHED: &str = "SELECT id, stanza FROM messages \
     WHERE account = $1 AND conversation IS NOT NULL AND id > $2 ORDER BY id LIMIT $3";
@@ -148,7 +153,7 @@ pub(super) const TIDY: [&str; 0] = [];
 
 /// All statements that read, by name.
 #[cfg(test)]
-pub(crate) const ALL: [(&str, &str); 28] = [
+pub(crate) const ALL: [(&str, &str); 29] = [
     ("ACCOUNT_UP", ACCOUNT_UP),
     ("ACCOUNT_DOWN", ACCOUNT_DOWN),
     ("ACCOUNT_COUNT", ACCOUNT_COUNT),
@@ -176,5 +181,6 @@ pub(crate) const ALL: [(&str, &str); 28] = [
     ("SEEN", SEEN),
     ("FORGET", FORGET),
     ("SEARCHED", SEARCHED),
+    ("FINDABLE", FINDABLE),
     ("UNSEARCHED", UNSEARCHED),
 ];

@@ -191,6 +191,14 @@ pub(super) const LEAVE: [&str; 2] =
 /// Up to which id an account (1) is findable.
 pub(super) const SEARCHED: &str = "SELECT up_to FROM searched WHERE account = $1";
 
+/// Whether the newest of an account (1) is findable, and so all.
+pub(super) const FINDABLE: &str = concat!(
+    "SELECT coalesce((SELECT m.id FROM ",
+    by_account!(),
+    " WHERE m.epoch = e.number AND m.account = $1 AND m.conversation IS NOT NULL \
+     ORDER BY e.first DESC, m.id DESC LIMIT 1), 0) <= coalesce((SELECT up_to FROM searched WHERE account = $1), 0)"
+);
+
 /// The first of an account (1) after an id (2), so many (3).
 pub(super) const UNSEARCHED: &str = concat!(
     "SELECT m.id, m.stanza FROM ",
@@ -215,7 +223,7 @@ pub(super) const TIDY: [&str; 3] = [
 
 /// All statements that read, by name.
 #[cfg(test)]
-pub(crate) const ALL: [(&str, &str); 28] = [
+pub(crate) const ALL: [(&str, &str); 29] = [
     ("ACCOUNT_UP", ACCOUNT_UP),
     ("ACCOUNT_DOWN", ACCOUNT_DOWN),
     ("ACCOUNT_COUNT", ACCOUNT_COUNT),
@@ -243,5 +251,6 @@ pub(crate) const ALL: [(&str, &str); 28] = [
     ("SEEN", SEEN),
     ("FORGET", FORGET),
     ("SEARCHED", SEARCHED),
+    ("FINDABLE", FINDABLE),
     ("UNSEARCHED", UNSEARCHED),
 ];

@@ -16,7 +16,7 @@ fn of_sqlite(name: &str) -> &'static str {
         "CONVERSATION_UP" | "CONVERSATION_DOWN" | "CONVERSATION_COUNT" => {
             "messages_by_conversation (epoch=? AND conversation=? AND rowid>? AND rowid<?)"
         }
-        "FIRST" | "LAST" => "messages_by_account (epoch=? AND account=?)",
+        "FIRST" | "LAST" | "FINDABLE" => "messages_by_account (epoch=? AND account=?)",
         "OLDEST" | "WITH_OLD" => "messages_by_account (epoch=? AND account=? AND rowid<?)",
         "ARCHIVED_ID" => "messages_by_conversation (epoch=? AND conversation=?)",
         "CONVERSATIONS" | "BEHIND" => "messages_by_conversation (epoch=? AND conversation=? AND rowid>?)",
@@ -92,6 +92,7 @@ fn of_postgres(name: &str) -> &'static [&'static str] {
             &["Index Cond: ((conversation = $1) AND (id >= $2) AND (id <= $3))"]
         }
         "FIRST" | "LAST" => &["Index Cond: (account = $1)"],
+        "FINDABLE" => &["Index Scan Backward using messages_pkey", "searched_pkey"],
         "OLDEST" => &["Index Cond: ((account = $1) AND (id <= $2))"],
         "WITH_OLD" => {
             &["Index Cond: ((domain = $1) AND (jid > $2))", "Index Cond: ((account = a.number) AND (id <= $3))"]

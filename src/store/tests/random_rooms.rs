@@ -7,29 +7,11 @@ use rookery_core::store::{
 };
 use rookery_xmpp::jid::Jid;
 
-use super::jid;
 use super::rooms::{CAVE, HEATH, SERVICE, all, at, create, destroy, index_all, person, said, say, value, visit};
+use super::{Random, jid};
 use crate::MemoryStore;
 
-/// xorshift64: the same numbers on every run.
-struct Random(u64);
-
 impl Random {
-    fn below(&mut self, below: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % below
-    }
-
-    fn one_in(&mut self, many: u64) -> bool {
-        self.below(many) == 0
-    }
-
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[usize::try_from(self.below(from.len() as u64)).unwrap()]
-    }
-
     /// An id is one room's for ever.
     fn id(&mut self, room: usize) -> u64 {
         1 + self.below(40) * ROOMS.len() as u64 + room as u64

@@ -11,7 +11,7 @@ use rookery_core::store::{
 };
 use rookery_xmpp::jid::{FullJid, Jid};
 
-use super::{append, ids, jid, keys};
+use super::{append, archive, ids, jid, keys};
 
 /// As `suite!`, for the tests of this file.
 macro_rules! rooms_suite {
@@ -96,18 +96,7 @@ pub(super) fn say(room: &str, record: RoomRecord) -> TailChange {
 }
 
 pub(super) fn all() -> ArchiveQuery {
-    ArchiveQuery {
-        with: None,
-        start: None,
-        end: None,
-        after_id: None,
-        before_id: None,
-        ids: Vec::new(),
-        words: None,
-        page: Page::First,
-        max: 10_000,
-        count: true,
-    }
+    ArchiveQuery { max: 10_000, count: true, ..archive::all() }
 }
 
 fn numbers(messages: &[ArchivedMessage]) -> Vec<u64> {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rookery_core::store::{AccountStore, ArchiveQuery, StoreError, TailStore};
+use rookery_core::store::{AccountStore, ArchiveQuery, ArchiveStore, StoreError, TailStore};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, Executor, query_scalar};
 
@@ -129,6 +129,14 @@ async fn t7_another_process_that_holds_the_file_is_waited_for_a_while() {
     assert_eq!(other.line(), None);
     store.commit(&[append(ALICE, 2)]).await.unwrap();
     assert!(ids(&store, ALICE).await.contains(&2));
+}
+
+#[tokio::test]
+async fn whoever_writes_keeps_nobody_from_asking_whether_an_archive_is_findable() {
+    let (_directory, path) = place();
+    let store = inside(&path, Duration::from_secs(10)).await;
+    let _writer = store.writer.lock().await;
+    assert!(store.is_findable(&jid(ALICE)).await.unwrap());
 }
 
 #[tokio::test]

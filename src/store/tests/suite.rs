@@ -11,7 +11,7 @@ use rookery_core::store::{
 use rookery_xmpp::jid::FullJid;
 use rookery_xmpp::sasl::Credentials;
 
-use super::{append, entry, ids, jid, keys, other_keys, remove};
+use super::{Random, append, entry, ids, jid, keys, other_keys, remove};
 use crate::MemoryStore;
 
 /// Makes the tests of this file tests of a backend, given an async function that gives a `Fixture`, or nothing when the
@@ -466,24 +466,17 @@ pub(crate) async fn random_batches_come_to_what_they_come_to_in_memory(store: &A
         store.create_account(&jid(name), &keys()).await.unwrap();
         model.create_account(&jid(name), &keys()).await.unwrap();
     }
-    let mut seed = 0x2545_F491_4F6C_DD1D_u64;
-    let mut random = |below: u64| {
-        // xorshift64: the same numbers on every run.
-        seed ^= seed << 13;
-        seed ^= seed >> 7;
-        seed ^= seed << 17;
-        seed % below
-    };
+    let mut random = Random(0x2545_F491_4F6C_DD1D);
     let mut used = BTreeSet::new();
     for _ in 0..40 {
         let mut changes = Vec::new();
-        for _ in 0..random(200) {
-            let of = random(5);
+        for _ in 0..random.below(200) {
+            let of = random.below(5);
             let name = &names[usize::try_from(of).unwrap()];
             // An id is one account's for ever.
-            let id = 1 + random(150) * 5 + of;
+            let id = 1 + random.below(150) * 5 + of;
             used.insert(id);
-            changes.push(match random(2) {
+            changes.push(match random.below(2) {
                 0 => append(name, id),
                 _ => remove(name, id),
             });

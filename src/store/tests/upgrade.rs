@@ -1,12 +1,13 @@
 //! A database that an older release made is opened by this one: whoever was there, their contacts, what waits for them, their
 //! archives and sessions and what the modules keep are still there, under the same ids.
 
-use rookery_core::store::{ArchiveQuery, Archived, Page, Record, RoomRecord, RoomWrite, Store, TailChange};
+use rookery_core::store::{ArchiveQuery, Archived, Record, Store, TailChange, TailEntry};
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, Connection, PgConnection, query};
+use sqlx::{ConnectOptions, Connection, PgConnection, SqliteConnection, query};
 
 use super::postgres::{database, wanted};
+use super::rooms::{CAVE, SERVICE, all, create, said, say};
 use super::{append, entry, ids, jid, keys};
 use crate::testing::TempDir;
 use crate::{Backend, Durability, StoreConf, migrations, open};
@@ -16,8 +17,20 @@ const BOB: &str = "bob@x.example";
 
 /// What the first release gave out as ids: microseconds since 1970.
 const FIRST: u64 = 1_790_000_000_000_000;
+/// The same moment in the ids of later releases.
+const LATER: u64 = FIRST << 10;
 /// Messages that wait for each of the two, in turns.
 const EACH: u64 = 700;
+
+/// A message of Alice's archive, with its id and its text.
+const SQLITE_MESSAGE: &str = "INSERT INTO messages (id, epoch, account, conversation, sent, counts, stamp, stanza) \
+    VALUES ($1, 1, 1, 1, 0, 1, 5, $2)";
+const POSTGRES_MESSAGE: &str = "INSERT INTO messages (account, id, conversation, sent, counts, stamp, stanza) \
+    VALUES (1, $1, 1, false, true, 5, $2)";
+
+fn column(id: u64) -> i64 {
+    i64::try_from(id).unwrap()
+}
 
 /// The first steps alone.
 fn first(count: usize, all: &Migrator) -> Migrator {
@@ -76,7 +89,7 @@ macro_rules! fill {
                 let waiting = entry(account, FIRST + 2 * place + number.unsigned_abs());
                 query("INSERT INTO tail (account, id, resource, stamp, stanza) VALUES ($1, $2, $3, $4, $5)")
                     .bind(number)
-                    .bind(i64::try_from(waiting.id).unwrap())
+                    .bind(column(waiting.id))
                     .bind(waiting.resource)
                     .bind(crate::codec::to_stamp(waiting.stamp))
                     .bind(&waiting.stanza[..])
@@ -86,14 +99,40 @@ macro_rules! fill {
             }
         }
         query("UPDATE tail_marks SET id = $1 WHERE slot = 0")
-            .bind(i64::try_from(FIRST + 10 * EACH).unwrap())
+            .bind(column(FIRST + 10 * EACH))
             .execute(&mut $on)
             .await
             .unwrap();
     };
 }
 
-fn entries(account: &str, first: u64) -> Vec<rookery_core::store::TailEntry> {
+/// A file of the first release with all that it held, brought up to this step by those that came later.
+async fn file(steps: usize) -> (TempDir, StoreConf, SqliteConnection) {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("rookery.db");
+    let mut on = SqliteConnectOptions::new().filename(&path).create_if_missing(true).connect().await.unwrap();
+    first(1, &migrations::sqlite()).run_direct(None, &mut on, false).await.unwrap();
+    fill!(on);
+    first(steps, &migrations::sqlite()).run_direct(None, &mut on, false).await.unwrap();
+    let conf = StoreConf { backend: Backend::Sqlite { path }, durability: Durability::Full };
+    (directory, conf, on)
+}
+
+/// The same on PostgreSQL; nothing when that is not wanted.
+async fn postgres(steps: usize) -> Option<(StoreConf, PgConnection)> {
+    if !wanted() {
+        return None;
+    }
+    let url = database().await;
+    let mut on = PgConnection::connect(&url).await.unwrap();
+    first(1, &migrations::postgres()).run_direct(None, &mut on, false).await.unwrap();
+    fill!(on);
+    first(steps, &migrations::postgres()).run_direct(None, &mut on, false).await.unwrap();
+    let conf = StoreConf { backend: Backend::Postgres { url, connections: 4 }, durability: Durability::Full };
+    Some((conf, on))
+}
+
+fn entries(account: &str, first: u64) -> Vec<TailEntry> {
     (0..EACH).map(|place| entry(account, first + 2 * place)).collect()
 }
 
@@ -112,15 +151,14 @@ async fn check(store: &dyn Store) {
     }
     assert_eq!(store.last_id().await.unwrap(), FIRST + 10 * EACH);
     // Old and new ones wait, are delivered and go side by side.
-    let new = FIRST << 10;
     let archived = Archived { with: jid(BOB), resource: None, sent: false, counts: true, message_id: None };
-    let record = Record { entry: entry(ALICE, new), waits: true, archived: Some(archived), digest: Some(7) };
+    let record = Record { entry: entry(ALICE, LATER), waits: true, archived: Some(archived), digest: Some(7) };
     let delivered = |id| TailChange::Deliver { account: jid(ALICE), id };
-    store.commit(&[TailChange::Append(record), append(BOB, new + 1), delivered(FIRST + 1)]).await.unwrap();
+    store.commit(&[TailChange::Append(record), append(BOB, LATER + 1), delivered(FIRST + 1)]).await.unwrap();
     let waiting = ids(store, ALICE).await;
-    assert_eq!((waiting.len() as u64, waiting[0], waiting.last()), (EACH, FIRST + 3, Some(&new)));
+    assert_eq!((waiting.len() as u64, waiting[0], waiting.last()), (EACH, FIRST + 3, Some(&LATER)));
     let ends = store.archive_ends(&jid(ALICE)).await.unwrap().unwrap();
-    assert_eq!((ends.start.id, ends.end.id), (new, new));
+    assert_eq!((ends.start.id, ends.end.id), (LATER, LATER));
     assert!(store.delete_account(&jid(ALICE)).await.unwrap());
     while store.purge_deleted(100).await.unwrap() {}
     assert_eq!(ids(store, BOB).await.len() as u64, EACH + 1);
@@ -130,13 +168,8 @@ async fn check(store: &dyn Store) {
 
 #[tokio::test]
 async fn t11_a_file_of_the_first_release_loses_nothing() {
-    let directory = TempDir::new().unwrap();
-    let path = directory.path().join("rookery.db");
-    let mut on = SqliteConnectOptions::new().filename(&path).create_if_missing(true).connect().await.unwrap();
-    first(1, &migrations::sqlite()).run_direct(None, &mut on, false).await.unwrap();
-    fill!(on);
+    let (_directory, conf, on) = file(1).await;
     on.close().await.unwrap();
-    let conf = StoreConf { backend: Backend::Sqlite { path }, durability: Durability::Full };
     let store = open(&conf).await.unwrap();
     check(&*store).await;
     store.close().await;
@@ -145,24 +178,20 @@ async fn t11_a_file_of_the_first_release_loses_nothing() {
 
 #[tokio::test]
 async fn t11_a_postgres_database_of_the_first_release_loses_nothing() {
-    if !wanted() {
-        return;
-    }
-    let url = database().await;
-    let mut on = PgConnection::connect(&url).await.unwrap();
-    first(1, &migrations::postgres()).run_direct(None, &mut on, false).await.unwrap();
-    fill!(on);
+    let Some((conf, on)) = postgres(1).await else { return };
     on.close().await.unwrap();
-    let conf = StoreConf { backend: Backend::Postgres { url, connections: 4 }, durability: Durability::Full };
     check(&*open(&conf).await.unwrap()).await;
 }
 
 /// Adds what the release before rooms had besides: archived messages, one that waits, and a saved session.
 macro_rules! archive {
-    ($on:ident) => {
+    ($on:ident, $message:ident) => {
         query("INSERT INTO conversations (account, jid) VALUES (1, $1)").bind(BOB).execute(&mut $on).await.unwrap();
+        for id in [LATER, LATER + 1] {
+            query($message).bind(column(id)).bind(&b"<a/>"[..]).execute(&mut $on).await.unwrap();
+        }
         query("INSERT INTO tail (account, id, alone, size, resource) VALUES (1, $1, $2, 4, NULL)")
-            .bind(i64::try_from(FIRST << 10).unwrap())
+            .bind(column(LATER))
             .bind(false)
             .execute(&mut $on)
             .await
@@ -172,145 +201,65 @@ macro_rules! archive {
             .execute(&mut $on)
             .await
             .unwrap();
-        query("UPDATE tail_marks SET id = $1 WHERE slot = 0")
-            .bind(i64::try_from((FIRST << 10) + 2).unwrap())
-            .execute(&mut $on)
-            .await
-            .unwrap();
+        query("UPDATE tail_marks SET id = $1 WHERE slot = 0").bind(column(LATER + 2)).execute(&mut $on).await.unwrap();
     };
 }
 
 async fn check_rooms(store: &dyn Store) {
     let alice = jid(ALICE);
-    let query = || ArchiveQuery {
-        with: None,
-        start: None,
-        end: None,
-        after_id: None,
-        before_id: None,
-        ids: Vec::new(),
-        words: None,
-        page: Page::First,
-        max: 9,
-        count: true,
-    };
-    let page = store.archive_page(&alice, &query()).await.unwrap().unwrap();
+    let page = store.archive_page(&alice, &all()).await.unwrap().unwrap();
     let ids: Vec<u64> = page.messages.iter().map(|message| message.id).collect();
-    assert_eq!(ids, [FIRST << 10, (FIRST << 10) + 1]);
+    assert_eq!(ids, [LATER, LATER + 1]);
     assert_eq!(store.tail(&alice, FIRST << 9, u64::MAX, 9).await.unwrap().len(), 1);
     assert_eq!(store.take_sessions(std::slice::from_ref(&alice)).await.unwrap().len(), 1);
-    assert_eq!(store.last_id().await.unwrap(), (FIRST << 10) + 2);
-    let (room, service) = (jid("cave@rooms.x.example"), jid("rooms.x.example"));
-    assert!(store.rooms(&service, None, 9).await.unwrap().is_empty());
-    let record = RoomRecord {
-        id: (FIRST << 10) + 3,
-        stamp: std::time::UNIX_EPOCH,
-        stanza: "<message/>".into(),
-        nick: Some("witch".into()),
-        message_id: None,
-        history: true,
-        archived: true,
-        digest: Some(7),
-    };
-    let create = RoomWrite::Create { service, created: std::time::UNIX_EPOCH };
-    let changes = [create, RoomWrite::Message(record)].map(|change| TailChange::Room { room: room.clone(), change });
-    store.commit(&changes).await.unwrap();
-    assert_eq!(store.archive_page(&room, &query()).await.unwrap().unwrap().count, Some(1));
-    assert_eq!(store.archive_page(&alice, &query()).await.unwrap().unwrap().count, Some(2));
+    assert_eq!(store.last_id().await.unwrap(), LATER + 2);
+    assert!(store.rooms(&jid(SERVICE), None, 9).await.unwrap().is_empty());
+    store.commit(&[create(CAVE, 1), say(CAVE, said(LATER + 3, "witch", "hi"))]).await.unwrap();
+    assert_eq!(store.archive_page(&jid(CAVE), &all()).await.unwrap().unwrap().count, Some(1));
+    assert_eq!(store.archive_page(&alice, &all()).await.unwrap().unwrap().count, Some(2));
 }
 
 #[tokio::test]
 async fn t11_a_file_of_the_release_before_rooms_loses_nothing() {
-    let directory = TempDir::new().unwrap();
-    let path = directory.path().join("rookery.db");
-    let mut on = SqliteConnectOptions::new().filename(&path).create_if_missing(true).connect().await.unwrap();
-    first(1, &migrations::sqlite()).run_direct(None, &mut on, false).await.unwrap();
-    fill!(on);
-    first(3, &migrations::sqlite()).run_direct(None, &mut on, false).await.unwrap();
-    archive!(on);
-    for id in [FIRST << 10, (FIRST << 10) + 1] {
-        query(
-            "INSERT INTO messages (id, epoch, account, conversation, sent, counts, stamp, stanza) \
-             VALUES ($1, 1, 1, 1, 0, 1, 5, $2)",
-        )
-        .bind(i64::try_from(id).unwrap())
-        .bind(&b"<a/>"[..])
-        .execute(&mut on)
-        .await
-        .unwrap();
-    }
+    let (_directory, conf, mut on) = file(3).await;
+    archive!(on, SQLITE_MESSAGE);
     on.close().await.unwrap();
-    let conf = StoreConf { backend: Backend::Sqlite { path }, durability: Durability::Full };
     check_rooms(&*open(&conf).await.unwrap()).await;
 }
 
 #[tokio::test]
 async fn t11_a_postgres_database_of_the_release_before_rooms_loses_nothing() {
-    if !wanted() {
-        return;
-    }
-    let url = database().await;
-    let mut on = PgConnection::connect(&url).await.unwrap();
-    first(1, &migrations::postgres()).run_direct(None, &mut on, false).await.unwrap();
-    fill!(on);
-    first(3, &migrations::postgres()).run_direct(None, &mut on, false).await.unwrap();
-    archive!(on);
-    for id in [FIRST << 10, (FIRST << 10) + 1] {
-        query(
-            "INSERT INTO messages (account, id, conversation, sent, counts, stamp, stanza) \
-             VALUES (1, $1, 1, false, true, 5, $2)",
-        )
-        .bind(i64::try_from(id).unwrap())
-        .bind(&b"<a/>"[..])
-        .execute(&mut on)
-        .await
-        .unwrap();
-    }
+    let Some((conf, mut on)) = postgres(3).await else { return };
+    archive!(on, POSTGRES_MESSAGE);
     on.close().await.unwrap();
-    let conf = StoreConf { backend: Backend::Postgres { url, connections: 4 }, durability: Durability::Full };
     check_rooms(&*open(&conf).await.unwrap()).await;
 }
 
 /// What a release that indexed every text by itself had: an archive, of which one text was indexed and one not.
 macro_rules! index {
-    ($on:ident, $insert:literal) => {
+    ($on:ident, $message:ident) => {
         query("INSERT INTO conversations (account, jid) VALUES (1, $1)").bind(BOB).execute(&mut $on).await.unwrap();
-        for (place, body) in ["one needle", "two needle", "hay"].into_iter().enumerate() {
-            query($insert)
-                .bind(i64::try_from(FIRST << 10).unwrap() + i64::try_from(place).unwrap())
+        for (id, body) in (LATER..).zip(["one needle", "two needle", "hay"]) {
+            query($message)
+                .bind(column(id))
                 .bind(format!("<message xmlns='jabber:client'><body>{body}</body></message>").as_bytes())
                 .execute(&mut $on)
                 .await
                 .unwrap();
         }
         query("INSERT INTO unindexed (id, account, body) VALUES ($1, 1, 'two needle')")
-            .bind(i64::try_from(FIRST << 10).unwrap() + 1)
+            .bind(column(LATER + 1))
             .execute(&mut $on)
             .await
             .unwrap();
-        query("UPDATE tail_marks SET id = $1 WHERE slot = 0")
-            .bind(i64::try_from(FIRST << 10).unwrap() + 2)
-            .execute(&mut $on)
-            .await
-            .unwrap();
+        query("UPDATE tail_marks SET id = $1 WHERE slot = 0").bind(column(LATER + 2)).execute(&mut $on).await.unwrap();
     };
 }
 
 async fn check_words(store: &dyn Store) {
     let alice = jid(ALICE);
-    let find = || ArchiveQuery {
-        with: None,
-        start: None,
-        end: None,
-        after_id: None,
-        before_id: None,
-        ids: Vec::new(),
-        words: Some("needle".to_owned()),
-        page: Page::First,
-        max: 9,
-        count: true,
-    };
-    let count = || async { store.archive_page(&alice, &find()).await.unwrap().unwrap().count };
+    let find = ArchiveQuery { words: Some("needle".to_owned()), ..all() };
+    let count = || async { store.archive_page(&alice, &find).await.unwrap().unwrap().count };
     assert_eq!(count().await, Some(0), "the index is made anew");
     while store.index_words(&alice, 2).await.unwrap() {}
     assert_eq!(count().await, Some(2));
@@ -318,50 +267,24 @@ async fn check_words(store: &dyn Store) {
 
 #[tokio::test]
 async fn t11_a_file_whose_texts_were_all_indexed_finds_them_by_the_first_search() {
-    let directory = TempDir::new().unwrap();
-    let path = directory.path().join("rookery.db");
-    let mut on = SqliteConnectOptions::new().filename(&path).create_if_missing(true).connect().await.unwrap();
-    first(1, &migrations::sqlite()).run_direct(None, &mut on, false).await.unwrap();
-    fill!(on);
-    first(5, &migrations::sqlite()).run_direct(None, &mut on, false).await.unwrap();
-    index!(
-        on,
-        "INSERT INTO messages (id, epoch, account, conversation, sent, counts, stamp, stanza) \
-         VALUES ($1, 1, 1, 1, 0, 1, 5, $2)"
-    );
-    for (id, terms) in [(FIRST << 10, "1_one 1_needle"), ((FIRST << 10) + 2, "1_hay 1_needle")] {
-        let id = i64::try_from(id).unwrap();
-        query("INSERT INTO words (rowid, terms) VALUES ($1, $2)").bind(id).bind(terms).execute(&mut on).await.unwrap();
+    let (_directory, conf, mut on) = file(5).await;
+    index!(on, SQLITE_MESSAGE);
+    for (id, terms) in [(LATER, "1_one 1_needle"), (LATER + 2, "1_hay 1_needle")] {
+        let insert = "INSERT INTO words (rowid, terms) VALUES ($1, $2)";
+        query(insert).bind(column(id)).bind(terms).execute(&mut on).await.unwrap();
     }
     on.close().await.unwrap();
-    let conf = StoreConf { backend: Backend::Sqlite { path }, durability: Durability::Full };
     check_words(&*open(&conf).await.unwrap()).await;
 }
 
 #[tokio::test]
 async fn t11_a_postgres_database_whose_texts_were_all_indexed_finds_them_by_the_first_search() {
-    if !wanted() {
-        return;
-    }
-    let url = database().await;
-    let mut on = PgConnection::connect(&url).await.unwrap();
-    first(1, &migrations::postgres()).run_direct(None, &mut on, false).await.unwrap();
-    fill!(on);
-    first(5, &migrations::postgres()).run_direct(None, &mut on, false).await.unwrap();
-    index!(
-        on,
-        "INSERT INTO messages (account, id, conversation, sent, counts, stamp, stanza) \
-         VALUES (1, $1, 1, false, true, 5, $2)"
-    );
-    for (id, terms) in [(FIRST << 10, "'1_one' '1_needle'"), ((FIRST << 10) + 2, "'1_hay' '1_needle'")] {
-        query("INSERT INTO words (account, id, terms) VALUES (1, $1, CAST($2 AS tsvector))")
-            .bind(i64::try_from(id).unwrap())
-            .bind(terms)
-            .execute(&mut on)
-            .await
-            .unwrap();
+    let Some((conf, mut on)) = postgres(5).await else { return };
+    index!(on, POSTGRES_MESSAGE);
+    for (id, terms) in [(LATER, "'1_one' '1_needle'"), (LATER + 2, "'1_hay' '1_needle'")] {
+        let insert = "INSERT INTO words (account, id, terms) VALUES (1, $1, CAST($2 AS tsvector))";
+        query(insert).bind(column(id)).bind(terms).execute(&mut on).await.unwrap();
     }
     on.close().await.unwrap();
-    let conf = StoreConf { backend: Backend::Postgres { url, connections: 4 }, durability: Durability::Full };
     check_words(&*open(&conf).await.unwrap()).await;
 }

@@ -6,53 +6,51 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::super::{Figure, start, transport_name};
+use super::super::{Figure, transport_name};
 use super::Options;
 use super::pace::{Pace, Pairs, connect};
 use crate::client::{Connection, Target, Transport};
-use crate::server::{PASSWORD, users};
+use crate::server::{PASSWORD, Server, users};
 use crate::{Failure, Verdict};
 
 /// Logins of an account at the same time, again and again.
 const RESOURCES: usize = 5;
 
-/// Measures each transport on a server of its own.
+/// The logins by one transport.
 pub(super) async fn measure(
-    bench: &super::super::Options,
+    server: &Server,
+    transport: Transport,
     options: &Options,
     figures: &mut Vec<Figure>,
 ) -> Result<(), Box<dyn std::error::Error>> {
-    for transport in [Transport::Plain, Transport::Direct] {
-        let server = start(bench)?;
-        let accounts = users("u", options.at_once.div_ceil(RESOURCES));
-        server.add_accounts(&accounts)?;
-        let pairs = Pairs::begin(connect(&server, options.pairs).await?, Pace::Open(options.rate), 0);
-        let time = Duration::from_secs(options.seconds);
-        tokio::time::sleep(time / 4).await;
-        let quiet = pairs.look(time).await;
-        let storm = Storm::begin(server.target(transport), accounts, options.at_once);
-        // The first logins bring the client's slow part of SCRAM.
-        tokio::time::sleep(time / 2).await;
-        let before = storm.logins.load(Ordering::Relaxed);
-        let busy = pairs.look(time).await;
-        let logins = storm.logins.load(Ordering::Relaxed) - before;
-        storm.end()?;
-        pairs.end().await?;
-        let name = transport_name(transport);
-        for (part, quiet, busy) in [("p50", quiet.p50, busy.p50), ("p99", quiet.p99, busy.p99)] {
-            Figure {
-                what: format!("edge: {} logins at once, {name}: a message's {part}", options.at_once),
-                values: vec![busy.as_secs_f64() * 1e3],
-                unit: "ms",
-                note: format!(
-                    "{:.1} times the {quiet:.1?} without; {:.0} messages and {:.0} logins a second",
-                    busy.as_secs_f64() / quiet.as_secs_f64(),
-                    options.rate,
-                    logins as f64 / time.as_secs_f64()
-                ),
-            }
-            .done(figures);
+    let accounts = users("u", options.at_once.div_ceil(RESOURCES));
+    server.add_accounts(&accounts)?;
+    let pairs = Pairs::begin(connect(server, options.pairs).await?, Pace::Open(options.rate), 0);
+    let time = Duration::from_secs(options.seconds);
+    tokio::time::sleep(time / 4).await;
+    let quiet = pairs.look(time).await;
+    let storm = Storm::begin(server.target(transport), accounts, options.at_once);
+    // The first logins bring the client's slow part of SCRAM.
+    tokio::time::sleep(time / 2).await;
+    let before = storm.logins.load(Ordering::Relaxed);
+    let busy = pairs.look(time).await;
+    let logins = storm.logins.load(Ordering::Relaxed) - before;
+    storm.end()?;
+    pairs.end().await?;
+    let name = transport_name(transport);
+    for (part, quiet, busy) in [("p50", quiet.p50, busy.p50), ("p99", quiet.p99, busy.p99)] {
+        Figure {
+            what: format!("edge: {} logins at once, {name}: a message's {part}", options.at_once),
+            values: vec![busy.as_secs_f64() * 1e3],
+            unit: "ms",
+            note: format!(
+                "{:.1} times the {quiet:.1?} without; {:.0} messages and {:.0} logins a second",
+                busy.as_secs_f64() / quiet.as_secs_f64(),
+                options.rate,
+                logins as f64 / time.as_secs_f64()
+            ),
         }
+        .done(figures);
     }
     Ok(())
 }

@@ -2,21 +2,21 @@
 
 use std::time::Duration;
 
-use super::super::{Figure, start};
+use super::super::Figure;
 use super::Options;
 use super::pace::{Pace, Pairs, connect};
+use crate::server::Server;
 
 /// In hundredths of what it can do.
 const SHARES: [u32; 4] = [50, 100, 150, 200];
 
-/// Measures on one server. What waits at the end of a step arrives before the next.
+/// What waits at the end of a step arrives before the next.
 pub(super) async fn measure(
-    bench: &super::super::Options,
+    server: &Server,
     options: &Options,
     figures: &mut Vec<Figure>,
 ) -> Result<(), Box<dyn std::error::Error>> {
-    let server = start(bench)?;
-    let mut people = connect(&server, options.pairs).await?;
+    let mut people = connect(server, options.pairs).await?;
     let time = Duration::from_secs(options.seconds);
     let settle = time / 4;
 

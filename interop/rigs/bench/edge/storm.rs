@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::Barrier;
 
 use super::super::presence::Person;
-use super::super::{Figure, micros, start};
+use super::super::{Figure, micros};
 use super::Options;
 use crate::client::{Connection, LOGIN, Transport};
 use crate::process::{self, Cpu};
-use crate::server::{PASSWORD, users};
+use crate::server::{PASSWORD, Server, users};
 use crate::{Failure, within, xml};
 
 /// Sessions of an account.
@@ -31,13 +31,12 @@ const AT_ONCE: usize = 20;
 /// How long a round may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Measures on one server.
+/// The storm on one server.
 pub(super) async fn measure(
-    bench: &super::super::Options,
+    server: &Server,
     options: &Options,
     figures: &mut Vec<Figure>,
 ) -> Result<(), Box<dyn std::error::Error>> {
-    let server = start(bench)?;
     let accounts = Arc::new(users("u", options.sessions.div_ceil(RESOURCES)));
     server.add_accounts(&accounts)?;
     let target = server.target(Transport::Plain);
