@@ -21,18 +21,13 @@ use rookery_xmpp::sasl::{Decoy, Policy, Secret};
 use rookery_xmpp::stream::{Config, Deadlines, Kind};
 use tokio::sync::Semaphore;
 
+use crate::patience::LAST_WORDS;
 use crate::rate::{self, Rates};
 use crate::server::{Connection, Service};
 use crate::throttle::{AuthLimits, Throttle};
 
 /// How long a client may take to acknowledge when it is asked (XEP-0198): then it is taken to be gone.
 const ACK_PATIENCE: Duration = Duration::from_secs(120);
-
-/// How long a closed stream's last bytes and the client's own end may take.
-const LAST_WORDS: Duration = Duration::from_secs(5);
-
-/// The same from when the server ends: nobody waits for a client that has not noticed.
-const LAST_MOMENT: Duration = Duration::from_secs(1);
 
 /// Serves clients.
 pub struct C2s {

@@ -25,17 +25,12 @@ use rookery_xmpp::limits::Limits;
 use rookery_xmpp::sasl::{Decoy, Policy, Secret};
 use rookery_xmpp::stream::{Config, Deadlines, Kind};
 
+use crate::patience::LAST_WORDS;
 use crate::server::{Connection, Service};
 use crate::throttle::{AuthLimits, Throttle};
 
 /// How long the answer to a wrong handshake is kept back.
 const DISAPPOINTMENT: Duration = Duration::from_secs(1);
-
-/// How long a closed stream's last bytes and the component's own end may take.
-const LAST_WORDS: Duration = Duration::from_secs(5);
-
-/// The same from when the server ends.
-const LAST_MOMENT: Duration = Duration::from_secs(1);
 
 /// Serves components.
 pub struct Components {

@@ -54,12 +54,6 @@ use crate::outgoing::OutgoingTls;
 use crate::rate::{self, Buckets};
 use crate::server::{Connection, Ending, Service};
 
-/// How long a closed stream's last bytes and the peer's own end may take.
-const LAST_WORDS: Duration = Duration::from_secs(5);
-
-/// The same from when the server ends.
-const LAST_MOMENT: Duration = Duration::from_secs(1);
-
 /// How long all streams together may take to end with the server.
 const LAST_OF_ALL: Duration = Duration::from_secs(4);
 

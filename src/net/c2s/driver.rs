@@ -6,7 +6,7 @@
 use std::fmt;
 use std::io;
 use std::mem;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -19,14 +19,14 @@ use rookery_xmpp::error::{StreamCondition, StreamError};
 use rookery_xmpp::jid::BareJid;
 use rookery_xmpp::stanza::{Kind, Stanza};
 use rookery_xmpp::stream::{Ending, Event, Stream, TlsInfo};
-use tokio::time::Sleep;
 use tracing::{Instrument, debug, debug_span, error, info};
 
 use super::login::bindings;
-use super::{ACK_PATIENCE, Common, LAST_MOMENT, LAST_WORDS, Settings};
+use super::{ACK_PATIENCE, Common, Settings};
+use crate::intake::Intake;
+use crate::patience::{Alarm, LAST_MOMENT, Stall, Stalled, now, say_goodbye};
 use crate::rate::Meter;
 use crate::server::Connection;
-use crate::transport::Read;
 
 /// So much is taken from the outbox for one write.
 const BUDGET: usize = 64 * 1024;
@@ -99,8 +99,7 @@ pub(super) struct Driver {
     pub(super) id: u64,
     /// Boxed, since it moves to another thread while a password is hashed.
     pub(super) stream: Box<Stream>,
-    /// Read, but not looked at yet: behind a question, or behind a step of the negotiation.
-    pub(super) unread: Vec<u8>,
+    pub(super) intake: Intake,
     pub(super) host: Option<Arc<Host>>,
     pub(super) user: Option<BareJid>,
     pub(super) attached: Option<Attached>,
@@ -108,9 +107,8 @@ pub(super) struct Driver {
     pub(super) is_exempt: bool,
     /// Nothing is read before.
     paused: Option<Instant>,
-    /// Since when the peer has taken nothing of what waits, and how much it had taken then.
-    stalled: Option<(Instant, u64)>,
-    pub(super) timer: Option<(Instant, Pin<Box<Sleep>>)>,
+    stall: Stall,
+    pub(super) alarm: Alarm,
 }
 
 impl Driver {
@@ -128,13 +126,13 @@ impl Driver {
             settings,
             connection,
             stream: Box::new(stream),
-            unread: Vec::new(),
+            intake: Intake::default(),
             host: None,
             user: None,
             attached: None,
             paused: None,
-            stalled: None,
-            timer: None,
+            stall: Stall::default(),
+            alarm: Alarm::default(),
         }
     }
 
@@ -155,15 +153,8 @@ impl Driver {
         let gone = driven.unwrap_or(Gone::Panicked);
         self.part(&gone).await;
         if let Gone::Closed(_) | Gone::Unfinished | Gone::Past = gone {
-            let mut ending = self.connection.ending.clone();
-            let last_moment = async {
-                ending.begun().await;
-                tokio::time::sleep(LAST_MOMENT).await;
-            };
-            tokio::select! {
-                () = Box::pin(self.connection.transport.close(LAST_WORDS)) => {}
-                () = last_moment => {}
-            }
+            let ending = self.connection.ending.clone();
+            say_goodbye(&mut self.connection.transport, ending).await;
         }
     }
 
@@ -209,44 +200,25 @@ impl Driver {
     // ---- reading --------------------------------------------------------------------------------------------------
 
     fn read(&mut self) -> Result<Vec<Event>, Gone> {
-        let (stream, unread, now) = (&mut self.stream, &mut self.unread, now());
-        let mut events = Vec::new();
-        let read = self.connection.transport.read(|bytes| {
-            let used = if unread.is_empty() { feed(stream, now, bytes, &mut events) } else { 0 };
-            unread.extend_from_slice(bytes.get(used..).unwrap_or_default());
-        })?;
-        match read {
-            Read::Bytes(count) => {
-                self.paused = self.meter.take(&self.common.buckets, &self.settings.rates, count, now);
-                if self.paused.is_some() {
-                    self.common.counters.paused.fetch_add(1, Ordering::Relaxed);
-                }
-                Ok(events)
+        let now = now();
+        let (count, events) = self.intake.read(&mut self.connection.transport, &mut self.stream, now)?;
+        if let Some(count) = count {
+            self.paused = self.meter.take(&self.common.buckets, &self.settings.rates, count, now);
+            if self.paused.is_some() {
+                self.common.counters.paused.fetch_add(1, Ordering::Relaxed);
             }
-            Read::Blocked | Read::Secured => Ok(events),
-            Read::Ended => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "ended without </stream:stream>").into()),
-            Read::Cut => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "cut off").into()),
         }
+        Ok(events)
     }
 
     /// Deals with what happened and with what has been read but not looked at, until something is missing.
     async fn digest(&mut self, mut events: Vec<Event>) -> Result<(), Gone> {
         loop {
             if events.is_empty() {
-                events.extend(self.stream.poll_event());
+                events = self.intake.next(&mut self.stream, now());
             }
             if events.is_empty() {
-                if self.unread.is_empty() || self.stream.is_busy() {
-                    return Ok(());
-                }
-                let unread = mem::take(&mut self.unread);
-                let used = feed(&mut self.stream, now(), &unread, &mut events);
-                let rest = unread.get(used..).unwrap_or_default();
-                if !rest.is_empty() {
-                    self.unread = rest.to_vec();
-                } else if events.is_empty() {
-                    return Ok(());
-                }
+                return Ok(());
             }
             for event in mem::take(&mut events) {
                 self.handle(event).await?;
@@ -435,7 +407,8 @@ impl Driver {
 
     async fn wait(&mut self) -> Result<Vec<Event>, Gone> {
         let now = now();
-        self.watch_writing(now)?;
+        let stall = self.stall.watch(&self.connection.transport, self.patience(), now);
+        let stall = stall.map_err(|Stalled| Gone::TimedOut("the client does not read"))?;
         // While we do not read, nothing can come.
         let asked = self.attached.as_ref().and_then(|attached| attached.session.asked_at());
         let asked = asked.map(|at| at.max(self.paused.unwrap_or(at)) + ACK_PATIENCE);
@@ -445,12 +418,11 @@ impl Driver {
         if self.paused.is_some_and(|until| until <= now) {
             self.paused = None;
         }
-        let stall = self.stalled.map(|(since, _)| since + self.stall());
         let due = [self.stream.poll_timeout(), self.paused, stall, asked].into_iter().flatten().min();
-        self.arm(due);
+        self.alarm.set(due);
 
         let listens = self.paused.is_none() && self.connection.transport.unwritten() <= BACKLOG;
-        let Self { connection, attached, timer, .. } = self;
+        let Self { connection, attached, alarm, .. } = self;
         let Connection { transport, ending, .. } = connection;
         let bound = attached.is_some();
         let happened = tokio::select! {
@@ -459,14 +431,14 @@ impl Driver {
                 if is_readable? { Happened::Readable } else { Happened::Writable }
             }
             () = woken(attached.as_ref()), if bound => Happened::Other,
-            () = expired(timer.as_mut()), if timer.is_some() => Happened::Timer,
+            () = alarm.rings(), if alarm.is_set() => Happened::Timer,
             () = ending.begun(), if !bound => Happened::Ending,
         };
         match happened {
             Happened::Readable => return self.read(),
             Happened::Writable => self.connection.transport.offer()?,
             Happened::Timer => {
-                self.timer = None;
+                self.alarm.clear();
                 self.stream.handle_timeout(self::now());
             }
             Happened::Ending => self.stream.close(now, Some(StreamCondition::SystemShutdown.into())),
@@ -480,35 +452,9 @@ impl Driver {
         Ok(Vec::new())
     }
 
-    /// A peer that takes nothing of what waits for it is given up after a while.
-    fn watch_writing(&mut self, now: Instant) -> Result<(), Gone> {
-        let transport = &self.connection.transport;
-        self.stalled = match self.stalled {
-            _ if transport.is_flushed() => None,
-            Some((since, written)) if written == transport.written() => {
-                if now >= since + self.stall() {
-                    return Err(Gone::TimedOut("the client does not read"));
-                }
-                Some((since, written))
-            }
-            _ => Some((now, transport.written())),
-        };
-        Ok(())
-    }
-
     /// For how long a peer may take nothing.
-    fn stall(&self) -> Duration {
+    fn patience(&self) -> Duration {
         if self.connection.ending.has_begun() { LAST_MOMENT } else { self.settings.write_stall }
-    }
-
-    /// Makes sure of a wake-up at `due`. A timer that is set too early is let be: it is cheaper to wake up once
-    /// for nothing than to set it anew with each stanza.
-    fn arm(&mut self, due: Option<Instant>) {
-        if let Some(due) = due
-            && self.timer.as_ref().is_none_or(|(at, _)| *at > due)
-        {
-            self.timer = Some((due, Box::pin(tokio::time::sleep_until(due.into()))));
-        }
     }
 }
 
@@ -520,40 +466,10 @@ enum Happened {
     Other,
 }
 
-/// Gives the stream what was read. An open stream is fed on while its events are plain; else one event at a time, since
-/// the answer may change how the next bytes are to be read.
-fn feed(stream: &mut Stream, now: Instant, bytes: &[u8], events: &mut Vec<Event>) -> usize {
-    let mut used = 0;
-    while let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
-        if !stream.is_open() && !events.is_empty() {
-            break;
-        }
-        let taken = stream.handle_input(now, rest);
-        used += taken;
-        match stream.poll_event() {
-            Some(event) => events.push(event),
-            None if taken == 0 => break,
-            None => {}
-        }
-    }
-    used
-}
-
 async fn woken(attached: Option<&Attached>) {
     if let Some(attached) = attached {
         attached.session.woken(attached.number).await;
     }
-}
-
-async fn expired(timer: Option<&mut (Instant, Pin<Box<Sleep>>)>) {
-    if let Some((_, sleep)) = timer {
-        sleep.as_mut().await;
-    }
-}
-
-/// The runtime's clock, so that tests can make it run.
-pub(super) fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }
 
 #[cfg(test)]

@@ -18,7 +18,8 @@ use rookery_xmpp::stream::{self, Phase, Stream, TlsInfo};
 use rustls::ProtocolVersion;
 use tracing::{debug, info, warn};
 
-use super::driver::{Attached, Driver, Gone, now};
+use super::driver::{Attached, Driver, Gone};
+use crate::patience::now;
 
 impl Driver {
     pub(super) fn open(&mut self, opened: &stream::Opened) {
@@ -44,7 +45,7 @@ impl Driver {
         let to = self.host.as_ref().map(|host| host.domain.to_string()).unwrap_or_default();
         let mut ending = self.connection.ending.clone();
         tokio::select! {
-            secured = self.connection.start_tls(&to, &self.unread) => secured?,
+            secured = self.connection.start_tls(&to, self.intake.unread()) => secured?,
             () = ending.begun() => return Err(io::Error::other("the server ends").into()),
         }
         let bindings = self.connection.transport.tls().map(bindings).unwrap_or_default();
@@ -177,7 +178,7 @@ impl Driver {
             session.suspend();
         }
         // What the negotiation was timed by: most sessions need none for long.
-        self.timer = None;
+        self.alarm.clear();
         self.attached = Some(Attached::new(session, number));
     }
 }

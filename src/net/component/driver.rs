@@ -18,9 +18,10 @@ use rookery_xmpp::stream::{Ending, Event, Stream};
 use tracing::{Instrument, debug, debug_span, error, info, warn};
 
 use super::confirm::{Confirming, Waited};
-use super::{Common, DISAPPOINTMENT, LAST_MOMENT, LAST_WORDS, Settings};
+use super::{Common, DISAPPOINTMENT, Settings};
+use crate::intake::Intake;
+use crate::patience::{Alarm, LAST_MOMENT, Stall, Stalled, now, say_goodbye};
 use crate::server::Connection;
-use crate::transport::Read;
 
 /// So many bytes are taken from the link for one write.
 const BUDGET: usize = 64 * 1024;
@@ -83,15 +84,14 @@ pub(super) struct Driver {
     connection: Connection,
     id: u64,
     stream: Box<Stream>,
-    /// Read, but not looked at yet: behind a question.
-    unread: Vec<u8>,
+    intake: Intake,
     /// The domain it says it is.
     name: Option<BareJid>,
     attached: Option<Attached>,
     /// Nothing is read before.
     paused: Option<Instant>,
-    /// Since when the peer has taken nothing of what waits, and how much it had taken then.
-    stalled: Option<(Instant, u64)>,
+    stall: Stall,
+    alarm: Alarm,
 }
 
 impl Driver {
@@ -103,11 +103,12 @@ impl Driver {
             settings,
             connection,
             stream,
-            unread: Vec::new(),
+            intake: Intake::default(),
             name: None,
             attached: None,
             paused: None,
-            stalled: None,
+            stall: Stall::default(),
+            alarm: Alarm::default(),
         }
     }
 
@@ -124,15 +125,8 @@ impl Driver {
         let gone = driven.unwrap_or(Gone::Panicked);
         self.part(&gone);
         if let Gone::Closed(_) | Gone::Past = gone {
-            let mut ending = self.connection.ending.clone();
-            let last_moment = async {
-                ending.begun().await;
-                tokio::time::sleep(LAST_MOMENT).await;
-            };
-            tokio::select! {
-                () = Box::pin(self.connection.transport.close(LAST_WORDS)) => {}
-                () = last_moment => {}
-            }
+            let ending = self.connection.ending.clone();
+            say_goodbye(&mut self.connection.transport, ending).await;
         }
     }
 
@@ -176,37 +170,18 @@ impl Driver {
     // ---- reading --------------------------------------------------------------------------------------------------
 
     fn read(&mut self) -> Result<Vec<Event>, Gone> {
-        let (stream, unread, now) = (&mut self.stream, &mut self.unread, now());
-        let mut events = Vec::new();
-        let read = self.connection.transport.read(|bytes| {
-            let used = if unread.is_empty() { feed(stream, now, bytes, &mut events) } else { 0 };
-            unread.extend_from_slice(bytes.get(used..).unwrap_or_default());
-        })?;
-        match read {
-            Read::Bytes(_) | Read::Blocked | Read::Secured => Ok(events),
-            Read::Ended => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "ended without </stream:stream>").into()),
-            Read::Cut => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "cut off").into()),
-        }
+        let (_, events) = self.intake.read(&mut self.connection.transport, &mut self.stream, now())?;
+        Ok(events)
     }
 
     /// Deals with what happened and with what has been read but not looked at, until something is missing.
     async fn digest(&mut self, mut events: Vec<Event>) -> Result<(), Gone> {
         loop {
             if events.is_empty() {
-                events.extend(self.stream.poll_event());
+                events = self.intake.next(&mut self.stream, now());
             }
             if events.is_empty() {
-                if self.unread.is_empty() || self.stream.is_busy() {
-                    return Ok(());
-                }
-                let unread = mem::take(&mut self.unread);
-                let used = feed(&mut self.stream, now(), &unread, &mut events);
-                let rest = unread.get(used..).unwrap_or_default();
-                if !rest.is_empty() {
-                    self.unread = rest.to_vec();
-                } else if events.is_empty() {
-                    return Ok(());
-                }
+                return Ok(());
             }
             for event in mem::take(&mut events) {
                 self.handle(event).await?;
@@ -410,17 +385,17 @@ impl Driver {
 
     async fn wait(&mut self) -> Result<Vec<Event>, Gone> {
         let now = now();
-        self.watch_writing(now)?;
+        let stall = self.stall.watch(&self.connection.transport, self.patience(), now);
+        let stall = stall.map_err(|Stalled| Gone::TimedOut("the component does not read"))?;
         self.watch_answers(now)?;
         if self.paused.is_some_and(|until| until <= now) {
             self.paused = None;
         }
-        let stall = self.stalled.map(|(since, _)| since + self.stall());
         let answer = self.attached.as_ref().and_then(|attached| attached.confirming.due());
-        let due = [self.stream.poll_timeout(), self.paused, stall, answer].into_iter().flatten().min();
+        self.alarm.set([self.stream.poll_timeout(), self.paused, stall, answer].into_iter().flatten().min());
         let listens = self.paused.is_none() && self.connection.transport.unwritten() <= BACKLOG;
         let closing = self.connection.ending.has_begun();
-        let Self { connection, attached, .. } = self;
+        let Self { connection, attached, alarm, .. } = self;
         let Connection { transport, ending, .. } = connection;
         let happened = tokio::select! {
             biased;
@@ -433,33 +408,20 @@ impl Driver {
                 Happened::Writable
             }
             () = woken(attached.as_ref()), if attached.is_some() => Happened::Other,
-            () = expired(due), if due.is_some() => Happened::Timer,
+            () = alarm.rings(), if alarm.is_set() => Happened::Timer,
             () = ending.begun(), if !closing => Happened::Ending,
         };
         match happened {
             Happened::Readable => return self.read(),
             Happened::Writable => self.connection.transport.offer()?,
-            Happened::Timer => self.stream.handle_timeout(self::now()),
+            Happened::Timer => {
+                self.alarm.clear();
+                self.stream.handle_timeout(self::now());
+            }
             Happened::Ending => self.stream.close(now, Some(StreamCondition::SystemShutdown.into())),
             Happened::Other => {}
         }
         Ok(Vec::new())
-    }
-
-    /// A peer that takes nothing of what waits for it is given up after a while.
-    fn watch_writing(&mut self, now: Instant) -> Result<(), Gone> {
-        let transport = &self.connection.transport;
-        self.stalled = match self.stalled {
-            _ if transport.is_flushed() => None,
-            Some((since, written)) if written == transport.written() => {
-                if now >= since + self.stall() {
-                    return Err(Gone::TimedOut("the component does not read"));
-                }
-                Some((since, written))
-            }
-            _ => Some((now, transport.written())),
-        };
-        Ok(())
     }
 
     /// A component that has answered pings and does not any more is given up, too. While we do not listen, no answer can come.
@@ -476,7 +438,7 @@ impl Driver {
     }
 
     /// For how long a peer may take nothing.
-    fn stall(&self) -> Duration {
+    fn patience(&self) -> Duration {
         if self.connection.ending.has_begun() { LAST_MOMENT } else { self.settings.write_stall }
     }
 }
@@ -501,38 +463,8 @@ enum Happened {
     Other,
 }
 
-/// Gives the stream what was read. An open stream is fed on; else one event at a time, since the answer may change how the next
-/// bytes are to be read.
-fn feed(stream: &mut Stream, now: Instant, bytes: &[u8], events: &mut Vec<Event>) -> usize {
-    let mut used = 0;
-    while let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
-        if !stream.is_open() && !events.is_empty() {
-            break;
-        }
-        let taken = stream.handle_input(now, rest);
-        used += taken;
-        match stream.poll_event() {
-            Some(event) => events.push(event),
-            None if taken == 0 => break,
-            None => {}
-        }
-    }
-    used
-}
-
 async fn woken(attached: Option<&Attached>) {
     if let Some(attached) = attached {
         attached.link.woken(attached.carrier).await;
     }
-}
-
-async fn expired(due: Option<Instant>) {
-    if let Some(due) = due {
-        tokio::time::sleep_until(due.into()).await;
-    }
-}
-
-/// The runtime's clock, so that tests can make it run.
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }

@@ -18,13 +18,14 @@ use rookery_xmpp::ns;
 use rookery_xmpp::stream::{self, Opened, Phase, Stream, TlsInfo};
 use tracing::{debug, info, warn};
 
-use super::driver::{Driver, Wire, now};
+use super::driver::{Driver, Wire};
 use super::flow::is_among;
 use super::gone::Gone;
 use super::identity::Verdict;
 use super::outflow::PATIENCE_OF_TCP;
 use super::remotes::{Order, Verified};
 use super::{Common, callers, verify};
+use crate::patience::now;
 use crate::server::Connection;
 
 /// Pairs that one stream may be authenticated for.
@@ -140,7 +141,7 @@ impl Driver {
         let mut ending = self.common.ending();
         let Wire::Accepted(connection) = &mut self.wire else { return Ok(()) };
         tokio::select! {
-            secured = connection.start_tls(&to, &self.unread) => secured?,
+            secured = connection.start_tls(&to, self.intake.unread()) => secured?,
             () = ending.begun() => return Err(io::Error::other("the server ends").into()),
         }
         self.stream.handle_tls(now(), TlsInfo::default());

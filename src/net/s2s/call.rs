@@ -9,7 +9,7 @@ use rookery_xmpp::error::Condition;
 use rookery_xmpp::stream::{Binding, Peer, Stream, TlsInfo};
 use tracing::{debug, info};
 
-use super::driver::{Driver, Wire, now};
+use super::driver::{Driver, Wire};
 use super::gone::Gone;
 use super::opened::{Goal, Opened};
 use super::outflow::PATIENCE_OF_TCP;
@@ -17,6 +17,7 @@ use super::remotes::{Order, Remote};
 use super::rest::Rest;
 use super::{Common, failure};
 use crate::dns::{self, Target, TlsMode};
+use crate::patience::now;
 use crate::transport::Transport;
 
 /// Brings a link to its domain as long as something waits in it.

@@ -3,10 +3,9 @@
 //! What is particular to streams that others open is in `accepted.rs`, to those that we open in `opened.rs`; what happens
 //! when stanzas flow in `flow.rs`.
 
-use std::io;
 use std::mem;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,19 +17,20 @@ use rookery_xmpp::jid::BareJid;
 use rookery_xmpp::stream::{Ending, Event, Stream};
 use rustls::ProtocolVersion;
 use tokio::sync::mpsc;
-use tokio::time::Sleep;
 use tracing::{error, info};
 
+use super::Common;
 use super::gone::{Ended, Gone};
 use super::identity::Verdict;
 use super::opened::Opened;
 use super::outflow::Outflow;
 use super::remotes::{Facts, Handle, Order, Remote};
 use super::settings::Settings;
-use super::{Common, LAST_MOMENT, LAST_WORDS};
+use crate::intake::Intake;
+use crate::patience::{Alarm, Stall, now, say_goodbye};
 use crate::rate::Meter;
 use crate::server::{self, Connection};
-use crate::transport::{Read, Transport};
+use crate::transport::Transport;
 
 /// So many bytes are taken from the links for one write.
 const BUDGET: usize = 64 * 1024;
@@ -66,8 +66,7 @@ pub(super) struct Driver {
     pub(super) wire: Wire,
     pub(super) peer: SocketAddr,
     pub(super) stream: Box<Stream>,
-    /// Read, but not looked at yet: behind a question, or behind a step of the negotiation.
-    pub(super) unread: Vec<u8>,
+    pub(super) intake: Intake,
     pub(super) handle: Arc<Handle>,
     pub(super) orders: mpsc::UnboundedReceiver<Order>,
     pub(super) ending: server::Ending,
@@ -102,9 +101,8 @@ pub(super) struct Driver {
     meter: Meter,
     /// Nothing is read before.
     pub(super) paused: Option<Instant>,
-    /// Since when the peer has taken nothing of what waits, and how much it had taken then.
-    pub(super) stalled: Option<(Instant, u64)>,
-    pub(super) timer: Option<(Instant, Pin<Box<Sleep>>)>,
+    pub(super) stall: Stall,
+    pub(super) alarm: Alarm,
     begun: Instant,
     /// When something came in last; when we asked for something last; when a stanza came or went.
     pub(super) heard: Instant,
@@ -145,7 +143,7 @@ impl Driver {
             wire,
             peer,
             stream: Box::new(stream),
-            unread: Vec::new(),
+            intake: Intake::default(),
             handle: Arc::new(handle),
             orders,
             local: None,
@@ -165,8 +163,8 @@ impl Driver {
             is_leaving: false,
             hand_over: None,
             paused: None,
-            stalled: None,
-            timer: None,
+            stall: Stall::default(),
+            alarm: Alarm::default(),
             begun: now,
             heard: now,
             probed: now,
@@ -267,15 +265,8 @@ impl Driver {
     }
 
     async fn say_goodbye(&mut self) {
-        let mut ending = self.ending.clone();
-        let last_moment = async {
-            ending.begun().await;
-            tokio::time::sleep(LAST_MOMENT).await;
-        };
-        tokio::select! {
-            () = Box::pin(self.wire.transport().close(LAST_WORDS)) => {}
-            () = last_moment => {}
-        }
+        let ending = self.ending.clone();
+        say_goodbye(self.wire.transport(), ending).await;
         self.wire.transport().cut();
     }
 
@@ -292,48 +283,28 @@ impl Driver {
     // ---- reading --------------------------------------------------------------------------------------------------
 
     pub(super) fn read(&mut self) -> Result<Vec<Event>, Gone> {
-        let (stream, unread, now) = (&mut self.stream, &mut self.unread, now());
-        let mut events = Vec::new();
-        let read = self.wire.transport().read(|bytes| {
-            let used = if unread.is_empty() { feed(stream, now, bytes, &mut events) } else { 0 };
-            unread.extend_from_slice(bytes.get(used..).unwrap_or_default());
-        })?;
-        match read {
-            Read::Bytes(count) => {
-                self.heard = now;
-                self.handle.facts.lock().heard = now;
-                let address = self.meter.take(&self.common.buckets, &self.settings.rates, count, now);
-                let domains = self.hears.first().map(|pair| &pair.remote);
-                let domain =
-                    domains.and_then(|remote| self.common.rates.take_of(remote, self.settings.rate, count, now));
-                // Once it is known who it is, the domain counts and not the address: many may share one.
-                self.paused = if self.hears.is_empty() { address } else { domain };
-                Ok(events)
-            }
-            Read::Blocked | Read::Secured => Ok(events),
-            Read::Ended => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "ended without </stream:stream>").into()),
-            Read::Cut => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "cut off").into()),
+        let now = now();
+        let (count, events) = self.intake.read(self.wire.transport(), &mut self.stream, now)?;
+        if let Some(count) = count {
+            self.heard = now;
+            self.handle.facts.lock().heard = now;
+            let address = self.meter.take(&self.common.buckets, &self.settings.rates, count, now);
+            let domains = self.hears.first().map(|pair| &pair.remote);
+            let domain = domains.and_then(|remote| self.common.rates.take_of(remote, self.settings.rate, count, now));
+            // Once it is known who it is, the domain counts and not the address: many may share one.
+            self.paused = if self.hears.is_empty() { address } else { domain };
         }
+        Ok(events)
     }
 
     /// Deals with what happened and with what has been read but not looked at, until something is missing.
     async fn digest(&mut self, mut events: Vec<Event>) -> Result<(), Gone> {
         loop {
             if events.is_empty() {
-                events.extend(self.stream.poll_event());
+                events = self.intake.next(&mut self.stream, now());
             }
             if events.is_empty() {
-                if self.unread.is_empty() || self.stream.is_busy() {
-                    return Ok(());
-                }
-                let unread = mem::take(&mut self.unread);
-                let used = feed(&mut self.stream, now(), &unread, &mut events);
-                let rest = unread.get(used..).unwrap_or_default();
-                if !rest.is_empty() {
-                    self.unread = rest.to_vec();
-                } else if events.is_empty() {
-                    return Ok(());
-                }
+                return Ok(());
             }
             for event in mem::take(&mut events) {
                 self.handle(event).await?;
@@ -418,28 +389,4 @@ impl Driver {
     pub(super) fn end(&mut self, error: StreamError) {
         self.stream.close(now(), Some(error));
     }
-}
-
-/// Gives the stream what was read. An open stream is fed on while its events are plain; else one event at a time, since
-/// the answer may change how the next bytes are to be read.
-fn feed(stream: &mut Stream, now: Instant, bytes: &[u8], events: &mut Vec<Event>) -> usize {
-    let mut used = 0;
-    while let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
-        if !stream.is_open() && !events.is_empty() {
-            break;
-        }
-        let taken = stream.handle_input(now, rest);
-        used += taken;
-        match stream.poll_event() {
-            Some(event) => events.push(event),
-            None if taken == 0 => break,
-            None => {}
-        }
-    }
-    used
-}
-
-/// The runtime's clock, so that tests can make it run.
-pub(super) fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }

@@ -15,10 +15,11 @@ use rookery_xmpp::ns;
 use rookery_xmpp::stanza::{IqType, Kind, Stanza};
 use tracing::{debug, info, warn};
 
-use super::driver::{Driver, now};
+use super::driver::Driver;
 use super::gone::Gone;
 use super::rest::{Found, Rest};
 use super::settings;
+use crate::patience::now;
 
 /// How long the end of a stream waits for what came by it to be on disk.
 const SETTLING: Duration = Duration::from_secs(2);

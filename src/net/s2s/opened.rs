@@ -17,7 +17,7 @@ use rookery_xmpp::sasl::Mechanism;
 use rookery_xmpp::stream::TlsInfo;
 use tracing::{debug, info, warn};
 
-use super::driver::{Driver, Wire, now};
+use super::driver::{Driver, Wire};
 use super::failure;
 use super::flow::too_high;
 use super::gone::{Gone, quoted};
@@ -27,6 +27,7 @@ use super::rest::Rest;
 use super::settings;
 use super::verify::OpenQuestions;
 use crate::dns::Target;
+use crate::patience::now;
 
 /// What we open a stream for.
 pub(super) enum Goal {
@@ -103,7 +104,7 @@ impl Driver {
         let Pair { local, remote } = &opened.pair;
         let tls = self.common.tls.clone();
         if let Wire::Opened(transport) = &mut self.wire {
-            transport.start_tls_client(&tls, local.as_str(), remote.as_str(), &self.unread)?;
+            transport.start_tls_client(&tls, local.as_str(), remote.as_str(), self.intake.unread())?;
             transport.secure(self.settings.handshake).await?;
         }
         self.secured()

@@ -13,8 +13,8 @@ use rookery_xmpp::dialback::{Packet, Says};
 use rookery_xmpp::jid::BareJid;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
-use super::driver::now;
 use super::rest::Rest;
+use crate::patience::now;
 
 /// Attempts to connect to one domain at a time, from all of ours.
 const ATTEMPTS: usize = 2;

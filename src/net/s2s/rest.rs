@@ -12,9 +12,9 @@ use parking_lot::Mutex;
 use rookery_core::remote::{Inbound, Pair};
 use tokio::sync::oneshot;
 
-use super::driver::now;
 use super::outflow::Outflow;
 use super::remotes::{Handle, Order};
+use crate::patience::now;
 
 /// For so long stanzas of ours wait for a peer that should come back with its stream. Then we connect ourselves.
 const WAIT_FOR_PEER: Duration = Duration::from_secs(30);

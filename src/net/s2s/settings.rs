@@ -15,10 +15,10 @@ use rookery_xmpp::sasl::{Decoy, Policy, Secret};
 use rookery_xmpp::stream::{Config, Deadlines, Kind};
 use rustls::pki_types::CertificateDer;
 
-use super::LAST_WORDS;
 use super::identity::{self, KeyDigest, Role, Trust, Verdict};
 use super::roots::Roots;
 use crate::dns::Target;
+use crate::patience::LAST_WORDS;
 use crate::rate::{Rate, Rates};
 
 /// What holds for streams that begin now.

@@ -1,15 +1,14 @@
 //! What a stream waits for: its socket, its links, what others ask of it, and time.
 
-use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use rookery_xmpp::stream::Event;
-use tokio::time::Sleep;
 
-use super::driver::{self, Driver, now};
+use super::driver::Driver;
 use super::gone::Gone;
 use super::outflow::Overdue;
 use super::remotes::Order;
+use crate::patience::{Stalled, now};
 
 /// With more than this waiting for the socket, a peer is not heard.
 const BACKLOG: usize = 1024 * 1024;
@@ -20,8 +19,9 @@ const COURTESY: Duration = Duration::from_secs(30);
 impl Driver {
     pub(super) async fn wait(&mut self) -> Result<Vec<Event>, Gone> {
         let now = now();
+        let stall = self.stall.watch(self.wire.look(), self.settings.write_stall, now);
+        let stall = stall.map_err(|Stalled| Gone::TimedOut("the other server does not read"))?;
         self.watch(now).await?;
-        let stall = self.stalled.map(|(since, _)| since + self.settings.write_stall);
         let listens = self.paused.is_none() && self.wire.look().unwritten() <= BACKLOG;
         let writes = self.is_ready && self.stream.is_open() && self.wire.look().is_flushed();
         // Only what `watch` or `transmit` will deal with: what is due and not dealt with would be due again at once.
@@ -30,9 +30,9 @@ impl Driver {
         let idle = (flows && self.outflow.is_settled()).then(|| self.used + self.idle_time());
         let outflow = if flows { self.outflow.due(writes) } else { None };
         let due = [self.stream.poll_timeout(), self.paused, stall, keepalive, idle, outflow];
-        self.arm(due.into_iter().flatten().min());
+        self.alarm.set(due.into_iter().flatten().min());
 
-        let Self { wire, orders, inbound, outflow, timer, ending, is_leaving, .. } = self;
+        let Self { wire, orders, inbound, outflow, alarm, ending, is_leaving, .. } = self;
         let transport = wire.look();
         let happened = tokio::select! {
             biased;
@@ -47,7 +47,7 @@ impl Driver {
             Some(order) = orders.recv() => Happened::Order(order),
             () = inbound.woken(), if writes => Happened::Other,
             () = outflow.woken(), if writes => Happened::Other,
-            () = expired(timer.as_mut()), if timer.is_some() => Happened::Timer,
+            () = alarm.rings(), if alarm.is_set() => Happened::Timer,
             () = ending.begun(), if !*is_leaving => Happened::Ending,
         };
         match happened {
@@ -55,8 +55,8 @@ impl Driver {
             Happened::Writable => self.wire.transport().offer()?,
             Happened::Order(order) => Box::pin(self.obey(order)).await?,
             Happened::Timer => {
-                self.timer = None;
-                self.stream.handle_timeout(driver::now());
+                self.alarm.clear();
+                self.stream.handle_timeout(self::now());
             }
             Happened::Ending => Box::pin(self.leave()).await?,
             Happened::Other => {}
@@ -69,17 +69,6 @@ impl Driver {
         if self.paused.is_some_and(|until| until <= now) {
             self.paused = None;
         }
-        let transport = self.wire.look();
-        self.stalled = match self.stalled {
-            _ if transport.is_flushed() => None,
-            Some((since, written)) if written == transport.written() => {
-                if now >= since + self.settings.write_stall {
-                    return Err(Gone::TimedOut("the other server does not read"));
-                }
-                Some((since, written))
-            }
-            _ => Some((now, transport.written())),
-        };
         if !self.is_ready || self.is_leaving {
             return Ok(());
         }
@@ -126,15 +115,6 @@ impl Driver {
         }
         Ok(())
     }
-
-    /// Makes sure of a wake-up at `due`. A timer that is set too early is let be.
-    fn arm(&mut self, due: Option<Instant>) {
-        if let Some(due) = due
-            && self.timer.as_ref().is_none_or(|(at, _)| *at > due)
-        {
-            self.timer = Some((due, Box::pin(tokio::time::sleep_until(due.into()))));
-        }
-    }
 }
 
 enum Happened {
@@ -144,10 +124,4 @@ enum Happened {
     Timer,
     Ending,
     Other,
-}
-
-async fn expired(timer: Option<&mut (Instant, Pin<Box<Sleep>>)>) {
-    if let Some((_, sleep)) = timer {
-        sleep.as_mut().await;
-    }
 }
