@@ -11,8 +11,8 @@ pub async fn open(conf: &StoreConf) -> Result<Arc<dyn Store>, OpenError> {
     rookery_store::open(&converted(conf)).await
 }
 
-/// Tries that, also while a server uses the database.
-pub async fn look(conf: &StoreConf) -> Result<(), OpenError> {
+/// Tries that, also while a server uses the database. Whether one does, as far as that can be seen.
+pub async fn look(conf: &StoreConf) -> Result<bool, OpenError> {
     rookery_store::look(&converted(conf)).await
 }
 

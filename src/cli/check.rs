@@ -176,12 +176,16 @@ async fn check_store(conf: &Conf, findings: &mut Findings) {
         return findings.add("store", Level::Ok, format!("the database {} will be made", store.path.display()));
     }
     match database::look(store).await {
-        Ok(()) => {
+        Ok(in_use) => {
             let name = match store.backend {
                 Backend::Sqlite => store.path.display().to_string(),
                 Backend::Postgres => "on PostgreSQL".to_owned(),
             };
-            findings.add("store", Level::Ok, format!("the database {name} opens"));
+            findings.add(
+                "store",
+                Level::Ok,
+                format!("the database {name} opens{}", if in_use { "; a server uses it" } else { "" }),
+            );
         }
         Err(error) => findings.add("store", Level::Error, error.to_string()),
     }

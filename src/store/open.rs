@@ -125,6 +125,14 @@ pub enum OpenError {
         /// Programs and their addresses.
         by: String,
     },
+    /// Something in between mixes connections up.
+    #[error(
+        "the database {name} is reached through a pooler that gives each statement another connection: set its pool_mode to session (pgbouncer), or name PostgreSQL's own address in the url of [store] in the conf"
+    )]
+    Pooled {
+        /// Server and database.
+        name: String,
+    },
 }
 
 /// Opens the database of the conf, and makes or migrates it where needed.
@@ -144,13 +152,14 @@ pub async fn open_within(conf: &StoreConf, deadline: Duration) -> Result<Arc<dyn
     })
 }
 
-/// Tries to open the database of the conf, and makes or migrates it where needed; also while a server uses it.
-pub async fn look(conf: &StoreConf) -> Result<(), OpenError> {
+/// Tries to open the database of the conf, and makes or migrates it where needed; also while a server uses it. Whether one
+/// does, as far as that can be seen.
+pub async fn look(conf: &StoreConf) -> Result<bool, OpenError> {
     match &conf.backend {
         Backend::Postgres { url, .. } => PostgresStore::look(url, DEADLINE).await,
         Backend::Sqlite { .. } | Backend::Memory => {
             open(conf).await?.close().await;
-            Ok(())
+            Ok(false)
         }
     }
 }

@@ -14,9 +14,10 @@ mod words;
 
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rookery_core::store::StoreError;
 use sqlx::pool::PoolConnection;
-use sqlx::{PgConnection, PgPool, Postgres};
+use sqlx::{Connection, PgConnection, PgPool, Postgres};
 
 use self::commit::commit;
 use crate::health::{Failure, Fault, Health, Outcome};
@@ -59,6 +60,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct PostgresStore {
     health: Health,
     pub(crate) pool: PgPool,
+    /// Idle: it holds the database when the pool has let its connections go.
+    first: Mutex<Option<PgConnection>>,
     memory: (),
 }
 
@@ -89,7 +92,14 @@ impl PostgresStore {
     }
 
     async fn end(&self) {
-        let _ = tokio::time::timeout(self.health.deadline(), self.pool.close()).await;
+        let first = self.first.lock().take();
+        let closed = async {
+            self.pool.close().await;
+            if let Some(first) = first {
+                let _ = first.close().await;
+            }
+        };
+        let _ = tokio::time::timeout(self.health.deadline(), closed).await;
     }
 }
 

@@ -422,15 +422,17 @@ impl Driver {
         self.alarm.set(due);
 
         let listens = self.paused.is_none() && self.connection.transport.unwritten() <= BACKLOG;
+        let bound = self.attached.is_some();
+        // Of a stream that is closed only the other side's end is awaited.
+        let attended = bound && self.stream.is_open();
         let Self { connection, attached, alarm, .. } = self;
         let Connection { transport, ending, .. } = connection;
-        let bound = attached.is_some();
         let happened = tokio::select! {
             biased;
             is_readable = transport.ready(listens), if listens || !transport.is_flushed() => {
                 if is_readable? { Happened::Readable } else { Happened::Writable }
             }
-            () = woken(attached.as_ref()), if bound => Happened::Other,
+            () = woken(attached.as_ref()), if attended => Happened::Other,
             () = alarm.rings(), if alarm.is_set() => Happened::Timer,
             () = ending.begun(), if !bound => Happened::Ending,
         };

@@ -9,7 +9,15 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// A domain's place: locked while it is searched for, so that those who ask meanwhile get the same answer.
-type Place<T> = Arc<tokio::sync::Mutex<Option<(T, Instant)>>>;
+type Place<T> = Arc<tokio::sync::Mutex<Option<Found<T>>>>;
+
+/// What a search has found.
+#[derive(Debug)]
+struct Found<T> {
+    what: T,
+    at: Instant,
+    until: Instant,
+}
 
 /// Domains, each with what was found and until when it holds.
 #[derive(Debug)]
@@ -26,16 +34,18 @@ impl<T: Clone> Cache<T> {
 
     /// What is remembered of a domain; otherwise what `search` finds, which says for how long it holds.
     pub(crate) async fn get(&self, domain: &str, search: impl AsyncFnOnce() -> (T, Duration)) -> T {
-        let place = self.place(domain);
+        let (place, asked) = (self.place(domain), Instant::now());
         let mut found = place.lock().await;
-        if let Some((found, until)) = &*found
-            && *until > Instant::now()
+        // What was found while this one waited is for it as well, though it may hold for no time at all.
+        if let Some(found) = &*found
+            && (found.until > Instant::now() || found.at > asked)
         {
-            return found.clone();
+            return found.what.clone();
         }
-        let (fresh, ttl) = search().await;
-        *found = Some((fresh.clone(), Instant::now() + ttl));
-        fresh
+        let (what, ttl) = search().await;
+        let at = Instant::now();
+        *found = Some(Found { what: what.clone(), at, until: at + ttl });
+        what
     }
 
     /// What is remembered of a domain, if anything is.
@@ -43,7 +53,7 @@ impl<T: Clone> Cache<T> {
         let place = self.places.lock().get(domain)?.clone();
         // Whoever holds it is searching.
         let found = place.try_lock().ok()?;
-        found.as_ref().filter(|(_, until)| *until > Instant::now()).map(|(found, _)| found.clone())
+        found.as_ref().filter(|found| found.until > Instant::now()).map(|found| found.what.clone())
     }
 
     fn place(&self, domain: &str) -> Place<T> {
@@ -55,7 +65,7 @@ impl<T: Clone> Cache<T> {
             let now = Instant::now();
             // Who is being searched for holds its place by itself; what it finds is then forgotten.
             places.retain(|_, place| {
-                place.try_lock().is_ok_and(|found| matches!(&*found, Some((_, until)) if *until > now))
+                place.try_lock().is_ok_and(|found| matches!(&*found, Some(found) if found.until > now))
             });
             // Nothing has expired: a quarter goes, whichever, so that this is not done for each new domain.
             let mut excess = if places.len() >= self.capacity { self.capacity / 4 + 1 } else { 0 };
@@ -113,6 +123,20 @@ mod tests {
         };
         assert_eq!(tokio::join!(ask(), ask(), ask()), (0, 0, 0));
         assert_eq!(searches.load(Ordering::Relaxed), 1);
+    }
+
+    /// Whoever owns a domain says for how long its records hold: not at all, perhaps.
+    #[tokio::test(start_paused = true)]
+    async fn b16_those_who_wait_do_not_search_one_after_the_other() {
+        let (cache, searches) = (Cache::new(10), AtomicU32::new(0));
+        let ask = || {
+            cache.get("a", async || {
+                tokio::time::sleep(MINUTE).await;
+                (searches.fetch_add(1, Ordering::Relaxed), Duration::ZERO)
+            })
+        };
+        assert_eq!(tokio::join!(ask(), ask(), ask()), (0, 0, 0));
+        assert_eq!(ask().await, 1);
     }
 
     #[tokio::test(start_paused = true)]

@@ -134,7 +134,7 @@ impl Outflow {
     pub(super) fn enable_acks(&mut self) {
         if self.acks.is_none() {
             self.acks = Some(ack::Outgoing::new(0));
-            // Nobody counts it, and nothing is to wait for it: it is not blamed for what comes.
+            // Nobody counts it, and nothing is to wait for it.
             self.uncounted.clear();
         }
     }

@@ -77,7 +77,11 @@ impl Driver {
         }
         match self.outflow.overdue(now) {
             Overdue::Acknowledgement => return Err(Gone::TimedOut("no acknowledgement")),
-            Overdue::Ping => self.common.forget_ping(self.id()),
+            Overdue::Ping => {
+                self.common.forget_ping(self.id());
+                // What counts as confirmed now may have kept something else waiting.
+                self.transmit().await?;
+            }
             Overdue::No => {}
         }
         if self.heard.max(self.probed) + self.settings.keepalive <= now {

@@ -3,14 +3,16 @@
 //! killed leaves its connections to PostgreSQL, which finish what they had been told, a commit perhaps; a server that has
 //! read the tables just before would miss that message, and take it for a new one when it is sent again.
 //!
-//! Each connection of a pool holds a lock together with its like until it ends, whatever ended it. A server that starts gets
-//! the same lock for itself first, and so waits for all of them.
+//! Each connection of a server holds a lock together with its like until it ends, whatever ended it. A server that starts gets
+//! the same lock for itself first, and so waits for all of them. Then it leaves its mark: a server that had lost all of its
+//! connections for a while, and finds another one's mark when it comes back, does not write any more.
 
 use std::time::Duration;
 
 use sqlx::{PgConnection, query, query_scalar};
 use tokio::time::{Instant, sleep};
 
+use super::open::refusal;
 use crate::open::OpenError;
 
 /// The lock, by two numbers; those with one are accounts (`texts::HOLD`).
@@ -18,12 +20,18 @@ const HOLD: &str = "SELECT pg_advisory_lock_shared(1383033707, 1)";
 const TRY: &str = "SELECT pg_try_advisory_lock(1383033707, 1)";
 const LET_GO: &str = "SELECT pg_advisory_unlock(1383033707, 1)";
 
-/// Who holds it: addresses of programs, by the names that they gave themselves.
+/// Who holds it: programs by the names that they gave themselves, and where they run. A port of -1 is a socket of the machine.
 const HOLDERS: &str = "SELECT coalesce(string_agg(DISTINCT concat_ws(' on ', nullif(application_name, ''), \
-    coalesce(host(client_addr), 'the same machine')), ', '), 'somebody') \
+    coalesce(host(client_addr), CASE client_port WHEN -1 THEN 'the same machine' END)), ', '), 'another program') \
     FROM pg_stat_activity WHERE pid IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted \
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
     AND classid = 1383033707 AND objid = 1 AND objsubid = 2 AND pid <> pg_backend_pid())";
+
+/// The mark of the server that has the database, under a name that no address has.
+const MARK: &str = "INSERT INTO key_values (owner, module, key, value) VALUES ('', 'store', 'server', $1) \
+    ON CONFLICT (owner, module, key) DO UPDATE SET value = excluded.value";
+const IS_MARKED: &str = "SELECT EXISTS (SELECT 1 FROM key_values \
+    WHERE owner = '' AND module = 'store' AND key = 'server' AND value = $1)";
 
 /// How often it is tried.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -31,14 +39,30 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// A wait that is longer is told to the admin.
 const NOTEWORTHY: Duration = Duration::from_secs(1);
 
-/// A connection whose other end is gone with its machine ends so: PostgreSQL asks after ten seconds of silence, and gives up
-/// after three answers that do not come. (Sockets of the same machine end at once, and have none of this.)
-const KEEPALIVE: &str = "SELECT set_config('tcp_keepalives_idle', '10', false), \
-    set_config('tcp_keepalives_interval', '3', false), set_config('tcp_keepalives_count', '3', false)";
+/// A connection whose other end is gone with its machine ends within about twenty seconds, whether PostgreSQL has sent it
+/// something or not. (Sockets of the same machine end at once, and have none of this.) One that only waits does not end.
+const LIFE: &str = "SELECT set_config('tcp_keepalives_idle', '10', false), \
+    set_config('tcp_keepalives_interval', '3', false), set_config('tcp_keepalives_count', '3', false), \
+    set_config('tcp_user_timeout', '20000', false), \
+    (SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'idle_session_timeout')";
 
-/// A connection of the pool takes part in the lock, to its end.
-pub(super) async fn hold(on: &mut PgConnection) -> Result<(), sqlx::Error> {
-    query(KEEPALIVE).persistent(false).execute(&mut *on).await?;
+/// What a server leaves in the database to say that it has it: drawn at random.
+pub(super) type Mark = [u8; 16];
+
+/// A connection takes part in the lock, to its end. An error if another server has had the database since the mark was left.
+pub(super) async fn hold(on: &mut PgConnection, mark: &Mark) -> Result<(), sqlx::Error> {
+    share(on).await?;
+    if query_scalar(IS_MARKED).bind(mark.as_slice()).persistent(false).fetch_one(on).await? {
+        return Ok(());
+    }
+    let text = "another server has had the database meanwhile, so this one does not write to it any more: \
+                see that only one of them runs, and start that one again";
+    tracing::error!("{text}");
+    Err(sqlx::Error::Protocol(text.into()))
+}
+
+async fn share(on: &mut PgConnection) -> Result<(), sqlx::Error> {
+    query(LIFE).persistent(false).execute(&mut *on).await?;
     query(HOLD).persistent(false).execute(on).await?;
     Ok(())
 }
@@ -48,23 +72,16 @@ pub(super) async fn is_free(on: &mut PgConnection) -> Result<bool, sqlx::Error> 
     query_scalar(TRY).fetch_one(on).await
 }
 
-/// What this connection had alone, others of this server may have with it.
-pub(super) async fn share(on: &mut PgConnection) -> Result<(), sqlx::Error> {
-    hold(on).await?;
-    query(LET_GO).persistent(false).execute(on).await?;
-    Ok(())
-}
-
 /// Has the database for this connection alone from here on, once all that was begun by others is done. A connection that
 /// holds on for longer than `patience` is a server's that lives.
 pub(super) async fn wait(name: &str, on: &mut PgConnection, patience: Duration) -> Result<(), OpenError> {
-    let failed = |error: sqlx::Error| OpenError::Unreachable { name: name.to_owned(), why: error.to_string() };
+    let refused = |error| refusal(name.to_owned(), error);
     let begin = Instant::now();
     let mut told = false;
-    while !is_free(on).await.map_err(failed)? {
+    while !is_free(on).await.map_err(refused)? {
         let waited = begin.elapsed();
         if waited >= patience {
-            let by: String = query_scalar(HOLDERS).fetch_one(on).await.map_err(failed)?;
+            let by: String = query_scalar(HOLDERS).fetch_one(on).await.map_err(refused)?;
             return Err(OpenError::InUse { name: name.to_owned(), by });
         }
         if waited >= NOTEWORTHY && !told {
@@ -74,4 +91,16 @@ pub(super) async fn wait(name: &str, on: &mut PgConnection, patience: Duration) 
         sleep(PAUSE).await;
     }
     Ok(())
+}
+
+/// The database is this server's: what its first connection had alone, others with the mark may have with it.
+pub(super) async fn settle_in(name: &str, on: &mut PgConnection) -> Result<Mark, OpenError> {
+    let refused = |error| refusal(name.to_owned(), error);
+    let mut mark = Mark::default();
+    getrandom::fill(&mut mark).map_err(|error| refused(sqlx::Error::Protocol(error.to_string())))?;
+    query(MARK).bind(mark.as_slice()).execute(&mut *on).await.map_err(refused)?;
+    share(on).await.map_err(refused)?;
+    // A pooler that gives each statement another connection keeps no locks.
+    let was_ours: bool = query_scalar(LET_GO).fetch_one(on).await.map_err(refused)?;
+    if was_ours { Ok(mark) } else { Err(OpenError::Pooled { name: name.to_owned() }) }
 }

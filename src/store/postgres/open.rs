@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use sqlx::migrate::MigrateError;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, PgConnection, query, query_scalar};
 use tokio::time::timeout;
 
+use super::alone::Mark;
 use super::{PostgresStore, alone, judge};
 use crate::conf::Durability;
 use crate::health::Health;
@@ -32,12 +34,11 @@ impl PostgresStore {
         let (name, options, mut first) = connect(url, deadline).await?;
         alone::wait(&name, &mut first, deadline * PATIENCE).await?;
         migrate(&name, &mut first).await?;
-        let refused = |error| refusal(name.clone(), error);
-        let commit = synchronous_commit(&name, &mut first, durability).await.map_err(refused)?;
+        let commit =
+            synchronous_commit(&name, &mut first, durability).await.map_err(|error| refusal(name.clone(), error))?;
+        let mark = alone::settle_in(&name, &mut first).await?;
         let pool = PgPoolOptions::new()
             .max_connections(connections.max(1))
-            // One at least, also when nothing happens: the lock says that the database has its server.
-            .min_connections(1)
             // A little earlier than the call, which can then say that it got no connection.
             .acquire_timeout(deadline * 9 / 10)
             .acquire_slow_threshold(deadline)
@@ -51,22 +52,22 @@ impl PostgresStore {
                     Ok(true)
                 })
             })
-            .after_connect(move |connection, _| Box::pin(async move { settle(connection, commit, deadline).await }))
+            .after_connect(move |connection, _| {
+                Box::pin(async move { settle(connection, commit, &mark, deadline).await })
+            })
             .connect_lazy_with(options);
-        alone::share(&mut first).await.map_err(refused)?;
-        drop(pool.acquire().await.map_err(refused)?);
-        let _ = first.close().await;
-        Ok(Self { health: Health::new(name, deadline, judge), pool, memory: () })
+        Ok(Self { health: Health::new(name, deadline, judge), pool, first: Mutex::new(Some(first)), memory: () })
     }
 
-    /// Tries to open it, also beside a server that uses it, whose tables are then left as they are.
-    pub(crate) async fn look(url: &str, deadline: Duration) -> Result<(), OpenError> {
+    /// Tries to open it, also beside a server that uses it, whose tables are then left as they are. Whether there is one.
+    pub(crate) async fn look(url: &str, deadline: Duration) -> Result<bool, OpenError> {
         let (name, _, mut first) = connect(url, deadline).await?;
-        if alone::is_free(&mut first).await.map_err(|error| refusal(name.clone(), error))? {
+        let is_free = alone::is_free(&mut first).await.map_err(|error| refusal(name.clone(), error))?;
+        if is_free {
             migrate(&name, &mut first).await?;
         }
         let _ = first.close().await;
-        Ok(())
+        Ok(!is_free)
     }
 }
 
@@ -136,7 +137,12 @@ async fn synchronous_commit(
 /// single rows or goes along an index from one place on, but a plan that was cached while the tables were all but empty
 /// would read them whole, and sort them, after they grew. Plans are not compiled: by the estimate, which adds a fortune for
 /// what we forbid, nearly all would be, at a cost far above their own.
-async fn settle(on: &mut PgConnection, commit: Option<&'static str>, deadline: Duration) -> Result<(), sqlx::Error> {
+async fn settle(
+    on: &mut PgConnection,
+    commit: Option<&'static str>,
+    mark: &Mark,
+    deadline: Duration,
+) -> Result<(), sqlx::Error> {
     query(
         "SELECT set_config('statement_timeout', $1, false), \
          set_config('idle_in_transaction_session_timeout', $1, false), \
@@ -152,10 +158,10 @@ async fn settle(on: &mut PgConnection, commit: Option<&'static str>, deadline: D
     .bind(commit)
     .execute(&mut *on)
     .await?;
-    alone::hold(on).await
+    alone::hold(on, mark).await
 }
 
-fn refusal(name: String, error: sqlx::Error) -> OpenError {
+pub(super) fn refusal(name: String, error: sqlx::Error) -> OpenError {
     let why = error.to_string();
     match error {
         sqlx::Error::Database(_) => OpenError::Refused { name, why },

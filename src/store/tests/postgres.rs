@@ -298,7 +298,8 @@ async fn t1_a_server_reads_nothing_before_the_one_before_has_ended() {
         late.execute("COMMIT").await.unwrap();
         late.close().await.unwrap();
     };
-    let (store, ()) = tokio::join!(PostgresStore::open(&url, 2, Durability::Full, DEADLINE), end);
+    let both = async { tokio::join!(PostgresStore::open(&url, 2, Durability::Full, DEADLINE), end) };
+    let (store, ()) = tokio::time::timeout(DEADLINE, both).await.expect("it waits, and says so");
     let store = store.unwrap();
     let value: Vec<u8> =
         query_scalar("SELECT value FROM key_values WHERE module = 'late'").fetch_one(&store.pool).await.unwrap();
@@ -317,7 +318,7 @@ async fn a_database_has_one_server() {
     let held = "SELECT count(DISTINCT pid) FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock' \
         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
     let mut admin = PgConnection::connect(&url).await.unwrap();
-    assert_eq!(query_scalar::<_, i64>(held).fetch_one(&mut admin).await.unwrap(), 2);
+    assert_eq!(query_scalar::<_, i64>(held).fetch_one(&mut admin).await.unwrap(), 3);
 
     let second = PostgresStore::open(&url, 2, Durability::Full, deadline).await.err().unwrap();
     assert!(matches!(second, OpenError::InUse { .. }), "{second:?}");
@@ -325,8 +326,35 @@ async fn a_database_has_one_server() {
     assert!(text.contains("is in use by rookery on the same machine: a server has a database for itself"), "{text}");
 
     // An admin may look all the same, and the server that is there is not disturbed.
-    crate::look(&conf(&url)).await.unwrap();
+    assert!(crate::look(&conf(&url)).await.unwrap());
+    // What the pool has let go of does not give the database away.
     drop(all);
+    first.pool.close().await;
+    assert!(PostgresStore::open(&url, 2, Durability::Full, deadline).await.is_err());
     first.close().await;
+    assert!(!crate::look(&conf(&url)).await.unwrap());
     PostgresStore::open(&url, 2, Durability::Full, deadline).await.unwrap();
+}
+
+/// A server that was away, for a broken network perhaps, while another one was started in its place.
+#[tokio::test]
+async fn a_server_whose_database_another_one_has_had_meanwhile_does_not_write_to_it() {
+    if !wanted() {
+        return;
+    }
+    let (url, deadline) = (database().await, Duration::from_secs(1));
+    let old = PostgresStore::open(&url, 2, Durability::Full, deadline).await.unwrap();
+    old.create_account(&jid(ALICE), &keys()).await.unwrap();
+    let mut admin = PgConnection::connect(&url).await.unwrap();
+    let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+        WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    admin.execute(cut).await.unwrap();
+    let new = PostgresStore::open(&url, 2, Durability::Full, DEADLINE).await.unwrap();
+    let log = LogCapture::start();
+    let error = old.commit(&[append(ALICE, 1)]).await.unwrap_err();
+    assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+    let lines = log.take();
+    assert!(lines.iter().any(|line| line.contains("another server has had the database meanwhile")), "{lines:?}");
+    new.commit(&[append(ALICE, 2)]).await.unwrap();
+    assert_eq!(ids(&new, ALICE).await, [2]);
 }
