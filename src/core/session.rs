@@ -13,10 +13,12 @@ mod rest;
 mod tail;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::future::poll_fn;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI16, AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -334,10 +336,11 @@ impl Session {
         let mut woken = pin!(self.wake.notified());
         // A wake goes to one of those who wait. It may come between a connection's last look and its waiting, and be
         // taken by the connection that has the session since: so this one looks once more when its wait has begun.
-        woken.as_mut().enable();
-        if self.connection() == connection {
-            woken.await;
-        }
+        poll_fn(|context| match woken.as_mut().poll(context) {
+            Poll::Pending if self.connection() == connection => Poll::Pending,
+            _ => Poll::Ready(()),
+        })
+        .await;
         if self.connection() != connection {
             // It may have been meant for the connection that has the session now.
             self.wake.notify_one();
