@@ -61,24 +61,24 @@ pub(crate) struct Stall {
 
 impl Stall {
     /// Looks how far the peer has come. `Ok`: when it would be given up, if anything waits for it; an error if that is now.
+    /// `patience` is asked for only then: nearly always nothing waits, and this is looked at before each wait.
     pub(crate) fn watch(
         &mut self,
         transport: &Transport,
-        patience: Duration,
+        patience: impl FnOnce() -> Duration,
         now: Instant,
     ) -> Result<Option<Instant>, Stalled> {
-        let written = transport.written();
-        self.since = match self.since {
-            _ if transport.is_flushed() => None,
-            Some((since, before)) if before == written => {
-                if now >= since + patience {
-                    return Err(Stalled);
-                }
-                Some((since, before))
-            }
-            _ => Some((now, written)),
+        if transport.is_flushed() {
+            self.since = None;
+            return Ok(None);
+        }
+        let (written, patience) = (transport.written(), patience());
+        let since = match self.since {
+            Some((since, before)) if before == written => since,
+            _ => now,
         };
-        Ok(self.since.map(|(since, _)| since + patience))
+        self.since = Some((since, written));
+        if now >= since + patience { Err(Stalled) } else { Ok(Some(since + patience)) }
     }
 }
 

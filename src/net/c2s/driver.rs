@@ -9,7 +9,7 @@ use std::mem;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rookery_core::host::Host;
 use rookery_core::module::Nonza;
@@ -407,7 +407,9 @@ impl Driver {
 
     async fn wait(&mut self) -> Result<Vec<Event>, Gone> {
         let now = now();
-        let stall = self.stall.watch(&self.connection.transport, self.patience(), now);
+        let (connection, write_stall) = (&self.connection, self.settings.write_stall);
+        let patience = || if connection.ending.has_begun() { LAST_MOMENT } else { write_stall };
+        let stall = self.stall.watch(&self.connection.transport, patience, now);
         let stall = stall.map_err(|Stalled| Gone::TimedOut("the client does not read"))?;
         // While we do not read, nothing can come.
         let asked = self.attached.as_ref().and_then(|attached| attached.session.asked_at());
@@ -452,11 +454,6 @@ impl Driver {
             }
         }
         Ok(Vec::new())
-    }
-
-    /// For how long a peer may take nothing.
-    fn patience(&self) -> Duration {
-        if self.connection.ending.has_begun() { LAST_MOMENT } else { self.settings.write_stall }
     }
 }
 

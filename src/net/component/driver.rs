@@ -5,7 +5,7 @@ use std::io;
 use std::mem;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rookery_core::remote::{Carrier, Inbound, Link};
 use rookery_xmpp::element::Element;
@@ -385,7 +385,9 @@ impl Driver {
 
     async fn wait(&mut self) -> Result<Vec<Event>, Gone> {
         let now = now();
-        let stall = self.stall.watch(&self.connection.transport, self.patience(), now);
+        let (connection, write_stall) = (&self.connection, self.settings.write_stall);
+        let patience = || if connection.ending.has_begun() { LAST_MOMENT } else { write_stall };
+        let stall = self.stall.watch(&self.connection.transport, patience, now);
         let stall = stall.map_err(|Stalled| Gone::TimedOut("the component does not read"))?;
         self.watch_answers(now)?;
         if self.paused.is_some_and(|until| until <= now) {
@@ -435,11 +437,6 @@ impl Driver {
             }
             Waited::Hangs => Err(Gone::TimedOut("the component does not answer any more")),
         }
-    }
-
-    /// For how long a peer may take nothing.
-    fn patience(&self) -> Duration {
-        if self.connection.ending.has_begun() { LAST_MOMENT } else { self.settings.write_stall }
     }
 }
 

@@ -19,7 +19,7 @@ const COURTESY: Duration = Duration::from_secs(30);
 impl Driver {
     pub(super) async fn wait(&mut self) -> Result<Vec<Event>, Gone> {
         let now = now();
-        let stall = self.stall.watch(self.wire.look(), self.settings.write_stall, now);
+        let stall = self.stall.watch(self.wire.look(), || self.settings.write_stall, now);
         let stall = stall.map_err(|Stalled| Gone::TimedOut("the other server does not read"))?;
         self.watch(now).await?;
         let listens = self.paused.is_none() && self.wire.look().unwritten() <= BACKLOG;
