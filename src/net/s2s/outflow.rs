@@ -164,6 +164,8 @@ impl Outflow {
     /// Writes what waits to `out`, until `budget` bytes are there.
     pub(super) fn fill(&mut self, out: &mut Vec<u8>, budget: usize, now: Instant) -> Filled {
         let mut filled = Filled::default();
+        // While the stanzas of one link go one by one, all do: what the peer ends the stream over would else be another's.
+        let one_by_one = self.carried.len() > 1 && self.carried.iter().any(|carried| carried.link.is_careful());
         while out.len() < budget {
             if let Some(sent) = self.again.pop_front() {
                 sent.stanza.write(out, None);
@@ -172,6 +174,9 @@ impl Outflow {
                 }
                 filled.wrote = true;
                 continue;
+            }
+            if one_by_one && self.unconfirmed().next().is_some() {
+                break;
             }
             let Some((place, due)) = self.next() else { break };
             let Some(carried) = self.carried.get_mut(place) else { break };
@@ -198,16 +203,9 @@ impl Outflow {
         filled
     }
 
-    /// The next stanza, of the links in turn: none waits until another has nothing left. While those of one link go one by
-    /// one, all do: what the peer ends the stream over would else be another's.
+    /// The next stanza, of the links in turn: none waits until another has nothing left.
     fn next(&mut self) -> Option<(usize, Due)> {
         let count = self.carried.len();
-        if count > 1
-            && self.unconfirmed().next().is_some()
-            && self.carried.iter().any(|carried| carried.link.is_careful())
-        {
-            return None;
-        }
         for place in (self.turn..count).chain(0..self.turn.min(count)) {
             let Some(carried) = self.carried.get(place) else { continue };
             if let Some(due) = carried.link.next(carried.carrier) {
