@@ -52,6 +52,11 @@ impl Alarm {
     }
 }
 
+/// For how long a peer may take nothing: `write_stall`, and a moment when the server ends.
+pub(crate) fn until_the_end(ending: &Ending, write_stall: Duration) -> impl FnOnce() -> Duration {
+    move || if ending.has_begun() { LAST_MOMENT } else { write_stall }
+}
+
 /// Whether the peer takes what waits for it.
 #[derive(Default)]
 pub(crate) struct Stall {

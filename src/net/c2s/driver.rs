@@ -24,7 +24,7 @@ use tracing::{Instrument, debug, debug_span, error, info};
 use super::login::bindings;
 use super::{ACK_PATIENCE, Common, Settings};
 use crate::intake::Intake;
-use crate::patience::{Alarm, LAST_MOMENT, Stall, Stalled, now, say_goodbye};
+use crate::patience::{Alarm, Stall, Stalled, now, say_goodbye, until_the_end};
 use crate::rate::Meter;
 use crate::server::Connection;
 
@@ -407,9 +407,9 @@ impl Driver {
 
     async fn wait(&mut self) -> Result<Vec<Event>, Gone> {
         let now = now();
-        let (connection, write_stall) = (&self.connection, self.settings.write_stall);
-        let patience = || if connection.ending.has_begun() { LAST_MOMENT } else { write_stall };
-        let stall = self.stall.watch(&self.connection.transport, patience, now);
+        let connection = &self.connection;
+        let stall =
+            self.stall.watch(&connection.transport, until_the_end(&connection.ending, self.settings.write_stall), now);
         let stall = stall.map_err(|Stalled| Gone::TimedOut("the client does not read"))?;
         // While we do not read, nothing can come.
         let asked = self.attached.as_ref().and_then(|attached| attached.session.asked_at());

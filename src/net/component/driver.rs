@@ -20,7 +20,7 @@ use tracing::{Instrument, debug, debug_span, error, info, warn};
 use super::confirm::{Confirming, Waited};
 use super::{Common, DISAPPOINTMENT, Settings};
 use crate::intake::Intake;
-use crate::patience::{Alarm, LAST_MOMENT, Stall, Stalled, now, say_goodbye};
+use crate::patience::{Alarm, Stall, Stalled, now, say_goodbye, until_the_end};
 use crate::server::Connection;
 
 /// So many bytes are taken from the link for one write.
@@ -385,9 +385,9 @@ impl Driver {
 
     async fn wait(&mut self) -> Result<Vec<Event>, Gone> {
         let now = now();
-        let (connection, write_stall) = (&self.connection, self.settings.write_stall);
-        let patience = || if connection.ending.has_begun() { LAST_MOMENT } else { write_stall };
-        let stall = self.stall.watch(&self.connection.transport, patience, now);
+        let connection = &self.connection;
+        let stall =
+            self.stall.watch(&connection.transport, until_the_end(&connection.ending, self.settings.write_stall), now);
         let stall = stall.map_err(|Stalled| Gone::TimedOut("the component does not read"))?;
         self.watch_answers(now)?;
         if self.paused.is_some_and(|until| until <= now) {
