@@ -1,5 +1,7 @@
 //! External components (XEP-0114) over true sockets: who may come in, what it may say, and what it gets while it comes and goes.
 
+mod flows;
+
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -39,7 +41,11 @@ struct Component {
 impl Component {
     /// A stream whose header has been answered, and the answer to its handshake.
     async fn begin(served: &Served, domain: &str) -> (Talk, String) {
-        let mut talk = Talk::connect(served.port(ListenerKind::Component, TlsMode::Plain)).await;
+        let talk = Talk::connect(served.port(ListenerKind::Component, TlsMode::Plain)).await;
+        Self::begin_over(talk, domain).await
+    }
+
+    async fn begin_over(mut talk: Talk, domain: &str) -> (Talk, String) {
         talk.say(&format!(
             "<stream:stream xmlns='jabber:component:accept' xmlns:stream='http://etherx.jabber.org/streams' to='{domain}'>"
         ))

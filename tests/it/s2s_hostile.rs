@@ -7,6 +7,7 @@
 
 mod dialback;
 mod floods;
+mod flows;
 mod names;
 mod outgoing;
 mod senders;
@@ -51,6 +52,11 @@ impl Field {
 
     /// The same with more conf.
     async fn with(more: &str) -> Self {
+        Self::tuned("", "", more).await
+    }
+
+    /// The same with other limits, and more for `[s2s]`.
+    async fn tuned(limits: &str, s2s: &str, more: &str) -> Self {
         let authority = Authority::new("an authority");
         let honest = Home::new("b.example", authority.issue(&["b.example"])).await;
         let shabby = Home::new("d.example", self_signed(&["d.example"])).await;
@@ -59,6 +65,7 @@ impl Field {
             "limits.stream_header = '2 seconds'\nlimits.authentication = '5 seconds'\nlimits.connections_per_second = 1000\n\
              limits.connections_burst = 1000\n",
         );
+        conf += limits;
         let (a, z) = (authority.issue(&["a.example"]), authority.issue(&["z.example"]));
         for name in ["a", "z"] {
             conf += &format!(
@@ -71,6 +78,7 @@ impl Field {
         // The name server is nobody: only domains with addresses of their own can be found.
         conf += "[s2s]\nauthorities = '{folder}/authority.pem'\nprivate_addresses = true\nnameservers = ['127.0.0.1:9']\n\
                  wait = '5 seconds'\nwait_iq = '5 seconds'\nconnect = '3 seconds'\n";
+        conf += s2s;
         for home in [&honest, &shabby, &lair] {
             conf += &format!("[s2s.domain.'{}']\naddresses = ['{}']\n", home.domain, home.address());
             if home.domain == "d.example" {

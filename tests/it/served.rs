@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -128,6 +129,20 @@ impl Served {
         talk.synced(host).await;
         talk
     }
+}
+
+/// So many seconds pass for the server at once. In each it deals with what its sockets bring, and `each` is done before. Not
+/// for a runtime with threads.
+pub(crate) async fn seconds_pass(seconds: usize, mut each: impl FnMut()) {
+    tokio::time::pause();
+    for _ in 0..seconds {
+        each();
+        tokio::time::advance(Duration::from_secs(1)).await;
+        for _ in 0..4 {
+            tokio::task::yield_now().await;
+        }
+    }
+    tokio::time::resume();
 }
 
 impl Talk {

@@ -2,13 +2,16 @@
 //! from our domain: a component takes its stream in order, so any answer to the ping, an error too, says that it has
 //! taken all before it. There is one ping under way at most, so that a busy stream pays one for many stanzas.
 //!
-//! There are components that answer nothing. Of those that never have on this stream, what was written counts when the
-//! stream has lived on for a while: a connection that is broken shows by then. One that has answered before and does
+//! There are components that answer nothing. Of those that never have on this stream, what the socket has taken counts when
+//! the stream has lived on for a while: a connection that is broken shows by then ([`PATIENCE_OF_TCP`]). One that has answered before and does
 //! not any more hangs, or reads no more: it is taken to be gone, and the next connection gets what it was not known to have.
 
 use std::time::{Duration, Instant};
 
-/// After this time, written counts for a component that has never answered a ping.
+/// How long bytes may stay without the acknowledgement of TCP.
+pub(super) const PATIENCE_OF_TCP: Duration = Duration::from_secs(25);
+
+/// After this time, what the socket has taken counts for a component that has never answered a ping; longer than TCP waits.
 const SILENT: Duration = Duration::from_secs(30);
 
 /// For so long a component that answers pings may take. Less than core allows what has been handed out
@@ -34,17 +37,8 @@ struct Asked {
     number: u64,
     up_to: u64,
     at: Instant,
-}
-
-/// What waiting for an answer has come to.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Waited {
-    /// Go on.
-    On,
-    /// It has never answered: everything up to this ticket counts as taken.
-    Counts(u64),
-    /// It has stopped to answer.
-    Hangs,
+    /// When the socket had taken all of it: before, silence says nothing.
+    out: Option<Instant>,
 }
 
 impl Confirming {
@@ -59,7 +53,7 @@ impl Confirming {
             return None;
         }
         self.pings += 1;
-        self.asked = Some(Asked { number: self.pings, up_to: self.written, at: now });
+        self.asked = Some(Asked { number: self.pings, up_to: self.written, at: now, out: None });
         Some(self.pings)
     }
 
@@ -71,30 +65,29 @@ impl Confirming {
         Some(asked.up_to)
     }
 
-    /// When to ask [`Self::waited`].
-    pub(super) fn due(&self) -> Option<Instant> {
-        self.asked.as_ref().map(|asked| asked.at + self.patience())
+    /// The socket has taken all that was written. Of a component that has never answered, everything up to the returned ticket
+    /// counts as taken.
+    pub(super) fn flushed(&mut self, now: Instant) -> Option<u64> {
+        let asked = self.asked.as_mut().filter(|_| !self.has_answered)?;
+        if now < *asked.out.get_or_insert(now) + SILENT {
+            return None;
+        }
+        self.confirmed = self.asked.take()?.up_to;
+        Some(self.confirmed)
     }
 
-    /// What the time brings.
-    pub(super) fn waited(&mut self, now: Instant) -> Waited {
-        if self.due().is_none_or(|due| now < due) {
-            return Waited::On;
-        }
+    /// Whether it has stopped to answer.
+    pub(super) fn hangs(&self, now: Instant) -> bool {
+        self.has_answered && self.asked.as_ref().is_some_and(|asked| asked.at + HANGS <= now)
+    }
+
+    /// When to look at [`Self::hangs`], or, if the socket has taken all that was written, to call [`flushed`](Self::flushed).
+    pub(super) fn due(&self, is_flushed: bool) -> Option<Instant> {
+        let asked = self.asked.as_ref()?;
         if self.has_answered {
-            return Waited::Hangs;
+            return Some(asked.at + HANGS);
         }
-        match self.asked.take() {
-            Some(asked) => {
-                self.confirmed = asked.up_to;
-                Waited::Counts(asked.up_to)
-            }
-            None => Waited::On,
-        }
-    }
-
-    fn patience(&self) -> Duration {
-        if self.has_answered { HANGS } else { SILENT }
+        asked.out.filter(|_| is_flushed).map(|out| out + SILENT)
     }
 }
 
@@ -116,21 +109,25 @@ mod tests {
         assert_eq!(confirming.ask(now), Some(2));
         assert_eq!(confirming.answered(2), Some(5));
         assert_eq!(confirming.ask(now), None);
-        assert_eq!(confirming.due(), None);
+        assert_eq!(confirming.due(true), None);
     }
 
     #[test]
-    fn of_one_that_never_answers_what_is_written_counts_after_a_while() {
-        let (mut confirming, now) = (Confirming::default(), Instant::now());
+    fn of_one_that_never_answers_what_the_socket_has_counts_after_a_while() {
+        let (mut confirming, asked) = (Confirming::default(), Instant::now());
         confirming.wrote(2);
-        confirming.ask(now);
+        confirming.ask(asked);
         confirming.wrote(7);
-        assert_eq!(confirming.due(), Some(now + SILENT));
-        assert_eq!(confirming.waited(now + SILENT - Duration::from_millis(1)), Waited::On);
-        assert_eq!(confirming.waited(now + SILENT), Waited::Counts(2));
+        assert_eq!(confirming.due(false), None);
+        let now = asked + SILENT * 2;
+        assert_eq!(confirming.flushed(now), None, "only now the socket has it");
+        assert_eq!((confirming.due(true), confirming.due(false)), (Some(now + SILENT), None));
+        assert_eq!(confirming.flushed(now + SILENT - Duration::from_millis(1)), None);
+        assert_eq!(confirming.flushed(now + SILENT), Some(2));
         assert_eq!(confirming.answered(1), None);
         assert_eq!(confirming.ask(now + SILENT), Some(2));
-        assert_eq!(confirming.waited(now + SILENT * 2), Waited::Counts(7));
+        assert_eq!(confirming.flushed(now + SILENT), None);
+        assert_eq!(confirming.flushed(now + SILENT * 2), Some(7));
     }
 
     #[test]
@@ -141,7 +138,8 @@ mod tests {
         confirming.answered(1);
         confirming.wrote(2);
         confirming.ask(now);
-        assert_eq!(confirming.waited(now + SILENT), Waited::On);
-        assert_eq!(confirming.waited(now + HANGS), Waited::Hangs);
+        assert_eq!(confirming.flushed(now), None);
+        assert_eq!(confirming.flushed(now + SILENT), None);
+        assert!(!confirming.hangs(now + SILENT) && confirming.hangs(now + HANGS));
     }
 }

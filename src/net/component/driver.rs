@@ -17,7 +17,7 @@ use rookery_xmpp::stanza::{IqType, Kind, Stanza};
 use rookery_xmpp::stream::{Ending, Event, Stream};
 use tracing::{Instrument, debug, debug_span, error, info, warn};
 
-use super::confirm::{Confirming, Waited};
+use super::confirm::{Confirming, PATIENCE_OF_TCP};
 use super::{Common, DISAPPOINTMENT, Settings};
 use crate::intake::Intake;
 use crate::patience::{Alarm, Stall, Stalled, now, say_goodbye, until_the_end};
@@ -120,6 +120,9 @@ impl Driver {
 
     async fn serve(&mut self) {
         debug!("connected");
+        if let Err(error) = self.connection.transport.set_patience(PATIENCE_OF_TCP) {
+            return debug!("connection not taken: {error}");
+        }
         let common = self.common.clone();
         let driven = common.server.panics.caught(pin!(self.drive())).await;
         let gone = driven.unwrap_or(Gone::Panicked);
@@ -335,6 +338,7 @@ impl Driver {
     fn transmit(&mut self) -> Result<(), Gone> {
         self.transmit_stream()?;
         while self.stream.is_open() && self.connection.transport.is_flushed() {
+            self.flushed();
             let Some(Attached { link, carrier, confirming, .. }) = &mut self.attached else { return Ok(()) };
             if !link.is_current(*carrier) {
                 return self.past();
@@ -369,8 +373,19 @@ impl Driver {
                 .to(name.clone())
                 .child(Element::new("ping", ns::PING));
             self.connection.transport.write_with(|out| ping.write(out, None))?;
+            self.flushed();
         }
         Ok(())
+    }
+
+    /// What a component that answers no pings has had for long counts as taken, if nothing of it waits for the socket.
+    fn flushed(&mut self) {
+        if let Some(Attached { link, carrier, confirming, .. }) = &mut self.attached
+            && self.connection.transport.is_flushed()
+            && let Some(up_to) = confirming.flushed(now())
+        {
+            link.confirm(*carrier, up_to);
+        }
     }
 
     /// Another connection of the component has taken over.
@@ -389,11 +404,15 @@ impl Driver {
         let stall =
             self.stall.watch(&connection.transport, until_the_end(&connection.ending, self.settings.write_stall), now);
         let stall = stall.map_err(|Stalled| Gone::TimedOut("the component does not read"))?;
-        self.watch_answers(now)?;
+        // One that has answered pings and does not any more is given up, too.
+        if self.attached.as_ref().is_some_and(|attached| attached.confirming.hangs(now)) {
+            return Err(Gone::TimedOut("the component does not answer any more"));
+        }
         if self.paused.is_some_and(|until| until <= now) {
             self.paused = None;
         }
-        let answer = self.attached.as_ref().and_then(|attached| attached.confirming.due());
+        let is_flushed = self.connection.transport.is_flushed();
+        let answer = self.attached.as_ref().and_then(|attached| attached.confirming.due(is_flushed));
         self.alarm.set([self.stream.poll_timeout(), self.paused, stall, answer].into_iter().flatten().min());
         let listens = self.paused.is_none() && self.connection.transport.unwritten() <= BACKLOG;
         let closing = self.connection.ending.has_begun();
@@ -424,19 +443,6 @@ impl Driver {
             Happened::Other => {}
         }
         Ok(Vec::new())
-    }
-
-    /// A component that has answered pings and does not any more is given up, too. While we do not listen, no answer can come.
-    fn watch_answers(&mut self, now: Instant) -> Result<(), Gone> {
-        let Some(Attached { link, carrier, confirming, .. }) = &mut self.attached else { return Ok(()) };
-        match confirming.waited(now) {
-            Waited::On => Ok(()),
-            Waited::Counts(up_to) => {
-                link.confirm(*carrier, up_to);
-                Ok(())
-            }
-            Waited::Hangs => Err(Gone::TimedOut("the component does not answer any more")),
-        }
     }
 }
 

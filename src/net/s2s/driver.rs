@@ -367,6 +367,7 @@ impl Driver {
     pub(super) async fn transmit(&mut self) -> Result<(), Gone> {
         self.transmit_stream()?;
         while self.is_ready && self.stream.is_open() && self.wire.look().is_flushed() {
+            self.flushed();
             let (outflow, inbound, now) = (&mut self.outflow, &self.inbound, now());
             let mut filled = super::outflow::Filled::default();
             self.wire.transport().write_with(|out| {
@@ -379,7 +380,7 @@ impl Driver {
                 self.used = now;
             }
             if !filled.more {
-                return self.ping(now);
+                return self.ping();
             }
         }
         Ok(())

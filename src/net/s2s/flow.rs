@@ -187,14 +187,22 @@ impl Driver {
     }
 
     /// Puts a ping behind what was written, where there are no acknowledgements.
-    pub(super) fn ping(&mut self, now: std::time::Instant) -> Result<(), Gone> {
+    pub(super) fn ping(&mut self) -> Result<(), Gone> {
         let new_id = || Some(format!("rookery-{}", random_id().ok()?).into_boxed_str());
-        let Some(ping) = self.outflow.ping(new_id, now) else { return Ok(()) };
+        let Some(ping) = self.outflow.ping(new_id) else { return Ok(()) };
         if let (Some(id), Some(local), Some(remote)) = (self.outflow.ping_id(), &ping.head.from, &ping.head.to) {
             self.common.expect_answer(id, local.domainpart(), remote.domainpart(), &self.handle);
         }
         self.wire.transport().write_with(|out| ping.write(out, None))?;
+        self.flushed();
         Ok(())
+    }
+
+    /// What a peer that answers no pings has had for long counts as read, if nothing of it waits for the socket.
+    pub(super) fn flushed(&mut self) {
+        if self.wire.look().is_flushed() && self.outflow.flushed(now()) {
+            self.common.forget_ping(self.id());
+        }
     }
 
     /// The peer has confirmed something: connecting to it makes sense.

@@ -2,8 +2,8 @@
 //!
 //! With stream management (XEP-0198) the peer's count says it. Without, a ping (XEP-0199) goes behind the last stanza: its
 //! answer, whatever it says, shows that all before it was read. Some servers answer no pings, or cannot reach us to do so:
-//! then what was written counts after a while, on a stream that lives; TCP gives up sooner than that on a peer that does
-//! not confirm its bytes ([`PATIENCE_OF_TCP`]).
+//! then what the socket has taken counts after a while, on a stream that lives; TCP gives up sooner than that on a peer that
+//! does not confirm its bytes ([`PATIENCE_OF_TCP`]).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -53,7 +53,8 @@ struct Sent {
 /// The ping that is under way.
 struct Ping {
     id: Box<str>,
-    at: Instant,
+    /// When the socket had taken all of it: before, silence says nothing.
+    out: Option<Instant>,
     /// What had been written of each link when it was sent.
     up_to: Vec<u64>,
 }
@@ -87,17 +88,6 @@ pub(super) struct Filled {
     pub(super) wrote: bool,
     /// There may be more.
     pub(super) more: bool,
-}
-
-/// What has gone on for too long.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Overdue {
-    /// Nothing.
-    No,
-    /// The peer does not acknowledge.
-    Acknowledgement,
-    /// The peer does not answer our ping: what was written counts as read.
-    Ping,
 }
 
 impl Outflow {
@@ -240,7 +230,7 @@ impl Outflow {
     }
 
     /// The ping that should go behind what was written, from ours to theirs, when one should.
-    pub(super) fn ping(&mut self, new_id: impl FnOnce() -> Option<Box<str>>, now: Instant) -> Option<Stanza> {
+    pub(super) fn ping(&mut self, new_id: impl FnOnce() -> Option<Box<str>>) -> Option<Stanza> {
         let due = self.acks.is_none()
             && self.ping.is_none()
             && self.carried.iter().any(|carried| carried.written > carried.confirmed);
@@ -251,7 +241,7 @@ impl Outflow {
             .to(pair.remote.clone())
             .child(Element::new("ping", ns::PING));
         let up_to = self.carried.iter().map(|carried| carried.written).collect();
-        self.ping = Some(Ping { id, at: now, up_to });
+        self.ping = Some(Ping { id, out: None, up_to });
         Some(ping)
     }
 
@@ -325,24 +315,29 @@ impl Outflow {
         }
     }
 
-    /// When to look at [`Self::overdue`], or, if the peer can be written to, to [`fill`](Self::fill).
+    /// The socket has taken all that was written. A ping that it has had for long counts as answered, and all before it as
+    /// read: then `true`.
+    pub(super) fn flushed(&mut self, now: Instant) -> bool {
+        let Some(ping) = &mut self.ping else { return false };
+        if now < *ping.out.get_or_insert(now) + SILENT {
+            return false;
+        }
+        let id = ping.id.clone();
+        self.answered(&id)
+    }
+
+    /// When to look at [`Self::is_overdue`], or, if the peer can be written to, to call [`flushed`](Self::flushed) and
+    /// [`fill`](Self::fill).
     pub(super) fn due(&self, writes: bool) -> Option<Instant> {
         let asked = self.asked.map(|at| at + ACK_PATIENCE);
         let ask = self.ask_at.filter(|_| writes && self.asked.is_none());
-        let ping = self.ping.as_ref().map(|ping| ping.at + SILENT);
+        let ping = self.ping.as_ref().filter(|_| writes).and_then(|ping| ping.out).map(|out| out + SILENT);
         [asked, ask, ping].into_iter().flatten().min()
     }
 
-    /// What the time has brought.
-    pub(super) fn overdue(&mut self, now: Instant) -> Overdue {
-        if self.asked.is_some_and(|at| at + ACK_PATIENCE <= now) {
-            return Overdue::Acknowledgement;
-        }
-        if let Some(id) = self.ping.as_ref().filter(|ping| ping.at + SILENT <= now).map(|ping| ping.id.clone()) {
-            self.answered(&id);
-            return Overdue::Ping;
-        }
-        Overdue::No
+    /// Whether the peer has not acknowledged for too long.
+    pub(super) fn is_overdue(&self, now: Instant) -> bool {
+        self.asked.is_some_and(|at| at + ACK_PATIENCE <= now)
     }
 
     /// The peer has ended the stream, and may have done so over what it was sent.
@@ -493,7 +488,7 @@ mod tests {
                     had.extend(written);
                     outflow.acknowledged(handled, Instant::now()).unwrap();
                     if !has_acks {
-                        outflow.ping(|| Some("p".into()), Instant::now()).unwrap();
+                        outflow.ping(|| Some("p".into())).unwrap();
                         assert!(outflow.answered("p"));
                     }
                 }

@@ -6,7 +6,6 @@ use rookery_xmpp::stream::Event;
 
 use super::driver::Driver;
 use super::gone::Gone;
-use super::outflow::Overdue;
 use super::remotes::Order;
 use crate::patience::{Stalled, now};
 
@@ -75,14 +74,8 @@ impl Driver {
         if self.outflow.is_past() {
             return Err(Gone::Past);
         }
-        match self.outflow.overdue(now) {
-            Overdue::Acknowledgement => return Err(Gone::TimedOut("no acknowledgement")),
-            Overdue::Ping => {
-                self.common.forget_ping(self.id());
-                // What counts as confirmed now may have kept something else waiting.
-                self.transmit().await?;
-            }
-            Overdue::No => {}
+        if self.outflow.is_overdue(now) {
+            return Err(Gone::TimedOut("no acknowledgement"));
         }
         if self.heard.max(self.probed) + self.settings.keepalive <= now {
             self.probed = now;

@@ -1,0 +1,33 @@
+//! Servers that read slowly, acknowledge late or not at all, or say very much on streams that we have opened.
+
+use socket2::SockRef;
+
+use super::*;
+use crate::served::seconds_pass;
+
+async fn say(romeo: &mut Talk, to: &str, body: &str) {
+    romeo.say(&format!("<message type='chat' to='{to}'><body>{body}</body></message>")).await;
+}
+
+/// One that knows no acknowledgements and answers no pings is believed to have what it was sent some time ago. What the socket
+/// has not taken it cannot have: that goes out by the next stream.
+#[tokio::test]
+async fn what_waits_for_the_socket_does_not_count_as_delivered() {
+    let field = Field::tuned("limits.write_stall = '1 hour'\n", "", "").await;
+    let mut romeo = field.romeo().await;
+    // The kernel holds little that has not been read.
+    SockRef::from(&field.honest.listener).set_recv_buffer_size(16 * 1024).unwrap();
+    let long = "x".repeat(20_000);
+    say(&mut romeo, "x@b.example", &format!("0 {long}")).await;
+    let theirs = field.honest.accept_open().await;
+    for n in 1..30 {
+        say(&mut romeo, "x@b.example", &format!("{n} {long}")).await;
+    }
+    romeo.synced("a.example").await;
+    seconds_pass(40, || {}).await;
+    drop(theirs);
+    let mut again = field.honest.accept_open().await;
+    let heard = again.hear("</body>").await;
+    assert!(heard.contains("<body>0 "), "{}", &heard[..200]);
+    field.served.stop().await;
+}
