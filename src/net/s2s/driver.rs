@@ -289,10 +289,12 @@ impl Driver {
             self.heard = now;
             self.handle.facts.lock().heard = now;
             let address = self.meter.take(&self.common.buckets, &self.settings.rates, count, now);
-            let domains = self.hears.first().map(|pair| &pair.remote);
-            let domain = domains.and_then(|remote| self.common.rates.take_of(remote, self.settings.rate, count, now));
-            // Once it is known who it is, the domain counts and not the address: many may share one.
-            self.paused = if self.hears.is_empty() { address } else { domain };
+            // Once it is known who it is, the domain counts and not the address: many may share one. Whom we have called is known.
+            let ours = self.opened.as_ref().map(|opened| opened.pair());
+            self.paused = match self.hears.first().or(ours) {
+                Some(pair) => self.common.rates.take_of(&pair.remote, self.settings.rate, count, now),
+                None => address,
+            };
         }
         Ok(events)
     }

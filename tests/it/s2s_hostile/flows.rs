@@ -1,5 +1,7 @@
 //! Servers that read slowly, acknowledge late or not at all, or say very much on streams that we have opened.
 
+use std::time::{Duration, Instant};
+
 use socket2::SockRef;
 
 use super::*;
@@ -29,5 +31,26 @@ async fn what_waits_for_the_socket_does_not_count_as_delivered() {
     let mut again = field.honest.accept_open().await;
     let heard = again.hear("</body>").await;
     assert!(heard.contains("<body>0 "), "{}", &heard[..200]);
+    field.served.stop().await;
+}
+
+/// security.md B14: a stranger can have us call a server. What that says is read no faster than what others say.
+#[tokio::test]
+async fn b14_a_server_that_we_have_called_is_read_at_its_rate_too() {
+    let field = Field::tuned("", "rate = '100 kB'\nburst = '10 kB'\n", "").await;
+    let (mut romeo, mut honest) = (field.romeo().await, field.honest().await);
+    say(&mut romeo, "x@evil.example", "one").await;
+    let mut theirs = field.lair.accept_open().await;
+    theirs.hear("<body>one</body>").await;
+    let question = |id: &str| format!("<db:verify from='evil.example' to='a.example' id='{id}'>key</db:verify>");
+    let many = question("some").repeat(4000);
+    let begun = Instant::now();
+    theirs.say(&many).await;
+    theirs.say(&question("last")).await;
+    theirs.hear("id='last'").await;
+    // The burst and one read are not paid for.
+    let least = Duration::from_millis((many.len() as u64 - 10_000 - 65_536) / 100);
+    assert!(begun.elapsed() >= least, "{:?} in place of {least:?}", begun.elapsed());
+    field.is_untouched(&mut romeo, &mut honest).await;
     field.served.stop().await;
 }
