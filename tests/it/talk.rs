@@ -40,6 +40,11 @@ impl Talk {
         Self { tcp, tls: None, heard: Vec::new(), ended: false }
     }
 
+    /// The connection, for one who has more to do with it than to talk.
+    pub(crate) fn into_tcp(self) -> TcpStream {
+        self.tcp
+    }
+
     /// The handshake as client, asking for this domain, with or without a certificate of our own.
     pub(crate) async fn secure(&mut self, domain: &str, identity: Option<&Identity>, alpn: Option<&str>) {
         let name = ServerName::try_from(domain.to_owned()).unwrap();

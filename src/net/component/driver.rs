@@ -20,7 +20,7 @@ use tracing::{Instrument, debug, debug_span, error, info, warn};
 use super::confirm::{Confirming, PATIENCE_OF_TCP};
 use super::{Common, DISAPPOINTMENT, Settings};
 use crate::intake::Intake;
-use crate::patience::{Alarm, Stall, Stalled, now, say_goodbye, until_the_end};
+use crate::patience::{Alarm, Stall, Stalled, now, say_goodbye};
 use crate::server::Connection;
 
 /// So many bytes are taken from the link for one write.
@@ -400,9 +400,12 @@ impl Driver {
 
     async fn wait(&mut self) -> Result<Vec<Event>, Gone> {
         let now = now();
-        let connection = &self.connection;
-        let stall =
-            self.stall.watch(&connection.transport, until_the_end(&connection.ending, self.settings.write_stall), now);
+        // Here, since one that always has something to say would never be told below.
+        if self.connection.ending.has_begun() {
+            self.stream.close(now, Some(StreamCondition::SystemShutdown.into()));
+            return Ok(Vec::new());
+        }
+        let stall = self.stall.watch(&self.connection.transport, || self.settings.write_stall, now);
         let stall = stall.map_err(|Stalled| Gone::TimedOut("the component does not read"))?;
         // One that has answered pings and does not any more is given up, too.
         if self.attached.as_ref().is_some_and(|attached| attached.confirming.hangs(now)) {
@@ -415,7 +418,6 @@ impl Driver {
         let answer = self.attached.as_ref().and_then(|attached| attached.confirming.due(is_flushed));
         self.alarm.set([self.stream.poll_timeout(), self.paused, stall, answer].into_iter().flatten().min());
         let listens = self.paused.is_none() && self.connection.transport.unwritten() <= BACKLOG;
-        let closing = self.connection.ending.has_begun();
         let Self { connection, attached, alarm, .. } = self;
         let Connection { transport, ending, .. } = connection;
         let happened = tokio::select! {
@@ -430,7 +432,7 @@ impl Driver {
             }
             () = woken(attached.as_ref()), if attached.is_some() => Happened::Other,
             () = alarm.rings(), if alarm.is_set() => Happened::Timer,
-            () = ending.begun(), if !closing => Happened::Ending,
+            () = ending.begun() => Happened::Other,
         };
         match happened {
             Happened::Readable => return self.read(),
@@ -439,7 +441,6 @@ impl Driver {
                 self.alarm.clear();
                 self.stream.handle_timeout(self::now());
             }
-            Happened::Ending => self.stream.close(now, Some(StreamCondition::SystemShutdown.into())),
             Happened::Other => {}
         }
         Ok(Vec::new())
@@ -462,7 +463,6 @@ enum Happened {
     Readable,
     Writable,
     Timer,
-    Ending,
     Other,
 }
 

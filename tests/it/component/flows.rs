@@ -1,6 +1,6 @@
 //! Components that read slowly, answer nothing, or say very much.
 
-use tokio::net::TcpSocket;
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::*;
 use crate::served::seconds_pass;
@@ -38,4 +38,43 @@ async fn what_waits_for_the_socket_does_not_count_as_delivered() {
         assert!(heard.contains(&format!("<body>{n} ")), "in place of {n}: {}", &heard[..200]);
     }
     served.stop().await;
+}
+
+/// What means nothing to anybody.
+const CHATTER: &str = "<presence type='error' from='irc.localhost' to='localhost'/>";
+
+#[tokio::test]
+async fn a_component_that_is_busy_is_told_of_the_end_of_the_server() {
+    let served = served().await;
+    let irc = Component::irc(&served).await;
+    let mut irc = Chatterbox { tcp: irc.talk.into_tcp(), said: 0, heard: 0 };
+    // The server has begun with what it has been told, and has much of it left.
+    irc.chat();
+    for _ in 0..4 {
+        tokio::task::yield_now().await;
+        irc.chat();
+    }
+    let mut talk = Talk::over(irc.tcp);
+    let heard = tokio::join!(served.stop(), talk.hear_out()).1;
+    assert!(heard.contains("<system-shutdown ") && heard.ends_with("</stream:stream>"), "{heard}");
+}
+
+/// A component that says as much as the server takes, and reads all the while.
+struct Chatterbox {
+    tcp: TcpStream,
+    /// How much of [`CHATTER`] has been said last.
+    said: usize,
+    heard: usize,
+}
+
+impl Chatterbox {
+    /// Says all that the sockets hold, and reads a part of what they hold.
+    fn chat(&mut self) {
+        let chatter = CHATTER.repeat(100);
+        while let Ok(count) = self.tcp.try_write(&chatter.as_bytes()[self.said..]) {
+            self.said = (self.said + count) % CHATTER.len();
+        }
+        let mut piece = [0; 32 * 1024];
+        self.heard += self.tcp.try_read(&mut piece).unwrap_or_default();
+    }
 }
