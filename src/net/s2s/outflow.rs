@@ -335,6 +335,13 @@ impl Outflow {
         [asked, ask, ping].into_iter().flatten().min()
     }
 
+    /// The peer has not been listened to until now: what it was asked for could not come.
+    pub(super) fn was_deaf(&mut self, now: Instant) {
+        if let Some(asked) = &mut self.asked {
+            *asked = now;
+        }
+    }
+
     /// Whether the peer has not acknowledged for too long.
     pub(super) fn is_overdue(&self, now: Instant) -> bool {
         self.asked.is_some_and(|at| at + ACK_PATIENCE <= now)

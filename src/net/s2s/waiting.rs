@@ -49,6 +49,9 @@ impl Driver {
             () = alarm.rings(), if alarm.is_set() => Happened::Timer,
             () = ending.begun(), if !*is_leaving => Happened::Ending,
         };
+        if !listens {
+            self.outflow.was_deaf(self::now());
+        }
         match happened {
             Happened::Readable => return self.read(),
             Happened::Writable => self.wire.transport().offer()?,

@@ -54,3 +54,26 @@ async fn b14_a_server_that_we_have_called_is_read_at_its_rate_too() {
     field.is_untouched(&mut romeo, &mut honest).await;
     field.served.stop().await;
 }
+
+/// The acknowledgement that the other server owes us may stand behind much else of what it has said, which we take our time to
+/// read.
+#[tokio::test]
+async fn while_we_do_not_read_no_acknowledgement_is_missed() {
+    let field = Field::tuned("", "rate = '10 kB'\nburst = '10 kB'\n", "").await;
+    let mut romeo = field.romeo().await;
+    say(&mut romeo, "x@b.example", "one").await;
+    let mut theirs = field.honest.accept_open_with("<sm xmlns='urn:xmpp:sm:3'/>").await;
+    theirs.hear("<enable xmlns='urn:xmpp:sm:3'").await;
+    theirs.say("<enabled xmlns='urn:xmpp:sm:3'/>").await;
+    theirs.hear("<body>one</body>").await;
+    theirs.hear("<r xmlns='urn:xmpp:sm:3'/>").await;
+    // More than it waits for an acknowledgement, and less than what was sent may take.
+    theirs.say(&" ".repeat(540_000)).await;
+    theirs.say("<a xmlns='urn:xmpp:sm:3' h='1'/>").await;
+    seconds_pass(60, || {}).await;
+    say(&mut romeo, "x@b.example", "two").await;
+    let heard = theirs.hear("<body>").await;
+    theirs.hear("two</body>").await;
+    assert!(!heard.contains("</stream:stream>"), "{heard}");
+    field.served.stop().await;
+}
