@@ -66,7 +66,7 @@ pub(super) struct Outflow {
     /// The link whose turn it is.
     turn: usize,
     acks: Option<ack::Outgoing<Sent>>,
-    /// Without counts: the links and tickets of what was written and is not confirmed, in order.
+    /// The links and tickets of what was written without a count and is not confirmed, in order.
     uncounted: VecDeque<(usize, u64)>,
     /// To be sent again after a resumption, first.
     again: VecDeque<Sent>,
@@ -115,18 +115,12 @@ impl Outflow {
 
     /// Whether the peer has all that was written.
     pub(super) fn is_settled(&self) -> bool {
-        self.again.is_empty()
-            && self.acks.as_ref().is_none_or(ack::Outgoing::is_empty)
-            && self.carried.iter().all(|carried| self.acks.is_some() || carried.written <= carried.confirmed)
+        self.again.is_empty() && self.uncounted.is_empty() && self.acks.as_ref().is_none_or(ack::Outgoing::is_empty)
     }
 
-    /// From here on stanzas are counted.
+    /// From here on stanzas are counted. What went before is not: to have acknowledged anything is to have read that.
     pub(super) fn enable_acks(&mut self) {
-        if self.acks.is_none() {
-            self.acks = Some(ack::Outgoing::new(0));
-            // Nobody counts it, and nothing is to wait for it.
-            self.uncounted.clear();
-        }
+        self.acks.get_or_insert_with(|| ack::Outgoing::new(0));
     }
 
     /// Whether they are.
@@ -186,7 +180,7 @@ impl Outflow {
             filled.wrote = true;
         }
         filled.more = out.len() >= budget;
-        if self.acks.is_some() && filled.wrote {
+        if self.acks.is_some() && (filled.wrote || !self.uncounted.is_empty()) {
             self.ask_at.get_or_insert(now);
         }
         self.write_request(out, now);
@@ -231,9 +225,7 @@ impl Outflow {
 
     /// The ping that should go behind what was written, from ours to theirs, when one should.
     pub(super) fn ping(&mut self, new_id: impl FnOnce() -> Option<Box<str>>) -> Option<Stanza> {
-        let due = self.acks.is_none()
-            && self.ping.is_none()
-            && self.carried.iter().any(|carried| carried.written > carried.confirmed);
+        let due = self.acks.is_none() && self.ping.is_none() && !self.uncounted.is_empty();
         let pair = self.carried.first().filter(|_| due)?.link.pair();
         let id = new_id()?;
         let ping = Stanza::iq(IqType::Get, id.clone())
@@ -256,7 +248,11 @@ impl Outflow {
         for (carried, up_to) in self.carried.iter_mut().zip(ping.up_to) {
             carried.confirm(up_to);
         }
-        self.forget_confirmed();
+        while let Some((place, ticket)) = self.uncounted.front()
+            && self.carried.get(*place).is_none_or(|carried| *ticket <= carried.confirmed)
+        {
+            self.uncounted.pop_front();
+        }
         true
     }
 
@@ -298,20 +294,17 @@ impl Outflow {
         Ok(())
     }
 
+    /// The peer has handled those, and read what went before the first of all that count.
     fn confirm(&mut self, acked: &[Sent]) {
+        for (place, ticket) in std::mem::take(&mut self.uncounted) {
+            if let Some(carried) = self.carried.get_mut(place) {
+                carried.confirm(ticket);
+            }
+        }
         for (place, carried) in self.carried.iter_mut().enumerate() {
             if let Some(last) = acked.iter().rfind(|sent| sent.place == place) {
                 carried.confirm(last.ticket);
             }
-        }
-        self.forget_confirmed();
-    }
-
-    fn forget_confirmed(&mut self) {
-        while let Some((place, ticket)) = self.uncounted.front()
-            && self.carried.get(*place).is_none_or(|carried| *ticket <= carried.confirmed)
-        {
-            self.uncounted.pop_front();
         }
     }
 

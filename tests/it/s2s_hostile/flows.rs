@@ -77,3 +77,33 @@ async fn while_we_do_not_read_no_acknowledgement_is_missed() {
     assert!(!heard.contains("</stream:stream>"), "{heard}");
     field.served.stop().await;
 }
+
+/// What goes out by a stream of theirs before they ask for acknowledgements is in no count. When they have acknowledged anything
+/// they have read it, and it does not go out again.
+#[tokio::test]
+async fn what_went_out_before_acknowledgements_were_agreed_upon_goes_out_once() {
+    let field = Field::new().await;
+    let mut romeo = field.romeo().await;
+    let (mut theirs, features) = field.secured("b.example", "a.example", Some(&field.honest.identity)).await;
+    assert!(features.contains("<bidi "), "{features}");
+    theirs.say("<bidi xmlns='urn:xmpp:bidi'/>").await;
+    theirs.say(&auth("=")).await;
+    theirs.hear("<success").await;
+    theirs.say(&header("b.example", "a.example")).await;
+    theirs.hear("</stream:features>").await;
+    say(&mut romeo, "x@b.example", "one").await;
+    let ping = theirs.hear("<ping xmlns='urn:xmpp:ping'/></iq>").await;
+    assert!(ping.contains("<body>one</body>"), "{ping}");
+    // The second has no ping behind it: the first ping is not answered yet.
+    say(&mut romeo, "x@b.example", "two").await;
+    theirs.hear("<body>two</body>").await;
+    theirs.say("<enable xmlns='urn:xmpp:sm:3'/>").await;
+    theirs.hear("<enabled ").await;
+    theirs.hear("<r xmlns='urn:xmpp:sm:3'/>").await;
+    theirs.say("<a xmlns='urn:xmpp:sm:3' h='0'/></stream:stream>").await;
+    theirs.hear_out().await;
+    say(&mut romeo, "x@b.example", "three").await;
+    let heard = field.honest.accept_open().await.hear("</body>").await;
+    assert!(heard.contains("<body>three</body>"), "{heard}");
+    field.served.stop().await;
+}
