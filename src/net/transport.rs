@@ -407,7 +407,7 @@ impl Transport {
         Ok(())
     }
 
-    /// Offers the socket what it has not taken yet.
+    /// Offers the socket what it has not taken yet. Free if there is nothing.
     pub fn offer(&mut self) -> io::Result<()> {
         while self.taken < self.unwritten.len() {
             match self.tcp.try_write(self.unwritten.get(self.taken..).unwrap_or_default()) {

@@ -331,6 +331,8 @@ impl Driver {
     /// Writes what there is, as long as the socket takes it.
     fn transmit(&mut self) -> Result<(), Gone> {
         self.transmit_stream()?;
+        // A peer that always has something to say leaves no time to wait for the socket.
+        self.connection.transport.offer()?;
         while self.connection.transport.is_flushed() {
             let Some(attached) = &mut self.attached else { return Ok(()) };
             if mem::take(&mut attached.in_flight) {

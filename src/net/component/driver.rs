@@ -337,6 +337,8 @@ impl Driver {
     /// Writes what there is, as long as the socket takes it; behind it a ping.
     fn transmit(&mut self) -> Result<(), Gone> {
         self.transmit_stream()?;
+        // A peer that always has something to say leaves no time to wait for the socket.
+        self.connection.transport.offer()?;
         while self.stream.is_open() && self.connection.transport.is_flushed() {
             self.flushed();
             let Some(Attached { link, carrier, confirming, .. }) = &mut self.attached else { return Ok(()) };

@@ -368,6 +368,8 @@ impl Driver {
     /// Writes what there is, as long as the socket takes it.
     pub(super) async fn transmit(&mut self) -> Result<(), Gone> {
         self.transmit_stream()?;
+        // A peer that always has something to say leaves no time to wait for the socket.
+        self.wire.transport().offer()?;
         while self.is_ready && self.stream.is_open() && self.wire.look().is_flushed() {
             self.flushed();
             let (outflow, inbound, now) = (&mut self.outflow, &self.inbound, now());

@@ -78,3 +78,24 @@ impl Chatterbox {
         self.heard += self.tcp.try_read(&mut piece).unwrap_or_default();
     }
 }
+
+/// A peer that never ceases to talk is written to all the same.
+#[tokio::test]
+async fn a_component_that_reads_while_it_talks_is_not_cut_off() {
+    let limits = "limits.connection_burst = '16 MiB'\nlimits.account_burst = '16 MiB'\n";
+    let served = Served::new(&format!("{limits}{CONF}"), &[], &[ROMEO]).await;
+    let mut romeo = served.login(ROMEO, "orchard").await;
+    let irc = narrow(&served).await;
+    let long = "x".repeat(30_000);
+    for n in 0..100 {
+        romeo.say(&format!("<message to='a@irc.localhost' id='{n}'><body>{long}</body></message>")).await;
+    }
+    romeo.synced("localhost").await;
+    let mut irc = Chatterbox { tcp: irc.talk.into_tcp(), said: 0, heard: 0 };
+    // Longer than the socket may take nothing.
+    seconds_pass(45, || irc.chat()).await;
+    let before = irc.heard;
+    seconds_pass(10, || irc.chat()).await;
+    assert!(irc.heard > before && irc.heard < 3_000_000, "{before}, {}", irc.heard);
+    served.stop().await;
+}
