@@ -31,6 +31,7 @@ async fn what_waits_for_the_socket_does_not_count_as_delivered() {
     let mut again = field.honest.accept_open().await;
     let heard = again.hear("</body>").await;
     assert!(heard.contains("<body>0 "), "{}", &heard[..200]);
+    drop(again);
     field.served.stop().await;
 }
 
@@ -43,7 +44,7 @@ async fn b14_a_server_that_we_have_called_is_read_at_its_rate_too() {
     let mut theirs = field.lair.accept_open().await;
     theirs.hear("<body>one</body>").await;
     let question = |id: &str| format!("<db:verify from='evil.example' to='a.example' id='{id}'>key</db:verify>");
-    let many = question("some").repeat(4000);
+    let many = question("some").repeat(2500);
     let begun = Instant::now();
     theirs.say(&many).await;
     theirs.say(&question("last")).await;
@@ -52,6 +53,7 @@ async fn b14_a_server_that_we_have_called_is_read_at_its_rate_too() {
     let least = Duration::from_millis((many.len() as u64 - 10_000 - 65_536) / 100);
     assert!(begun.elapsed() >= least, "{:?} in place of {least:?}", begun.elapsed());
     field.is_untouched(&mut romeo, &mut honest).await;
+    drop((theirs, honest));
     field.served.stop().await;
 }
 
@@ -75,6 +77,7 @@ async fn while_we_do_not_read_no_acknowledgement_is_missed() {
     let heard = theirs.hear("<body>").await;
     theirs.hear("two</body>").await;
     assert!(!heard.contains("</stream:stream>"), "{heard}");
+    drop(theirs);
     field.served.stop().await;
 }
 
