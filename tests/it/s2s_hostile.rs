@@ -13,6 +13,7 @@ mod senders;
 mod twice;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use rookery_core::config::{ListenerKind, TlsMode};
 use tokio::net::TcpListener;
@@ -21,6 +22,8 @@ use crate::authority::{Authority, Identity, self_signed};
 use crate::served::Served;
 use crate::talk::Talk;
 
+/// Longer than the server lets anybody wait for its call here.
+const PATIENCE: Duration = Duration::from_secs(30);
 const ROMEO: &str = "romeo@a.example";
 /// The stanzas that the liars would like to see delivered hold this.
 const LIE: &str = "a lie";
@@ -152,7 +155,8 @@ impl Home {
 
     /// The next connection, after its first header, which is returned.
     async fn accept(&self) -> (Talk, String) {
-        let mut talk = Talk::over(self.listener.accept().await.unwrap().0);
+        let accepted = tokio::time::timeout(PATIENCE, self.listener.accept()).await;
+        let mut talk = Talk::over(accepted.expect("nobody calls").unwrap().0);
         let header = talk.hear("version='1.0'").await;
         talk.hear(">").await;
         (talk, header)

@@ -1,6 +1,8 @@
 //! What goes out reaches the other server once or goes back, whatever its streams do; and what it thinks of one of our domains is
 //! no matter of the others.
 
+use tokio::task::JoinSet;
+
 use super::*;
 
 const SUCCESS: &str = "<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>";
@@ -173,5 +175,66 @@ async fn b9_what_the_other_server_drops_each_resumption_over_does_not_block_the_
     romeo.say("<message to='x@b.example' id='more'><body>more</body></message>").await;
     let heard = talk.hear("<body>more</body>").await;
     assert!(!heard.contains("poison") && !heard.contains("bread"), "{heard}");
+    field.served.stop().await;
+}
+
+/// A stream that ends in the same breath in which stanzas may flow has carried what waits, and leaves it to the next.
+#[tokio::test]
+async fn a_stream_that_ends_as_soon_as_stanzas_may_flow_does_not_keep_what_waits() {
+    const SM: &str = "<sm xmlns='urn:xmpp:sm:3'/>";
+    let enabled = "<enabled xmlns='urn:xmpp:sm:3' id='some' resume='true'/>";
+    let error = "<stream:error><reset xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error>";
+    let mut cases = JoinSet::new();
+    for end in [
+        "</stream:stream>".to_owned(),
+        format!("{error}</stream:stream>"),
+        // More is acknowledged than was sent.
+        "<a xmlns='urn:xmpp:sm:3' h='9'/>".to_owned(),
+        // Not a stanza, nor anything else.
+        "<nonsense xmlns='urn:nobody'/>".to_owned(),
+    ] {
+        cases.spawn(async move {
+            let field = Field::new().await;
+            let mut romeo = field.romeo().await;
+            romeo.say("<message to='x@b.example'><body>patience</body></message>").await;
+            let mut talk = field.honest.accept_open_with(SM).await;
+            talk.hear("<enable ").await;
+            talk.say(&format!("{enabled}{end}")).await;
+            drop(talk);
+            let mut talk = field.honest.accept_open().await;
+            talk.hear("<body>patience</body>").await;
+            drop(talk);
+            field.served.stop().await;
+        });
+    }
+    cases.join_all().await;
+    // The same with what had been written by an earlier connection.
+    let field = Field::new().await;
+    let mut romeo = field.romeo().await;
+    romeo.say("<message to='x@b.example'><body>patience</body></message>").await;
+    let mut talk = field.honest.accept_open_with(SM).await;
+    talk.hear("<enable ").await;
+    talk.say(enabled).await;
+    talk.hear("<body>patience</body>").await;
+    drop(talk);
+    let mut talk = field.honest.accept_open_with(SM).await;
+    talk.hear("<resume ").await;
+    talk.say("<resumed xmlns='urn:xmpp:sm:3' previd='some' h='0'/></stream:stream>").await;
+    drop(talk);
+    let mut talk = field.honest.accept_open().await;
+    talk.hear("<body>patience</body>").await;
+    drop(talk);
+    field.served.stop().await;
+    // And where there are no acknowledgements.
+    let field = Field::new().await;
+    let mut romeo = field.romeo().await;
+    romeo.say("<message to='x@d.example'><body>patience</body></message>").await;
+    let mut talk = field.shabby.accept_dialback().await;
+    talk.say("<db:result from='d.example' to='a.example' type='valid'/></stream:stream>").await;
+    drop(talk);
+    let mut talk = field.shabby.accept_dialback().await;
+    talk.say("<db:result from='d.example' to='a.example' type='valid'/>").await;
+    talk.hear("<body>patience</body>").await;
+    drop(talk);
     field.served.stop().await;
 }
