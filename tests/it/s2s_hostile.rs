@@ -184,14 +184,19 @@ impl Home {
 
     /// The same with features behind the certificate.
     async fn accept_open_with(&self, features: &str) -> Talk {
+        self.accept_open_with_all("", features).await
+    }
+
+    /// The same with features before it, too.
+    async fn accept_open_with_all(&self, early: &str, features: &str) -> Talk {
         let mut talk = self.accept_secured(&self.identity).await;
         talk.hear("<stream:stream").await;
         talk.hear(">").await;
         talk.say(&response(self.domain, "a.example", "second")).await;
-        talk.say(
+        talk.say(&format!(
             "<stream:features><mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>EXTERNAL</mechanism></mechanisms>\
-             </stream:features>",
-        )
+             {early}</stream:features>",
+        ))
         .await;
         talk.hear("<auth").await;
         talk.hear("</auth>").await;

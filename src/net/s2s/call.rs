@@ -7,9 +7,11 @@ use rookery_core::config::Certificates;
 use rookery_core::remote::{Failure, Link, Pair};
 use rookery_xmpp::error::Condition;
 use rookery_xmpp::stream::{Binding, Peer, Stream, TlsInfo};
+use tokio::time::timeout;
 use tracing::{debug, info};
 
 use super::driver::{Driver, Wire};
+use super::flow::SETTLING_TO_RESUME;
 use super::gone::Gone;
 use super::opened::{Goal, Opened};
 use super::outflow::PATIENCE_OF_TCP;
@@ -37,6 +39,17 @@ async fn keep_calling(common: &Arc<Common>, remote: &Arc<Remote>, link: &Arc<Lin
     let (mut rest, mut no_external) = (None::<Rest>, false);
     let mut ending = common.ending();
     while !ending.has_begun() {
+        if let Some(lost) = &rest {
+            // `<resume/>` says what has been handled: the peer sends all else again, under the next numbers.
+            let settled = tokio::select! {
+                settled = timeout(SETTLING_TO_RESUME, lost.inbound.settled()) => settled,
+                () = ending.begun() => return,
+            };
+            if settled.is_err() {
+                debug!(remote = %pair.remote, local = %pair.local, "a stream is not gone on with: the database is too slow");
+                rest = None;
+            }
+        }
         rest.take_if(|rest| rest.until <= now() || rest.outflow.is_past());
         if rest.is_none() {
             let waiting = link.waiting();
@@ -149,7 +162,7 @@ pub(super) async fn dial(
         let text = format!("this server does not talk to {}", pair.remote);
         return Err(failure(true, Condition::PolicyViolation, &text).into());
     }
-    let found = tokio::time::timeout(settings.connect, common.resolver.find_servers(pair.remote.as_str())).await;
+    let found = timeout(settings.connect, common.resolver.find_servers(pair.remote.as_str())).await;
     let targets = match found {
         Ok(Ok(targets)) => targets,
         Ok(Err(error)) => {
@@ -245,7 +258,7 @@ async fn open(
         }
         driver.drive(true).await
     };
-    let gone = match tokio::time::timeout(deadline.saturating_duration_since(now()), negotiated).await {
+    let gone = match timeout(deadline.saturating_duration_since(now()), negotiated).await {
         Ok(Ok(())) => return Ok(driver),
         Ok(Err(gone)) => gone,
         Err(_) => Gone::TimedOut("the negotiation of the stream takes too long"),
