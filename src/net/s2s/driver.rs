@@ -405,21 +405,15 @@ impl Drop for Driver {
 
 #[cfg(test)]
 mod tests {
-    use rookery_core::config::Conf;
-    use rookery_core::server::Server;
-    use rookery_store::MemoryStore;
     use rookery_xmpp::stream::{Binding, Peer};
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
-    use crate::certs::Certificates;
-    use crate::s2s::S2s;
+    use crate::s2s::tests::alone;
 
     #[tokio::test]
     async fn a_stream_that_is_dropped_leaves_its_links_to_others() {
-        let conf = Conf::parse("[host.'a.example']\n[s2s]\nnameservers = ['127.0.0.1:9']\n", "test").unwrap();
-        let server = Server::start(conf, Arc::new(MemoryStore::new()), &[]).await.unwrap();
-        let s2s = S2s::new(server.clone(), Arc::new(Certificates::open(Vec::new(), None).unwrap())).unwrap();
+        let (server, s2s) = alone().await;
         let [local, remote] = ["a.example", "b.example"].map(|domain| BareJid::new(domain).unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
