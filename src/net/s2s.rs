@@ -251,3 +251,19 @@ impl Common {
 fn failure(definite: bool, condition: Condition, text: &str) -> Failure {
     Failure { definite, condition, text: text.to_owned() }
 }
+
+#[cfg(test)]
+mod tests {
+    use rookery_core::config::Conf;
+    use rookery_store::MemoryStore;
+
+    use super::*;
+
+    /// A server for a.example, and its streams to others, whom it does not find.
+    pub(super) async fn alone() -> (Arc<Server>, Arc<S2s>) {
+        let conf = Conf::parse("[host.'a.example']\n[s2s]\nnameservers = ['127.0.0.1:9']\n", "test").unwrap();
+        let server = Server::start(conf, Arc::new(MemoryStore::new()), &[]).await.unwrap();
+        let s2s = S2s::new(server.clone(), Arc::new(Certificates::open(Vec::new(), None).unwrap())).unwrap();
+        (server, s2s)
+    }
+}

@@ -12,6 +12,7 @@ mod archive;
 mod batch;
 mod codec;
 mod conf;
+mod epochs;
 mod health;
 mod memory;
 mod migrations;

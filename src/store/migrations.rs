@@ -24,6 +24,7 @@ pub(crate) fn postgres() -> Migrator {
         step(4, "rooms", include_str!("../../schemas/postgres/0004_rooms.sql")),
         step(5, "outgoing", include_str!("../../schemas/postgres/0005_outgoing.sql")),
         step(6, "searched", include_str!("../../schemas/postgres/0006_searched.sql")),
+        step(7, "epochs", include_str!("../../schemas/postgres/0007_epochs.sql")),
     ])
 }
 

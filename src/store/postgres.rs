@@ -6,20 +6,26 @@
 
 mod alone;
 mod commit;
+mod commits;
+mod epochs;
 mod open;
 mod room_changes;
 mod sends;
 pub(crate) mod texts;
 mod words;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use rookery_core::store::StoreError;
 use sqlx::pool::PoolConnection;
-use sqlx::{Connection, PgConnection, PgPool, Postgres};
+use sqlx::{PgConnection, PgPool, Postgres};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
+use self::alone::Mark;
 use self::commit::commit;
+use self::commits::Commits;
+use self::epochs::Memory;
 use crate::health::{Failure, Fault, Health, Outcome};
 
 mod rows {
@@ -60,18 +66,34 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct PostgresStore {
     health: Health,
     pub(crate) pool: PgPool,
-    /// Idle: it holds the database when the pool has let its connections go.
-    first: Mutex<Option<PgConnection>>,
-    memory: (),
+    commits: Commits,
+    /// How many pages of archives may be read at once: a part of the pool is for what is quick.
+    pages: Semaphore,
+    mark: Arc<Mark>,
+    memory: Memory,
 }
 
 impl PostgresStore {
-    async fn writer(&self) -> Outcome<Lease> {
-        Ok(Lease(Some(self.pool.acquire().await?)))
+    async fn writer(&self) -> Outcome<Lease<'_>> {
+        self.mark.check()?;
+        Ok(Lease { connection: Some(self.pool.acquire().await?), _page: None })
     }
 
-    async fn reader(&self) -> Outcome<Lease> {
+    async fn reader(&self) -> Outcome<Lease<'_>> {
         self.writer().await
+    }
+
+    /// For a page of an archive, which may take long.
+    async fn browser(&self) -> Outcome<Lease<'_>> {
+        let page = self.pages.acquire().await.ok();
+        let mut lease = self.writer().await?;
+        lease._page = page;
+        Ok(lease)
+    }
+
+    async fn committer(&self) -> Outcome<commits::Lease<'_>> {
+        self.mark.check()?;
+        self.commits.lease(&self.health).await
     }
 
     /// Waits a moment when another try may help.
@@ -92,49 +114,54 @@ impl PostgresStore {
     }
 
     async fn end(&self) {
-        let first = self.first.lock().take();
         let closed = async {
             self.pool.close().await;
-            if let Some(first) = first {
-                let _ = first.close().await;
-            }
+            self.commits.close().await;
         };
         let _ = tokio::time::timeout(self.health.deadline(), closed).await;
     }
 }
 
 /// The lease of a connection.
-struct Lease(Option<PoolConnection<Postgres>>);
+struct Lease<'a> {
+    connection: Option<PoolConnection<Postgres>>,
+    _page: Option<SemaphorePermit<'a>>,
+}
 
-impl Lease {
+impl Lease<'_> {
     fn connection(&mut self) -> Outcome<&mut PgConnection> {
-        self.0.as_deref_mut().ok_or_else(|| StoreError::Unavailable("the connection is gone".into()).into())
+        self.connection.as_deref_mut().ok_or_else(|| StoreError::Unavailable("the connection is gone".into()).into())
     }
 
     fn settle<T>(mut self, result: Outcome<T>) -> Outcome<T> {
-        let sound = match &result {
-            Ok(_) | Err(Failure::Store(_)) => true,
-            Err(Failure::Sql(sqlx::Error::Database(error))) => error.code().is_none_or(|code| !ends_connection(&code)),
-            Err(Failure::Sql(_)) => false,
-        };
-        if sound {
-            drop(self.0.take());
+        if is_sound(&result) {
+            drop(self.connection.take());
         }
         result
     }
 }
 
-impl Drop for Lease {
+impl Drop for Lease<'_> {
     fn drop(&mut self) {
-        if let Some(connection) = self.0.take() {
+        if let Some(connection) = self.connection.take() {
             drop(connection.detach());
         }
     }
 }
 
-/// Connection exceptions and an operator who ends backends.
+/// Whether a connection may be used again after this.
+fn is_sound<T>(result: &Outcome<T>) -> bool {
+    match result {
+        Ok(_) | Err(Failure::Store(_)) => true,
+        Err(Failure::Sql(sqlx::Error::Database(error))) => error.code().is_none_or(|code| !ends_connection(&code)),
+        Err(Failure::Sql(_)) => false,
+    }
+}
+
+/// Connection exceptions and an operator who ends backends; and a server that became a standby, whose place another one has
+/// taken.
 fn ends_connection(code: &str) -> bool {
-    code.starts_with("08") || (code.starts_with("57P") || code == "25P03")
+    code.starts_with("08") || code.starts_with("57P") || matches!(code, "25P03" | "25006")
 }
 
 /// Errors (postgresql.org/docs/current/errcodes-appendix.html) that another try may not meet: the server restarts, has too

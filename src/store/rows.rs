@@ -434,6 +434,12 @@ macro_rules! call {
     ($self:ident . write, $on:ident => $work:expr) => {
         $self.health.write($crate::rows::call!(@again $self, writer, $on => $work)).await
     };
+    ($self:ident . browse, $on:ident => $work:expr) => {
+        $self.health.read($crate::rows::call!(@again $self, browser, $on => $work)).await
+    };
+    ($self:ident . commit, $on:ident => $work:expr) => {
+        $self.health.write($crate::rows::call!(@again $self, committer, $on => $work)).await
+    };
     ($self:ident . write_once, $on:ident => $work:expr) => {
         $self.health.write($crate::rows::call!(@once $self, writer, $on => $work)).await
     };
@@ -457,10 +463,10 @@ macro_rules! call {
     };
 }
 
-/// The traits of core for a backend that has `health`, `reader()`, `writer()` `try_again(&Failure)` and `memory`, a module
-/// `rows`, `archive` and `words`, and a function `commit`.
+/// The traits of core for a backend that has `health`, `try_again(&Failure)` and `memory`, a module `rows`, `archive` and
+/// `words`, and a function `commit`.
 ///
-/// `reader()` and `writer()` give a lease on a connection. A lease that is dropped without `settle` (the deadline, or a
+/// `reader()`, `browser()` (a page of an archive), `writer()` and `committer()` (messages) give a lease on a connection. A lease that is dropped without `settle` (the deadline, or a
 /// caller that went away) takes its connection with it: nobody knows what state it is in.
 macro_rules! store {
     ($store:ty) => {
@@ -541,7 +547,7 @@ macro_rules! store {
                     return Ok(());
                 }
                 let batches = crate::batch::Batch::all(changes)?;
-                call!(self.write, on => commit(on, &batches, &self.memory))
+                call!(self.commit, on => commit(on, &batches, &self.memory))
             }
 
             async fn tail(
@@ -576,7 +582,7 @@ macro_rules! store {
         #[async_trait]
         impl ArchiveStore for $store {
             async fn archive_page(&self, user: &BareJid, query: &ArchiveQuery) -> StoreResult<Option<ArchivePage>> {
-                call!(self.read, on => archive::page(on, user, query))
+                call!(self.browse, on => archive::page(on, user, query))
             }
 
             async fn archive_ends(&self, user: &BareJid) -> StoreResult<Option<ArchiveEnds>> {

@@ -107,6 +107,14 @@ impl SqliteStore {
         Ok(connection)
     }
 
+    async fn committer(&self) -> Outcome<Writer<'_>> {
+        self.writer().await
+    }
+
+    async fn browser(&self) -> Outcome<Reader> {
+        self.reader().await
+    }
+
     async fn reader(&self) -> Outcome<Reader> {
         Ok(Reader(Some(self.readers.acquire().await?)))
     }

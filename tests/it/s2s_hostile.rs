@@ -14,6 +14,7 @@ mod senders;
 mod twice;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use rookery_core::config::{ListenerKind, TlsMode};
 use tokio::net::TcpListener;
@@ -22,6 +23,8 @@ use crate::authority::{Authority, Identity, self_signed};
 use crate::served::Served;
 use crate::talk::Talk;
 
+/// Longer than the server lets anybody wait for its call here.
+const PATIENCE: Duration = Duration::from_secs(30);
 const ROMEO: &str = "romeo@a.example";
 /// The stanzas that the liars would like to see delivered hold this.
 const LIE: &str = "a lie";
@@ -160,7 +163,8 @@ impl Home {
 
     /// The next connection, after its first header, which is returned.
     async fn accept(&self) -> (Talk, String) {
-        let mut talk = Talk::over(self.listener.accept().await.unwrap().0);
+        let accepted = tokio::time::timeout(PATIENCE, self.listener.accept()).await;
+        let mut talk = Talk::over(accepted.expect("nobody calls").unwrap().0);
         let header = talk.hear("version='1.0'").await;
         talk.hear(">").await;
         (talk, header)
@@ -188,14 +192,19 @@ impl Home {
 
     /// The same with features behind the certificate.
     async fn accept_open_with(&self, features: &str) -> Talk {
+        self.accept_open_with_all("", features).await
+    }
+
+    /// The same with features before it, too.
+    async fn accept_open_with_all(&self, early: &str, features: &str) -> Talk {
         let mut talk = self.accept_secured(&self.identity).await;
         talk.hear("<stream:stream").await;
         talk.hear(">").await;
         talk.say(&response(self.domain, "a.example", "second")).await;
-        talk.say(
+        talk.say(&format!(
             "<stream:features><mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>EXTERNAL</mechanism></mechanisms>\
-             </stream:features>",
-        )
+             {early}</stream:features>",
+        ))
         .await;
         talk.hear("<auth").await;
         talk.hear("</auth>").await;

@@ -1,5 +1,6 @@
 //! Calling another server: finding it, connecting, and trying again for as long as something waits for it.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -7,9 +8,11 @@ use rookery_core::config::Certificates;
 use rookery_core::remote::{Failure, Link, Pair};
 use rookery_xmpp::error::Condition;
 use rookery_xmpp::stream::{Binding, Peer, Stream, TlsInfo};
-use tracing::{debug, info};
+use tokio::time::timeout;
+use tracing::{debug, error, info};
 
 use super::driver::{Driver, Wire};
+use super::flow::SETTLING_TO_RESUME;
 use super::gone::Gone;
 use super::opened::{Goal, Opened};
 use super::outflow::PATIENCE_OF_TCP;
@@ -22,13 +25,30 @@ use crate::transport::Transport;
 
 /// Brings a link to its domain as long as something waits in it.
 pub(super) async fn carry(common: Arc<Common>, remote: Arc<Remote>, link: Arc<Link>) {
-    let pair = link.pair().clone();
-    keep_calling(&common, &remote, &link).await;
+    let calling = keep_calling(&common, &remote, &link);
+    bring_to_its_end(&common, &remote, &link, calling).await;
+}
+
+/// Sees to it that a call ends for the others, too, and what still waits is called for again: after a pause, if it was a bug
+/// that ended the call.
+async fn bring_to_its_end(
+    common: &Arc<Common>,
+    remote: &Arc<Remote>,
+    link: &Arc<Link>,
+    calling: impl Future<Output = ()>,
+) {
+    let pair = link.pair();
+    if common.server.panics.caught(pin!(calling)).await.is_err() {
+        error!(remote = %pair.remote, local = %pair.local, "a bug in the server ended a call to another one");
+        let failure = failure(false, Condition::RemoteServerTimeout, "a bug in the server");
+        remote.failed(failure.clone(), common.settings().retry, now());
+        link.failed(failure);
+    }
     remote.end_call(&pair.local);
     // Something may have come while this call was already at its end.
     let waiting = link.waiting();
     if waiting.stanzas > 0 && !waiting.carried && !common.is_ending() {
-        common.want(link);
+        common.want(link.clone());
     }
 }
 
@@ -37,6 +57,17 @@ async fn keep_calling(common: &Arc<Common>, remote: &Arc<Remote>, link: &Arc<Lin
     let (mut rest, mut no_external) = (None::<Rest>, false);
     let mut ending = common.ending();
     while !ending.has_begun() {
+        if let Some(lost) = &rest {
+            // `<resume/>` says what has been handled: the peer sends all else again, under the next numbers.
+            let settled = tokio::select! {
+                settled = timeout(SETTLING_TO_RESUME, lost.inbound.settled()) => settled,
+                () = ending.begun() => return,
+            };
+            if settled.is_err() {
+                debug!(remote = %pair.remote, local = %pair.local, "a stream is not gone on with: the database is too slow");
+                rest = None;
+            }
+        }
         rest.take_if(|rest| rest.until <= now() || rest.outflow.is_past());
         if rest.is_none() {
             let waiting = link.waiting();
@@ -149,7 +180,7 @@ pub(super) async fn dial(
         let text = format!("this server does not talk to {}", pair.remote);
         return Err(failure(true, Condition::PolicyViolation, &text).into());
     }
-    let found = tokio::time::timeout(settings.connect, common.resolver.find_servers(pair.remote.as_str())).await;
+    let found = timeout(settings.connect, common.resolver.find_servers(pair.remote.as_str())).await;
     let targets = match found {
         Ok(Ok(targets)) => targets,
         Ok(Err(error)) => {
@@ -245,7 +276,7 @@ async fn open(
         }
         driver.drive(true).await
     };
-    let gone = match tokio::time::timeout(deadline.saturating_duration_since(now()), negotiated).await {
+    let gone = match timeout(deadline.saturating_duration_since(now()), negotiated).await {
         Ok(Ok(())) => return Ok(driver),
         Ok(Err(gone)) => gone,
         Err(_) => Gone::TimedOut("the negotiation of the stream takes too long"),
@@ -260,4 +291,30 @@ async fn open(
     debug!(stream = driver.id(), remote = %pair.remote, peer = %address, "the stream has come to nothing: {text}");
     driver.dismiss();
     Err(Missed { failure, stumbled, is_refusal })
+}
+
+#[cfg(test)]
+mod tests {
+    use rookery_xmpp::jid::{BareJid, Jid};
+    use rookery_xmpp::stanza::{MessageType, Stanza};
+
+    use super::*;
+    use crate::s2s::tests::alone;
+
+    #[tokio::test]
+    async fn a_call_that_a_bug_ends_does_not_keep_the_domain_from_being_called_again() {
+        let (server, s2s) = alone().await;
+        let [local, remote] = ["a.example", "b.example"].map(|domain| BareJid::new(domain).unwrap());
+        let link = server.link(Pair { local: local.clone(), remote: remote.clone() });
+        let remote = s2s.common.remotes.get(&remote);
+        let bug = || bring_to_its_end(&s2s.common, &remote, &link, async { panic!("a bug") });
+        assert!(remote.begin_call(&local));
+        bug().await;
+        assert!(remote.begin_call(&local) && remote.pause(&local).is_some() && server.panics.total() == 1);
+        // What waits is called for.
+        let message = Stanza::message(MessageType::Headline).to(Jid::new("b.example").unwrap());
+        assert!(server.offer(message.from(Jid::new("a.example").unwrap())).await);
+        bug().await;
+        assert!(!remote.begin_call(&local) && link.waiting().stanzas == 1);
+    }
 }

@@ -3,7 +3,7 @@
 //! What is particular to streams that others open is in `accepted.rs`, to those that we open in `opened.rs`; what happens
 //! when stanzas flow in `flow.rs`.
 
-use std::mem;
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -67,6 +67,8 @@ pub(super) struct Driver {
     pub(super) peer: SocketAddr,
     pub(super) stream: Box<Stream>,
     pub(super) intake: Intake,
+    /// What has happened and is not dealt with yet.
+    events: VecDeque<Event>,
     pub(super) handle: Arc<Handle>,
     pub(super) orders: mpsc::UnboundedReceiver<Order>,
     pub(super) ending: server::Ending,
@@ -144,6 +146,7 @@ impl Driver {
             peer,
             stream: Box::new(stream),
             intake: Intake::default(),
+            events: VecDeque::new(),
             handle: Arc::new(handle),
             orders,
             local: None,
@@ -192,17 +195,16 @@ impl Driver {
     }
 
     async fn go_on(&mut self, until_ready: bool) -> Result<(), Gone> {
-        let mut events = Vec::new();
         loop {
-            self.digest(mem::take(&mut events)).await?;
-            self.transmit().await?;
+            self.digest(until_ready).await?;
             if until_ready && self.is_ready {
                 return Ok(());
             }
-            match self.stream.poll_event() {
-                Some(event) => events.push(event),
-                None => events = self.wait().await?,
-            }
+            self.transmit().await?;
+            self.events = match self.stream.poll_event() {
+                Some(event) => [event].into(),
+                None => self.wait().await?.into(),
+            };
         }
     }
 
@@ -299,19 +301,19 @@ impl Driver {
         Ok(events)
     }
 
-    /// Deals with what happened and with what has been read but not looked at, until something is missing.
-    async fn digest(&mut self, mut events: Vec<Event>) -> Result<(), Gone> {
+    /// Deals with what happened and with what has been read but not looked at, until something is missing, or until stanzas
+    /// may flow: what came with that is for whoever drives on, who knows how a stream ends that carries something.
+    async fn digest(&mut self, until_ready: bool) -> Result<(), Gone> {
         loop {
-            if events.is_empty() {
-                events = self.intake.next(&mut self.stream, now());
+            if self.events.is_empty() {
+                self.events = self.intake.next(&mut self.stream, now()).into();
             }
-            if events.is_empty() {
+            let Some(event) = self.events.pop_front() else { return Ok(()) };
+            self.handle(event).await?;
+            if until_ready && self.is_ready {
                 return Ok(());
             }
-            for event in mem::take(&mut events) {
-                self.handle(event).await?;
-                tokio::task::coop::consume_budget().await;
-            }
+            tokio::task::coop::consume_budget().await;
         }
     }
 
@@ -393,5 +395,41 @@ impl Driver {
     /// Ends the stream with an error.
     pub(super) fn end(&mut self, error: StreamError) {
         self.stream.close(now(), Some(error));
+    }
+}
+
+impl Drop for Driver {
+    /// However it ends, by a bug too: nobody carries a link who is not there any more.
+    fn drop(&mut self) {
+        if !self.outflow.is_empty() {
+            self.wire.transport().cut();
+            self.outflow.let_go();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rookery_xmpp::stream::{Binding, Peer};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::s2s::tests::alone;
+
+    #[tokio::test]
+    async fn a_stream_that_is_dropped_leaves_its_links_to_others() {
+        let (server, s2s) = alone().await;
+        let [local, remote] = ["a.example", "b.example"].map(|domain| BareJid::new(domain).unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let wire = Transport::plain(TcpStream::connect(address).await.unwrap()).unwrap();
+        let settings = s2s.common.settings().calling(&remote);
+        let peer = Peer { to: remote.clone(), from: Some(local.clone().into()), login: None, binding: Binding::Any };
+        let stream = Stream::initiating(settings, Arc::new(peer), now());
+        let mut driver = Driver::new(s2s.common.clone(), Wire::Opened(Box::new(wire)), stream, address);
+        let link = server.link(Pair { local, remote });
+        assert!(driver.outflow.carry(link.clone()) && link.is_carried());
+        drop(driver);
+        assert!(!link.is_carried());
     }
 }

@@ -24,8 +24,8 @@ use crate::patience::now;
 /// How long the end of a stream waits for what came by it to be on disk.
 const SETTLING: Duration = Duration::from_secs(2);
 
-/// How long a resumption waits for that.
-const SETTLING_TO_RESUME: Duration = Duration::from_secs(10);
+/// How long a resumption waits for that, whoever goes on with the stream.
+pub(super) const SETTLING_TO_RESUME: Duration = Duration::from_secs(10);
 
 /// So many wrong keys of one stream are worth a line of the log. To end the stream would be to do as a liar likes who has
 /// given the keys to an honest server.

@@ -116,11 +116,15 @@ impl Resting {
         self.0.lock().remove(id);
     }
 
-    /// It is lost for so long that we go on without it; what was handled is remembered for a while.
+    /// It is lost for so long that we go on without it; what was handled is remembered for a while. Not if it was gone on with
+    /// meanwhile and lost anew: then its time is another one.
     fn give_up(&self, id: &str) {
         let mut places = self.0.lock();
         let Some((place, _)) = places.get_mut(id) else { return };
         let Place::Lost(rest) = place else { return };
+        if rest.until > now() {
+            return;
+        }
         let over = Place::Over(rest.pair.clone(), rest.inbound.clone());
         let rest = std::mem::replace(place, over);
         drop(places);
@@ -130,7 +134,8 @@ impl Resting {
 
     fn forget(&self, id: &str) {
         let mut places = self.0.lock();
-        let is_over = places.get(id).is_some_and(|(place, _)| !matches!(place, Place::Living(..)));
+        let now = now();
+        let is_over = places.get(id).is_some_and(|(place, until)| !matches!(place, Place::Living(..)) && *until <= now);
         let gone = if is_over { places.remove(id) } else { None };
         drop(places);
         drop(gone);
@@ -171,7 +176,10 @@ mod tests {
     use std::time::Instant;
 
     use parking_lot::Mutex;
+    use rookery_core::config::Conf;
     use rookery_core::remote::StreamStatus;
+    use rookery_core::server::Server;
+    use rookery_store::MemoryStore;
     use rookery_xmpp::jid::BareJid;
 
     use super::*;
@@ -194,6 +202,38 @@ mod tests {
         let facts = Facts { status, heard: Instant::now(), may_carry: Vec::new(), is_open: true };
         let (orders, _) = tokio::sync::mpsc::unbounded_channel();
         Arc::new(Handle { id: 1, is_ours: false, orders, facts: Mutex::new(facts) })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_is_lost_a_second_time_waits_for_its_whole_time_again() {
+        let conf = Conf::parse("[host.'a.example']\n", "test").unwrap();
+        let server = Server::start(conf, Arc::new(MemoryStore::new()), &[]).await.unwrap();
+        let [local, remote] = ["a.example", "b.example"].map(|domain| BareJid::new(domain).unwrap());
+        let (pair, inbound) = (Pair { local, remote }, Inbound::new(&server));
+        let (resting, longest) = (Arc::<Resting>::default(), Duration::from_secs(30));
+        let is_kept = async |resting: &Arc<Resting>| match resting.take("id", &pair).await {
+            Found::Rest(rest) => {
+                resting.lay_down(*rest, longest);
+                true
+            }
+            Found::Nothing(_) => false,
+        };
+        let rest = Rest {
+            id: "id".into(),
+            pair: pair.clone(),
+            inbound,
+            outflow: Outflow::default(),
+            bidi: false,
+            until: now(),
+        };
+        resting.lay_down(rest, longest);
+        for _ in 0..3 {
+            // Less than its time, but beyond that of the loss before.
+            tokio::time::sleep(Duration::from_secs(20)).await;
+            assert!(is_kept(&resting).await);
+        }
+        tokio::time::sleep(longest + Duration::from_secs(1)).await;
+        assert!(!is_kept(&resting).await && resting.0.lock().is_empty());
     }
 
     #[test]

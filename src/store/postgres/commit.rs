@@ -4,8 +4,10 @@
 
 use sqlx::{Connection, PgConnection, query};
 
+use super::epochs::{Memory, records};
 use super::{room_changes, sends};
 use crate::batch::{Batch, Place, Put};
+use crate::epochs::Epochs;
 use crate::health::Outcome;
 use crate::span::widened;
 
@@ -33,23 +35,25 @@ WITH mark AS MATERIALIZED (
     SELECT max(id) AS id FROM tail_marks
 ), new AS MATERIALIZED (
     SELECT owner.number AS account, row.id, row.peer, row.sent, row.counts, row.stamp, row.peer_resource,
-        row.message_id, row.stanza, row.waits, row.resource, row.digest,
+        row.message_id, row.stanza, row.waits, row.resource, row.digest, row.epoch,
         (
             SELECT conversations.number FROM conversations
             WHERE conversations.account = owner.number AND conversations.jid = row.peer
         ) AS conversation
     FROM UNNEST(
         $1::text[], $2::bigint[], $3::text[], $4::boolean[], $5::boolean[], $6::bigint[], $7::text[], $8::text[],
-        $9::bytea[], $10::boolean[], $11::text[], $12::boolean[], $28::bigint[]
-    ) AS row (jid, id, peer, sent, counts, stamp, peer_resource, message_id, stanza, waits, resource, of_room, digest)
+        $9::bytea[], $10::boolean[], $11::text[], $12::boolean[], $28::bigint[], $29::bigint[]
+    ) AS row (
+        jid, id, peer, sent, counts, stamp, peer_resource, message_id, stanza, waits, resource, of_room, digest, epoch
+    )
     CROSS JOIN LATERAL (
         SELECT number FROM accounts WHERE accounts.jid = row.jid AND NOT row.of_room
         UNION ALL SELECT number FROM rooms WHERE rooms.jid = row.jid AND row.of_room
     ) AS owner
 ), put AS (
-    INSERT INTO messages (account, id, conversation, sent, counts, stamp, resource, message_id, stanza)
-    SELECT account, id, conversation, sent, counts, stamp, peer_resource, message_id, stanza FROM new
-    ON CONFLICT (account, id) DO UPDATE SET conversation = excluded.conversation, sent = excluded.sent,
+    INSERT INTO messages (epoch, account, id, conversation, sent, counts, stamp, resource, message_id, stanza)
+    SELECT epoch, account, id, conversation, sent, counts, stamp, peer_resource, message_id, stanza FROM new
+    ON CONFLICT (id, account) DO UPDATE SET conversation = excluded.conversation, sent = excluded.sent,
         counts = excluded.counts, stamp = excluded.stamp, resource = excluded.resource,
         message_id = excluded.message_id, stanza = excluded.stanza
 ), waiting AS (
@@ -97,24 +101,26 @@ WITH mark AS MATERIALIZED (
         up_to = least(up_to, (SELECT min(again.id) - 1 FROM again WHERE again.account = searched.account))
     WHERE searched.account = ANY (ARRAY(SELECT account FROM again))
 ), known AS (
-    INSERT INTO seen (account, id, digest)
-    SELECT account, id, digest FROM new WHERE digest IS NOT NULL
-    UNION ALL SELECT owner.number, row.id, row.digest
-    FROM UNNEST($16::text[], $17::bigint[], $18::bigint[], $27::boolean[]) AS row (jid, id, digest, of_room)
+    INSERT INTO seen (epoch, account, id, digest)
+    SELECT epoch, account, id, digest FROM new WHERE digest IS NOT NULL
+    UNION ALL SELECT row.epoch, owner.number, row.id, row.digest
+    FROM UNNEST($16::text[], $17::bigint[], $18::bigint[], $27::boolean[], $30::bigint[])
+        AS row (jid, id, digest, of_room, epoch)
     CROSS JOIN LATERAL (
         SELECT number FROM accounts WHERE accounts.jid = row.jid AND NOT row.of_room
         UNION ALL SELECT number FROM rooms WHERE rooms.jid = row.jid AND row.of_room
     ) AS owner
-    ON CONFLICT (account, id) DO UPDATE SET digest = excluded.digest
+    ON CONFLICT (epoch, account, id) DO UPDATE SET digest = excluded.digest
 ), unknown AS (
     DELETE FROM seen WHERE ctid = ANY (ARRAY(
-        SELECT found.ctid FROM UNNEST($19::text[], $20::bigint[], $21::boolean[]) AS row (jid, id, refused)
+        SELECT found.ctid FROM UNNEST($19::text[], $20::bigint[], $21::boolean[], $31::bigint[]) AS row (jid, id, refused, epoch)
         CROSS JOIN LATERAL (
             SELECT number FROM accounts WHERE accounts.jid = row.jid
             UNION ALL SELECT number FROM rooms WHERE rooms.jid = row.jid
         ) AS owner
         CROSS JOIN LATERAL (
-            SELECT seen.ctid FROM seen WHERE seen.account = owner.number AND seen.id = row.id LIMIT 1
+            SELECT seen.ctid FROM seen
+            WHERE seen.epoch = row.epoch AND seen.account = owner.number AND seen.id = row.id LIMIT 1
         ) AS found
         WHERE row.refused OR row.id <= (SELECT id FROM mark)
     ))
@@ -135,7 +141,8 @@ WITH mark AS MATERIALIZED (
         behind = CASE WHEN behind < $25 THEN $26 ELSE behind END
     WHERE slot = 0 AND (ahead < $23 OR behind < $25)
 )
-UPDATE tail_marks SET id = $22 WHERE slot = pg_backend_pid() % 16 AND id < $22";
+UPDATE tail_marks SET id = greatest(id, $22), records = records + $32
+WHERE slot = pg_backend_pid() % 16 AND (id < $22 OR $32 > 0)";
 
 /// All statements, by name.
 #[cfg(test)]
@@ -143,16 +150,17 @@ pub(super) const ALL: [(&str, &str); 2] = [("CONVERSE", CONVERSE), ("COMMIT", CO
 
 /// Commits batches in one transaction. Nothing is remembered from one call to the next: it may be tried again by another
 /// connection.
-pub(super) async fn commit(on: &mut PgConnection, batches: &[Batch<'_>], (): &()) -> Outcome<()> {
+pub(super) async fn commit(on: &mut PgConnection, batches: &[Batch<'_>], memory: &Memory) -> Outcome<()> {
+    let epochs = memory.enter(on, batches).await?;
     if let [batch] = batches
         && batch.is_plain()
     {
-        return write(on, batch).await;
+        return write(on, batch, &epochs).await;
     }
     let mut tx = on.begin_with("BEGIN").await?;
     for batch in batches {
         room_changes::live(&mut tx, batch).await?;
-        write(&mut tx, batch).await?;
+        write(&mut tx, batch, &epochs).await?;
         room_changes::change(&mut tx, batch).await?;
         sends::write(&mut tx, batch).await?;
     }
@@ -179,7 +187,7 @@ async fn converse(on: &mut PgConnection, puts: &[Put<'_>]) -> Outcome<()> {
 }
 
 /// Writes the messages of a batch.
-async fn write(on: &mut PgConnection, batch: &Batch<'_>) -> Outcome<()> {
+async fn write(on: &mut PgConnection, batch: &Batch<'_>, epochs: &Epochs) -> Outcome<()> {
     let puts = &batch.puts;
     let filed = || puts.iter().map(|put| put.filed);
     let jids: Vec<&str> = puts.iter().map(|put| put.owner.as_str()).collect();
@@ -216,9 +224,10 @@ async fn write(on: &mut PgConnection, batch: &Batch<'_>) -> Outcome<()> {
     let unknown_ids: Vec<i64> = unknown.iter().map(|(place, _)| place.id).collect();
     let refused: Vec<bool> = unknown.iter().map(|(_, refused)| *refused).collect();
     let (ahead, behind) = batch.skew;
+    let epochs_of = |ids: &[i64]| ids.iter().map(|id| epochs.of(*id)).collect::<Vec<i64>>();
     query(COMMIT)
         .bind(&jids)
-        .bind(ids)
+        .bind(&ids)
         .bind(&peers)
         .bind(sent)
         .bind(counts)
@@ -233,10 +242,10 @@ async fn write(on: &mut PgConnection, batch: &Batch<'_>) -> Outcome<()> {
         .bind(old_ids)
         .bind(vanishes)
         .bind(known_jids)
-        .bind(known_ids)
+        .bind(&known_ids)
         .bind(known_digests)
         .bind(unknown_jids)
-        .bind(unknown_ids)
+        .bind(&unknown_ids)
         .bind(refused)
         .bind(batch.highest)
         .bind(ahead)
@@ -245,6 +254,10 @@ async fn write(on: &mut PgConnection, batch: &Batch<'_>) -> Outcome<()> {
         .bind(widened(behind))
         .bind(known_of_rooms)
         .bind(digests)
+        .bind(epochs_of(&ids))
+        .bind(epochs_of(&known_ids))
+        .bind(epochs_of(&unknown_ids))
+        .bind(records(batch))
         .execute(on)
         .await?;
     Ok(())

@@ -1,14 +1,17 @@
 //! Opening the pool: the URL, a first connection that can say what is wrong, schema, settings of each connection.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use sqlx::migrate::MigrateError;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, PgConnection, query, query_scalar};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::alone::Mark;
+use super::commits::Commits;
+use super::epochs::Memory;
 use super::{PostgresStore, alone, judge};
 use crate::conf::Durability;
 use crate::health::Health;
@@ -16,10 +19,10 @@ use crate::migrations;
 use crate::open::{OpenError, warn_relaxed};
 
 /// A connection that has rested longer than this is asked whether it is still there before it is used.
-const RESTED: Duration = Duration::from_secs(1);
+pub(super) const RESTED: Duration = Duration::from_secs(1);
 
 /// How long that answer may take.
-const PING: Duration = Duration::from_secs(2);
+pub(super) const PING: Duration = Duration::from_secs(2);
 
 /// How many deadlines the connections of a server before have to end, which are those of a machine that is gone at worst.
 const PATIENCE: u32 = 3;
@@ -32,13 +35,18 @@ impl PostgresStore {
         deadline: Duration,
     ) -> Result<Self, OpenError> {
         let (name, options, mut first) = connect(url, deadline).await?;
-        alone::wait(&name, &mut first, deadline * PATIENCE).await?;
+        within(&name, deadline * (PATIENCE + 1), alone::wait(&name, &mut first, deadline * PATIENCE)).await?;
         migrate(&name, &mut first).await?;
-        let commit =
-            synchronous_commit(&name, &mut first, durability).await.map_err(|error| refusal(name.clone(), error))?;
-        let mark = alone::settle_in(&name, &mut first).await?;
+        let refused = |error| refusal(name.clone(), error);
+        let commit = synchronous_commit(&name, &mut first, durability).await.map_err(refused)?;
+        let mark = Arc::new(within(&name, deadline, alone::settle_in(&name, &mut first, &options)).await?);
+        let settings = Settings { commit, mark: Arc::clone(&mark), deadline };
+        let commits = Commits::begin(first, options.clone(), settings.clone()).await.map_err(refused)?;
+        let connections = connections.max(1);
         let pool = PgPoolOptions::new()
-            .max_connections(connections.max(1))
+            .max_connections(connections)
+            // Whoever looks sees that the database is in use, also when nothing happens.
+            .min_connections(1)
             // A little earlier than the call, which can then say that it got no connection.
             .acquire_timeout(deadline * 9 / 10)
             .acquire_slow_threshold(deadline)
@@ -53,10 +61,13 @@ impl PostgresStore {
                 })
             })
             .after_connect(move |connection, _| {
-                Box::pin(async move { settle(connection, commit, &mark, deadline).await })
+                let settings = settings.clone();
+                Box::pin(async move { settings.settle(connection).await })
             })
             .connect_lazy_with(options);
-        Ok(Self { health: Health::new(name, deadline, judge), pool, first: Mutex::new(Some(first)), memory: () })
+        let pages = Semaphore::new(usize::try_from(connections / 2).unwrap_or(1).max(1));
+        let health = Health::new(name, deadline, judge);
+        Ok(Self { health, pool, commits, pages, mark, memory: Memory::default() })
     }
 
     /// Tries to open it, also beside a server that uses it, whose tables are then left as they are. Whether there is one.
@@ -71,15 +82,23 @@ impl PostgresStore {
     }
 }
 
+/// Gives a database up that falls silent.
+async fn within<T>(
+    name: &str,
+    deadline: Duration,
+    call: impl Future<Output = Result<T, OpenError>>,
+) -> Result<T, OpenError> {
+    let silent = |_| OpenError::Unreachable { name: name.to_owned(), why: format!("no answer within {deadline:?}") };
+    timeout(deadline, call).await.map_err(silent)?
+}
+
 /// The first connection, which can say what is wrong.
 async fn connect(url: &str, deadline: Duration) -> Result<(String, PgConnectOptions, PgConnection), OpenError> {
     let options = options(url)?;
     let name = name(&options);
-    match timeout(deadline, options.connect()).await {
-        Ok(Ok(connection)) => Ok((name, options, connection)),
-        Ok(Err(error)) => Err(refusal(name, error)),
-        Err(_) => Err(OpenError::Unreachable { name, why: format!("no answer within {deadline:?}") }),
-    }
+    let connected = async { options.connect().await.map_err(|error| refusal(name.clone(), error)) };
+    let connection = within(&name, deadline, connected).await?;
+    Ok((name, options, connection))
 }
 
 fn options(url: &str) -> Result<PgConnectOptions, OpenError> {
@@ -131,20 +150,22 @@ async fn synchronous_commit(
     Ok((commit == "off").then_some("on"))
 }
 
-/// The settings of a new connection.
-///
-/// The server gives up on a statement when we do. And it always goes by the indexes: every statement of ours looks up
-/// single rows or goes along an index from one place on, but a plan that was cached while the tables were all but empty
-/// would read them whole, and sort them, after they grew. Plans are not compiled: by the estimate, which adds a fortune for
-/// what we forbid, nearly all would be, at a cost far above their own.
-async fn settle(
-    on: &mut PgConnection,
+/// What a new connection is told.
+#[derive(Clone)]
+pub(super) struct Settings {
     commit: Option<&'static str>,
-    mark: &Mark,
+    mark: Arc<Mark>,
     deadline: Duration,
-) -> Result<(), sqlx::Error> {
-    query(
-        "SELECT set_config('statement_timeout', $1, false), \
+}
+
+impl Settings {
+    /// The server gives up on a statement when we do. And it always goes by the indexes: every statement of ours looks up
+    /// single rows or goes along an index from one place on, but a plan that was cached while the tables were all but empty
+    /// would read them whole, and sort them, after they grew. Plans are not compiled: by the estimate, which adds a fortune for
+    /// what we forbid, nearly all would be, at a cost far above their own.
+    pub(super) async fn settle(&self, on: &mut PgConnection) -> Result<(), sqlx::Error> {
+        query(
+            "SELECT set_config('statement_timeout', $1, false), \
          set_config('idle_in_transaction_session_timeout', $1, false), \
          set_config('synchronous_commit', coalesce($2, current_setting('synchronous_commit')), false), \
          set_config('enable_seqscan', 'off', false), \
@@ -152,13 +173,14 @@ async fn settle(
          set_config('enable_mergejoin', 'off', false), \
          set_config('enable_sort', 'off', false), \
          set_config('jit', 'off', false)",
-    )
-    .persistent(false)
-    .bind(deadline.as_millis().to_string())
-    .bind(commit)
-    .execute(&mut *on)
-    .await?;
-    alone::hold(on, mark).await
+        )
+        .persistent(false)
+        .bind(self.deadline.as_millis().to_string())
+        .bind(self.commit)
+        .execute(&mut *on)
+        .await?;
+        self.mark.hold(on).await
+    }
 }
 
 pub(super) fn refusal(name: String, error: sqlx::Error) -> OpenError {

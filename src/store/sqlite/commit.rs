@@ -12,11 +12,11 @@ use parking_lot::Mutex;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, query, query_as};
 
-use super::epochs::Epochs;
 use super::names::{Names, Numbered, Row};
 use super::wide::{Values, Wide, run, wide};
 use super::{room_changes, sends};
 use crate::batch::{Batch, Put};
+use crate::epochs::Epochs;
 use crate::health::Outcome;
 use crate::span::widened;
 

@@ -1,24 +1,15 @@
-//! Epochs: ranges of ids, which the indexes of messages begin with.
-//!
-//! An index over all accounts or conversations has its right edges everywhere: five hundred messages would write a
-//! thousand pages, more of them the more there are. With the epoch in front they write to the newest epoch's part of the
-//! index, whose few pages are in memory; and whoever looks for an account or a conversation looks into each epoch. A new
-//! epoch begins when the newest is full, with the first id that no message has had yet, so epochs are in the order of
-//! their ids, and an id belongs to one epoch for ever.
+//! Epochs (`../epochs.rs`) as SQLite keeps them: one commit after the other, each in its own transaction.
 
-use sqlx::query;
-use sqlx::query_as;
 use sqlx::sqlite::SqliteConnection;
+use sqlx::{query, query_as};
 
+use crate::epochs::Epochs;
 use crate::health::Outcome;
 
 /// How many records an epoch holds. Half as many would halve the pages that a commit writes for the indexes, which are
-/// then fewer than it writes for the messages anyway, and double what a search for a rare conversation looks into.
-const FULL: i64 = 32_768;
-
-/// The epochs, by their first ids.
-#[derive(Debug, Default)]
-pub(super) struct Epochs(Vec<(i64, i64)>);
+/// then fewer than it writes for the messages anyway, and double what a search for a rare conversation looks into. Those of
+/// the tests are small, so that what they store is in many.
+const FULL: i64 = if cfg!(test) { 16 } else { 32_768 };
 
 impl Epochs {
     /// Reads the epochs if they are not known.
@@ -43,11 +34,5 @@ impl Epochs {
             }
             _ => Ok(sum),
         }
-    }
-
-    /// The epoch of an id.
-    pub(super) fn of(&self, id: i64) -> i64 {
-        let after = self.0.partition_point(|(first, _)| *first <= id);
-        self.0.get(after.saturating_sub(1)).map_or(1, |(_, number)| *number)
     }
 }

@@ -86,42 +86,45 @@ async fn sqlite_reads_archives_by_their_indexes() {
 fn of_postgres(name: &str) -> &'static [&'static str] {
     match name {
         "ACCOUNT_UP" | "ACCOUNT_DOWN" | "ACCOUNT_COUNT" => {
-            &["Index Cond: ((account = $1) AND (id >= $2) AND (id <= $3))"]
+            &["Index Cond: ((epoch = e.number) AND (account = $1) AND (id >= $2) AND (id <= $3))"]
         }
         "CONVERSATION_UP" | "CONVERSATION_DOWN" | "CONVERSATION_COUNT" => {
-            &["Index Cond: ((conversation = $1) AND (id >= $2) AND (id <= $3))"]
+            &["Index Cond: ((epoch = e.number) AND (conversation = $1) AND (id >= $2) AND (id <= $3))"]
         }
-        "FIRST" | "LAST" => &["Index Cond: (account = $1)"],
-        "FINDABLE" => &["Index Scan Backward using messages_pkey", "searched_pkey"],
-        "OLDEST" => &["Index Cond: ((account = $1) AND (id <= $2))"],
-        "WITH_OLD" => {
-            &["Index Cond: ((domain = $1) AND (jid > $2))", "Index Cond: ((account = a.number) AND (id <= $3))"]
-        }
+        "FIRST" | "LAST" | "HISTORY" => &["Index Cond: ((epoch = e.number) AND (account = $1))"],
+        "FINDABLE" => &["Index Only Scan Backward using messages_by_account", "searched_pkey"],
+        "OLDEST" => &["Index Cond: ((epoch = e.number) AND (account = $1) AND (id <= $2))"],
+        "WITH_OLD" => &[
+            "Index Cond: ((domain = $1) AND (jid > $2))",
+            "Index Cond: ((epoch = e.number) AND (account = a.number) AND (id <= $3))",
+        ],
         "ARCHIVED_ID" => &["messages_by_conversation"],
-        "CONVERSATIONS" | "BEHIND" => &["Index Cond: ((conversation = c.number) AND (id > c.counted))"],
-        "UNCOUNTED" => &["messages_by_conversation"],
-        "ROOMS_WITH_OLD" => {
-            &["Index Cond: ((service = $1) AND (jid > $2))", "Index Cond: ((account = r.number) AND (id <= $3))"]
+        "CONVERSATIONS" | "BEHIND" => {
+            &["Index Cond: ((epoch = e.number) AND (conversation = c.number) AND (id > c.counted))"]
         }
-        "HISTORY" => &["Index Cond: (account = $1)"],
+        "UNCOUNTED" => &["messages_by_conversation"],
+        "ROOMS_WITH_OLD" => &[
+            "Index Cond: ((service = $1) AND (jid > $2))",
+            "Index Cond: ((epoch = e.number) AND (account = r.number) AND (id <= $3))",
+        ],
         "LIST" => &["Index Cond: ((service = $1) AND (jid > $2))", "room_parts_pkey"],
         "VISITED" => &["rooms_by_service", "room_parts_pkey"],
         "PARTS" => &["Index Cond: (room = $1)"],
         "BESIDE" => &["Index Cond: (account = $1)", "messages_pkey"],
         "OLDEST_BESIDE" => &["Index Cond: ((account = $1) AND (id <= $2))"],
-        "SEEN" => &["Index Cond: ((account = $1) AND (id > $2)"],
+        "SEEN" => &["Index Cond: ((epoch = e.number) AND (account = $1) AND (id > $2)"],
         "FORGET" => &["seen_by_id"],
-        "LISTED" | "THERE" => &["Index Cond: ((account = $1) AND (id = ANY ($2)))"],
+        "LISTED" | "THERE" => &["Index Cond: ((id = ANY ($2)) AND (account = $1))"],
         "SEARCHED" => &["searched_pkey"],
-        "UNSEARCHED" => &["Index Cond: ((account = $1) AND (id > $2))"],
-        name if name.starts_with("WORDS") => &["words_by_term", "Index Cond: ((account = w.account) AND (id = w.id))"],
+        "UNSEARCHED" => &["Index Cond: ((epoch = e.number) AND (account = $1) AND (id > $2))"],
+        name if name.starts_with("WORDS") => &["words_by_term", "Index Cond: ((id = w.id) AND (account = w.account))"],
         name => panic!("what should {name} do?"),
     }
 }
 
 async fn postgres_plan(on: &mut PgConnection, text: &str) -> String {
     sqlx::raw_sql(AssertSqlSafe(format!("PREPARE looked_at AS {text}"))).execute(&mut *on).await.unwrap();
-    let count = (1..=30).rev().find(|number| text.contains(&format!("${number}"))).unwrap_or(0);
+    let count = (1..=40).rev().find(|number| text.contains(&format!("${number}"))).unwrap_or(0);
     let nothing = vec!["NULL"; count].join(", ");
     let explain = format!("EXPLAIN (COSTS OFF) EXECUTE looked_at ({nothing})");
     let rows = sqlx::raw_sql(AssertSqlSafe(explain)).fetch_all(&mut *on).await.unwrap();
@@ -140,6 +143,8 @@ async fn postgres_reads_archives_by_their_indexes() {
             assert!(plan.contains(wanted), "{name} {wanted}: {plan}");
         }
         assert!(!plan.contains("Seq Scan"), "{name}: {plan}");
+        // What is sorted of a page is what one epoch gives it.
+        let plan = plan.replace("Incremental Sort", "").replace("Sort Key: e.first", "");
         assert!(!plan.contains("Sort") || name.starts_with("WORDS"), "{name}: {plan}");
     }
 }

@@ -3,10 +3,11 @@
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use rookery_core::store::{AccountStore, Store, StoreError, TailStore};
+use rookery_core::store::{AccountStore, Store, StoreError, TailChange, TailStore};
 use sqlx::{Connection, Executor, PgConnection, query_scalar};
 use tokio::task::spawn_blocking;
 
+use super::archive::BOB;
 use super::archive::archive_suite;
 use super::rooms::{come_and_go, rooms_suite};
 use super::suite::suite;
@@ -357,4 +358,55 @@ async fn a_server_whose_database_another_one_has_had_meanwhile_does_not_write_to
     assert!(lines.iter().any(|line| line.contains("another server has had the database meanwhile")), "{lines:?}");
     new.commit(&[append(ALICE, 2)]).await.unwrap();
     assert_eq!(ids(&new, ALICE).await, [2]);
+}
+
+/// PostgreSQL may be busy with a commit for longer than anybody waits: with its disk, or for a standby that is to confirm.
+#[tokio::test]
+async fn t7_nothing_is_taken_back_before_the_commit_that_was_given_up_has_ended() {
+    if !wanted() {
+        return;
+    }
+    let url = database().await;
+    let store = PostgresStore::open(&url, 2, Durability::Full, Duration::from_secs(1)).await.unwrap();
+    for account in [ALICE, BOB] {
+        store.create_account(&jid(account), &keys()).await.unwrap();
+    }
+    let mut disk = PgConnection::connect(&url).await.unwrap();
+    disk.execute(
+        "CREATE FUNCTION hang() RETURNS trigger LANGUAGE plpgsql AS \
+         'BEGIN PERFORM pg_advisory_xact_lock(7, 7); RETURN NULL; END'; \
+         CREATE CONSTRAINT TRIGGER hang AFTER INSERT ON tail DEFERRABLE INITIALLY DEFERRED \
+         FOR EACH ROW EXECUTE FUNCTION hang(); \
+         SELECT pg_advisory_lock(7, 7)",
+    )
+    .await
+    .unwrap();
+    // The sender of the first is told that it was not stored; the second has been confirmed meanwhile.
+    let given_up = [append(ALICE, 1), append(BOB, 2)];
+    let after = [TailChange::Refuse { account: jid(ALICE), id: 1 }, remove(BOB, 2)];
+    store.commit(&given_up).await.unwrap_err();
+    let error = store.commit(&after).await.unwrap_err().to_string();
+    assert!(error.contains("still busy with a commit that took too long"), "{error}");
+    disk.execute("SELECT pg_advisory_unlock(7, 7)").await.unwrap();
+    store.commit(&after).await.unwrap();
+    assert!(ids(&store, ALICE).await.is_empty() && ids(&store, BOB).await.is_empty());
+    let left: i64 = query_scalar("SELECT count(*) FROM messages").fetch_one(&mut disk).await.unwrap();
+    assert_eq!(left, 0);
+}
+
+/// After a switch to another server the one before may come back as its standby, under the name that it had.
+#[tokio::test]
+async fn a_connection_on_which_nothing_can_be_written_is_replaced() {
+    let Some(store) = inside().await else { return };
+    store.create_account(&jid(ALICE), &keys()).await.unwrap();
+    let mut on = Vec::new();
+    while let Some(connection) = store.pool.try_acquire() {
+        on.push(connection);
+    }
+    on.push(store.pool.acquire().await.unwrap());
+    for connection in &mut on {
+        connection.execute("SET default_transaction_read_only = on").await.unwrap();
+    }
+    drop(on);
+    assert!(store.set_credentials(&jid(ALICE), &keys()).await.unwrap());
 }

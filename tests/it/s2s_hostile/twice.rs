@@ -1,9 +1,13 @@
 //! What goes out reaches the other server once or goes back, whatever its streams do; and what it thinks of one of our domains is
 //! no matter of the others.
 
+use tokio::task::JoinSet;
+
 use super::*;
 
 const SUCCESS: &str = "<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>";
+const BIDI: &str = "<bidi xmlns='urn:xmpp:features:bidi'/>";
+const SM: &str = "<sm xmlns='urn:xmpp:sm:3'/>";
 
 /// Both servers call each other at the same time, and the other one's stream takes stanzas both ways (XEP-0288): what has gone by
 /// that one does not go by ours as well.
@@ -147,15 +151,14 @@ async fn b9_what_the_other_server_drops_each_resumption_over_does_not_block_the_
     for body in ["poison", "bread"] {
         romeo.say(&format!("<message to='x@b.example' id='{body}'><body>{body}</body></message>")).await;
     }
-    let sm = "<sm xmlns='urn:xmpp:sm:3'/>";
-    let mut talk = field.honest.accept_open_with(sm).await;
+    let mut talk = field.honest.accept_open_with(SM).await;
     talk.hear("<enable xmlns='urn:xmpp:sm:3'").await;
     talk.say("<enabled xmlns='urn:xmpp:sm:3' id='some' resume='true'/>").await;
     talk.hear("<body>poison</body>").await;
     let mut resumptions = 0;
     loop {
         drop(talk);
-        talk = field.honest.accept_open_with(sm).await;
+        talk = field.honest.accept_open_with(SM).await;
         let resume = talk.hear("/>").await;
         assert!(resume.contains("<resume xmlns='urn:xmpp:sm:3' previd='some'"), "{resume}");
         resumptions += 1;
@@ -173,5 +176,116 @@ async fn b9_what_the_other_server_drops_each_resumption_over_does_not_block_the_
     romeo.say("<message to='x@b.example' id='more'><body>more</body></message>").await;
     let heard = talk.hear("<body>more</body>").await;
     assert!(!heard.contains("poison") && !heard.contains("bread"), "{heard}");
+    field.served.stop().await;
+}
+
+/// A stream that ends in the same breath in which stanzas may flow has carried what waits, and leaves it to the next.
+#[tokio::test]
+async fn a_stream_that_ends_as_soon_as_stanzas_may_flow_does_not_keep_what_waits() {
+    let enabled = "<enabled xmlns='urn:xmpp:sm:3' id='some' resume='true'/>";
+    let error = "<stream:error><reset xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error>";
+    let mut cases = JoinSet::new();
+    for end in [
+        "</stream:stream>".to_owned(),
+        format!("{error}</stream:stream>"),
+        // More is acknowledged than was sent.
+        "<a xmlns='urn:xmpp:sm:3' h='9'/>".to_owned(),
+        // Not a stanza, nor anything else.
+        "<nonsense xmlns='urn:nobody'/>".to_owned(),
+    ] {
+        cases.spawn(async move {
+            let field = Field::new().await;
+            let mut romeo = field.romeo().await;
+            romeo.say("<message to='x@b.example'><body>patience</body></message>").await;
+            let mut talk = field.honest.accept_open_with(SM).await;
+            talk.hear("<enable ").await;
+            talk.say(&format!("{enabled}{end}")).await;
+            drop(talk);
+            let mut talk = field.honest.accept_open().await;
+            talk.hear("<body>patience</body>").await;
+            drop(talk);
+            field.served.stop().await;
+        });
+    }
+    cases.join_all().await;
+    // The same with what had been written by an earlier connection.
+    let field = Field::new().await;
+    let mut romeo = field.romeo().await;
+    romeo.say("<message to='x@b.example'><body>patience</body></message>").await;
+    let mut talk = field.honest.accept_open_with(SM).await;
+    talk.hear("<enable ").await;
+    talk.say(enabled).await;
+    talk.hear("<body>patience</body>").await;
+    drop(talk);
+    let mut talk = field.honest.accept_open_with(SM).await;
+    talk.hear("<resume ").await;
+    talk.say("<resumed xmlns='urn:xmpp:sm:3' previd='some' h='0'/></stream:stream>").await;
+    drop(talk);
+    let mut talk = field.honest.accept_open().await;
+    talk.hear("<body>patience</body>").await;
+    drop(talk);
+    field.served.stop().await;
+    // And where there are no acknowledgements.
+    let field = Field::new().await;
+    let mut romeo = field.romeo().await;
+    romeo.say("<message to='x@d.example'><body>patience</body></message>").await;
+    let mut talk = field.shabby.accept_dialback().await;
+    talk.say("<db:result from='d.example' to='a.example' type='valid'/></stream:stream>").await;
+    drop(talk);
+    let mut talk = field.shabby.accept_dialback().await;
+    talk.say("<db:result from='d.example' to='a.example' type='valid'/>").await;
+    talk.hear("<body>patience</body>").await;
+    drop(talk);
+    field.served.stop().await;
+}
+
+/// A stream of ours that carries both ways and counts; the other server has sent something by it that is not on disk, and the
+/// connection is lost. Romeo's message is not acknowledged.
+async fn cut_off_before_it_was_stored(field: &Field, romeo: &mut Talk) {
+    romeo.say("<message to='x@b.example'><body>patience</body></message>").await;
+    let mut talk = field.honest.accept_open_with_all(BIDI, SM).await;
+    talk.hear("<enable ").await;
+    talk.say("<enabled xmlns='urn:xmpp:sm:3' id='some' resume='true'/>").await;
+    talk.hear("<body>patience</body>").await;
+    field.served.store.pause_commits();
+    talk.say("<message from='x@b.example' to='romeo@a.example' type='chat'><body>news</body></message>").await;
+    field.served.store.commits_held(1).await;
+}
+
+/// XEP-0198 §5: what the other server is told of its stanzas when we go on with a stream is the whole count. One that reached the
+/// disk afterwards would be counted a second time when it is sent again.
+#[tokio::test]
+async fn a_stream_is_gone_on_with_when_what_came_by_it_is_on_disk() {
+    let field = Field::new().await;
+    let mut romeo = field.romeo().await;
+    cut_off_before_it_was_stored(&field, &mut romeo).await;
+    let early = tokio::time::timeout(Duration::from_secs(1), field.honest.listener.accept()).await;
+    assert!(early.is_err(), "the count is not known yet");
+    field.served.store.resume_commits();
+    let mut talk = field.honest.accept_open_with_all(BIDI, SM).await;
+    let resume = talk.hear("/>").await;
+    assert!(resume.contains("<resume ") && resume.contains("h='1'"), "{resume}");
+    talk.say("<resumed xmlns='urn:xmpp:sm:3' previd='some' h='0'/>").await;
+    talk.hear("<body>patience</body>").await;
+    talk.say("<message from='x@b.example' to='romeo@a.example' type='chat'><body>more</body></message>").await;
+    let heard = romeo.hear("<body>more</body>").await;
+    assert_eq!(heard.matches("<body>news</body>").count(), 1, "{heard}");
+    drop(talk);
+    field.served.stop().await;
+}
+
+/// The same with a database that takes too long for that: the stream is not gone on with, and what it carried goes by a new one.
+#[tokio::test]
+async fn a_stream_is_begun_anew_when_the_database_is_too_slow_to_go_on_with_it() {
+    let field = Field::new().await;
+    let mut romeo = field.romeo().await;
+    cut_off_before_it_was_stored(&field, &mut romeo).await;
+    let mut talk = field.honest.accept_open_with_all(BIDI, SM).await;
+    let enable = talk.hear("/>").await;
+    assert!(enable.contains("<enable "), "{enable}");
+    talk.say("<enabled xmlns='urn:xmpp:sm:3' id='other' resume='true'/>").await;
+    talk.hear("<body>patience</body>").await;
+    field.served.store.resume_commits();
+    drop(talk);
     field.served.stop().await;
 }
