@@ -146,23 +146,35 @@ macro_rules! archive {
             up: &'static str,
             down: &'static str,
             count: &'static str,
+            /// Counts by the index alone, where nothing but the id matters.
+            count_all: Option<&'static str>,
         }
 
         const fn texts_for(conversation: bool, words: bool) -> Texts {
             match (conversation, words) {
-                (false, false) => {
-                    Texts { up: texts::ACCOUNT_UP, down: texts::ACCOUNT_DOWN, count: texts::ACCOUNT_COUNT }
-                }
+                (false, false) => Texts {
+                    up: texts::ACCOUNT_UP,
+                    down: texts::ACCOUNT_DOWN,
+                    count: texts::ACCOUNT_COUNT,
+                    count_all: Some(texts::ACCOUNT_COUNT_ALL),
+                },
                 (true, false) => Texts {
                     up: texts::CONVERSATION_UP,
                     down: texts::CONVERSATION_DOWN,
                     count: texts::CONVERSATION_COUNT,
+                    count_all: Some(texts::CONVERSATION_COUNT_ALL),
                 },
-                (false, true) => Texts { up: texts::WORDS_UP, down: texts::WORDS_DOWN, count: texts::WORDS_COUNT },
+                (false, true) => Texts {
+                    up: texts::WORDS_UP,
+                    down: texts::WORDS_DOWN,
+                    count: texts::WORDS_COUNT,
+                    count_all: None,
+                },
                 (true, true) => Texts {
                     up: texts::WORDS_CONVERSATION_UP,
                     down: texts::WORDS_CONVERSATION_DOWN,
                     count: texts::WORDS_CONVERSATION_COUNT,
+                    count_all: None,
                 },
             }
         }
@@ -287,6 +299,11 @@ macro_rules! archive {
             before: i64,
         ) -> Outcome<(u64, u64)> {
             let span = look.span;
+            if let Some(count_all) = texts.count_all.filter(|_| look.resource.is_none() && span.is_sure()) {
+                let statement = query_as(count_all).bind(look.scope).bind(span.first_id).bind(span.last_id).bind(before);
+                let (count, before): (i64, i64) = statement.fetch_one(on).await?;
+                return Ok((codec::from_column(count)?, codec::from_column(before)?));
+            }
             let statement = query_as(texts.count)
                 .bind(look.scope)
                 .bind(span.first_id)

@@ -69,6 +69,11 @@ impl Span {
         self.last_id = self.last_id.min(id.saturating_sub(1));
     }
 
+    /// Whether no stamp needs to be read at all.
+    pub(crate) fn is_sure(&self) -> bool {
+        self.first_id >= self.first_sure && self.last_id <= self.last_sure
+    }
+
     #[cfg(test)]
     fn holds(&self, id: i64, stamp: i64) -> bool {
         (self.first_id..=self.last_id).contains(&id)

@@ -63,14 +63,16 @@ macro_rules! walk_page {
     };
 }
 
-/// A count, as `count!` has it. The order says by which index.
+/// A count, as `count!` has it, of what matches: the number of it, and of those with an id below a parameter. The order says by
+/// which index.
 macro_rules! walk_count {
-    ($of:literal) => {
+    ($of:expr, $before:literal) => {
         concat!(
             "SELECT CAST(coalesce(sum(m.all_of_it), 0) AS BIGINT), CAST(coalesce(sum(m.before), 0) AS BIGINT) \
-             FROM epochs AS e CROSS JOIN LATERAL (SELECT count(*) AS all_of_it, \
-             count(CASE WHEN m.id < $9 THEN 1 END) AS before FROM (SELECT m.id FROM messages AS m WHERE m.epoch = e.number AND ",
-            matching!($of),
+             FROM epochs AS e CROSS JOIN LATERAL (SELECT count(*) AS all_of_it, count(CASE WHEN m.id < ",
+            $before,
+            " THEN 1 END) AS before FROM (SELECT m.id FROM messages AS m WHERE m.epoch = e.number AND ",
+            $of,
             " AND m.conversation IS NOT NULL ORDER BY m.id OFFSET 0) AS m) AS m WHERE ",
             of_span!()
         )
@@ -93,10 +95,12 @@ macro_rules! by_words {
 
 pub(super) const ACCOUNT_UP: &str = walk_page!("m.account = $1", "");
 pub(super) const ACCOUNT_DOWN: &str = walk_page!("m.account = $1", " DESC");
-pub(super) const ACCOUNT_COUNT: &str = walk_count!("m.account = $1");
+pub(super) const ACCOUNT_COUNT: &str = walk_count!(matching!("m.account = $1"), "$9");
 pub(super) const CONVERSATION_UP: &str = walk_page!("m.conversation = $1", "");
 pub(super) const CONVERSATION_DOWN: &str = walk_page!("m.conversation = $1", " DESC");
-pub(super) const CONVERSATION_COUNT: &str = walk_count!("m.conversation = $1");
+pub(super) const CONVERSATION_COUNT: &str = walk_count!(matching!("m.conversation = $1"), "$9");
+pub(super) const ACCOUNT_COUNT_ALL: &str = walk_count!("m.account = $1 AND m.id BETWEEN $2 AND $3", "$4");
+pub(super) const CONVERSATION_COUNT_ALL: &str = walk_count!("m.conversation = $1 AND m.id BETWEEN $2 AND $3", "$4");
 pub(super) const WORDS_UP: &str = page!(by_words!(""), "m.account = $1", "w.id", "w.id");
 pub(super) const WORDS_DOWN: &str = page!(by_words!(" DESC"), "m.account = $1", "w.id", "w.id DESC");
 pub(super) const WORDS_COUNT: &str = count!(by_words!(""), "m.account = $1", "w.id");
@@ -255,10 +259,12 @@ pub(super) const TIDY: [&str; 0] = [];
 
 /// All statements that read, by name.
 #[cfg(test)]
-pub(crate) const ALL: [(&str, &str); 29] = [
+pub(crate) const ALL: [(&str, &str); 31] = [
     ("ACCOUNT_UP", ACCOUNT_UP),
     ("ACCOUNT_DOWN", ACCOUNT_DOWN),
     ("ACCOUNT_COUNT", ACCOUNT_COUNT),
+    ("ACCOUNT_COUNT_ALL", ACCOUNT_COUNT_ALL),
+    ("CONVERSATION_COUNT_ALL", CONVERSATION_COUNT_ALL),
     ("CONVERSATION_UP", CONVERSATION_UP),
     ("CONVERSATION_DOWN", CONVERSATION_DOWN),
     ("CONVERSATION_COUNT", CONVERSATION_COUNT),

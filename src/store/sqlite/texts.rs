@@ -33,6 +33,19 @@ macro_rules! epochs {
     };
 }
 
+/// How many have an id from 2 to 3, and how many of them one below 4.
+macro_rules! count_all {
+    ($from:expr, $of:literal) => {
+        concat!(
+            "SELECT count(*), count(CASE WHEN m.id < $4 THEN 1 END) FROM ",
+            $from,
+            " WHERE ",
+            epochs!($of),
+            " AND m.conversation IS NOT NULL AND m.id BETWEEN $2 AND $3"
+        )
+    };
+}
+
 pub(super) const ACCOUNT_UP: &str = page!(by_account!(), epochs!("m.account = $1"), "m.id", "e.first, m.id");
 pub(super) const ACCOUNT_DOWN: &str =
     page!(by_account!(), epochs!("m.account = $1"), "m.id", "e.first DESC, m.id DESC");
@@ -42,6 +55,8 @@ pub(super) const CONVERSATION_UP: &str =
 pub(super) const CONVERSATION_DOWN: &str =
     page!(by_conversation!(), epochs!("m.conversation = $1"), "m.id", "e.first DESC, m.id DESC");
 pub(super) const CONVERSATION_COUNT: &str = count!(by_conversation!(), epochs!("m.conversation = $1"), "m.id");
+pub(super) const ACCOUNT_COUNT_ALL: &str = count_all!(by_account!(), "m.account = $1");
+pub(super) const CONVERSATION_COUNT_ALL: &str = count_all!(by_conversation!(), "m.conversation = $1");
 pub(super) const WORDS_UP: &str =
     page!(by_words!(), "words MATCH $10 AND m.account = $1", "words.rowid", "words.rowid");
 pub(super) const WORDS_DOWN: &str =
@@ -223,10 +238,12 @@ pub(super) const TIDY: [&str; 3] = [
 
 /// All statements that read, by name.
 #[cfg(test)]
-pub(crate) const ALL: [(&str, &str); 29] = [
+pub(crate) const ALL: [(&str, &str); 31] = [
     ("ACCOUNT_UP", ACCOUNT_UP),
     ("ACCOUNT_DOWN", ACCOUNT_DOWN),
     ("ACCOUNT_COUNT", ACCOUNT_COUNT),
+    ("ACCOUNT_COUNT_ALL", ACCOUNT_COUNT_ALL),
+    ("CONVERSATION_COUNT_ALL", CONVERSATION_COUNT_ALL),
     ("CONVERSATION_UP", CONVERSATION_UP),
     ("CONVERSATION_DOWN", CONVERSATION_DOWN),
     ("CONVERSATION_COUNT", CONVERSATION_COUNT),

@@ -16,6 +16,10 @@ fn of_sqlite(name: &str) -> &'static str {
         "CONVERSATION_UP" | "CONVERSATION_DOWN" | "CONVERSATION_COUNT" => {
             "messages_by_conversation (epoch=? AND conversation=? AND rowid>? AND rowid<?)"
         }
+        "ACCOUNT_COUNT_ALL" => "messages_by_account (epoch=? AND account=? AND rowid>? AND rowid<?)",
+        "CONVERSATION_COUNT_ALL" => {
+            "COVERING INDEX messages_by_conversation (epoch=? AND conversation=? AND rowid>? AND rowid<?)"
+        }
         "FIRST" | "LAST" | "FINDABLE" => "messages_by_account (epoch=? AND account=?)",
         "OLDEST" | "WITH_OLD" => "messages_by_account (epoch=? AND account=? AND rowid<?)",
         "ARCHIVED_ID" => "messages_by_conversation (epoch=? AND conversation=?)",
@@ -91,6 +95,14 @@ fn of_postgres(name: &str) -> &'static [&'static str] {
         "CONVERSATION_UP" | "CONVERSATION_DOWN" | "CONVERSATION_COUNT" => {
             &["Index Cond: ((epoch = e.number) AND (conversation = $1) AND (id >= $2) AND (id <= $3))"]
         }
+        "ACCOUNT_COUNT_ALL" => &[
+            "Index Only Scan using messages_by_account",
+            "Index Cond: ((epoch = e.number) AND (account = $1) AND (id >= $2) AND (id <= $3))",
+        ],
+        "CONVERSATION_COUNT_ALL" => &[
+            "Index Only Scan using messages_by_conversation",
+            "Index Cond: ((epoch = e.number) AND (conversation = $1) AND (id >= $2) AND (id <= $3))",
+        ],
         "FIRST" | "LAST" | "HISTORY" => &["Index Cond: ((epoch = e.number) AND (account = $1))"],
         "FINDABLE" => &["Index Only Scan Backward using messages_by_account", "searched_pkey"],
         "OLDEST" => &["Index Cond: ((epoch = e.number) AND (account = $1) AND (id <= $2))"],
