@@ -271,10 +271,15 @@ impl Driver {
             }
             Err(BadResume::TooHigh(error)) => return self.end(too_high(error)),
         }
-        let limits = self.outflow.max_bytes;
-        self.outflow.let_go();
-        self.outflow = std::mem::take(&mut rest.outflow);
-        self.outflow.max_bytes = limits;
+        if rest.outflow.is_empty() {
+            // What this stream has written already is not written again.
+            self.outflow.count_on(&mut rest.outflow);
+        } else {
+            let limits = self.outflow.max_bytes;
+            self.outflow.let_go();
+            self.outflow = std::mem::take(&mut rest.outflow);
+            self.outflow.max_bytes = limits;
+        }
         self.inbound = rest.inbound.clone();
         let h = self.inbound.handled().to_string();
         self.stream.send(&Element::new("resumed", ns::SM).attr("previd", id).attr("h", h));

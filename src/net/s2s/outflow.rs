@@ -123,6 +123,11 @@ impl Outflow {
         self.acks.get_or_insert_with(|| ack::Outgoing::new(0));
     }
 
+    /// The same, from where another one that carried nothing any more has come to.
+    pub(super) fn count_on(&mut self, before: &mut Self) {
+        self.acks = before.acks.take();
+    }
+
     /// Whether they are.
     pub(super) fn has_acks(&self) -> bool {
         self.acks.is_some()

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
+use super::twice::SM;
 use super::*;
 use crate::served::seconds_pass;
 
@@ -108,5 +109,45 @@ async fn what_went_out_before_acknowledgements_were_agreed_upon_goes_out_once() 
     say(&mut romeo, "x@b.example", "three").await;
     let heard = field.honest.accept_open().await.hear("</body>").await;
     assert!(heard.contains("<body>three</body>"), "{heard}");
+    field.served.stop().await;
+}
+
+/// The same with a stream of theirs that goes on with one by which nothing of ours went.
+#[tokio::test]
+async fn what_went_out_before_a_resumption_goes_out_once() {
+    let field = Field::new().await;
+    let mut romeo = field.romeo().await;
+    // Ours go by a stream of ours at first.
+    say(&mut romeo, "x@b.example", "zero").await;
+    let mut ours = field.honest.accept_open_with(SM).await;
+    ours.hear("<enable ").await;
+    ours.say("<enabled xmlns='urn:xmpp:sm:3'/>").await;
+    ours.hear("<body>zero</body>").await;
+    let come = async || {
+        let (mut theirs, _) = field.secured("b.example", "a.example", Some(&field.honest.identity)).await;
+        theirs.say("<bidi xmlns='urn:xmpp:bidi'/>").await;
+        theirs.say(&auth("=")).await;
+        theirs.hear("<success").await;
+        theirs.say(&header("b.example", "a.example")).await;
+        theirs.hear("</stream:features>").await;
+        theirs
+    };
+    let mut theirs = come().await;
+    theirs.say("<enable xmlns='urn:xmpp:sm:3' resume='true'/>").await;
+    let enabled = theirs.hear("<enabled ").await + &theirs.hear("/>").await;
+    let id = enabled.split("id='").nth(1).and_then(|rest| rest.split('\'').next()).unwrap().to_owned();
+    drop(theirs);
+    ours.say("<a xmlns='urn:xmpp:sm:3' h='1'/></stream:stream>").await;
+    ours.hear_out().await;
+    say(&mut romeo, "x@b.example", "one").await;
+    let calling = field.honest.accept().await;
+    let mut theirs = come().await;
+    theirs.hear("<body>one</body>").await;
+    theirs.say(&format!("<resume xmlns='urn:xmpp:sm:3' previd='{id}' h='0'/>")).await;
+    theirs.hear("<resumed ").await;
+    say(&mut romeo, "x@b.example", "two").await;
+    let heard = theirs.hear("<body>two</body>").await;
+    assert!(!heard.contains("<body>one</body>"), "{heard}");
+    drop(calling);
     field.served.stop().await;
 }

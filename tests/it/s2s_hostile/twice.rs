@@ -7,7 +7,7 @@ use super::*;
 
 const SUCCESS: &str = "<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>";
 const BIDI: &str = "<bidi xmlns='urn:xmpp:features:bidi'/>";
-const SM: &str = "<sm xmlns='urn:xmpp:sm:3'/>";
+pub(super) const SM: &str = "<sm xmlns='urn:xmpp:sm:3'/>";
 
 /// Both servers call each other at the same time, and the other one's stream takes stanzas both ways (XEP-0288): what has gone by
 /// that one does not go by ours as well.
