@@ -93,7 +93,11 @@ impl PostgresStore {
 
     async fn committer(&self) -> Outcome<commits::Lease<'_>> {
         self.mark.check()?;
-        self.commits.lease(&self.health).await
+        let lease = self.commits.lease(&self.health).await?;
+        if lease.is_new {
+            self.memory.forget().await;
+        }
+        Ok(lease)
     }
 
     /// Waits a moment when another try may help.

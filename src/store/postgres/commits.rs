@@ -47,11 +47,11 @@ impl Commits {
             Some((mut on, _)) => matches!(timeout(PING, on.ping()).await, Ok(Ok(()))).then_some(on),
             None => None,
         };
-        let on = match on {
-            Some(on) => on,
-            None => self.connect(health).await?,
+        let (on, is_new) = match on {
+            Some(on) => (on, false),
+            None => (self.connect(health).await?, true),
         };
-        Ok(Lease { place, on: Some(on) })
+        Ok(Lease { place, on: Some(on), is_new })
     }
 
     async fn connect(&self, health: &Health) -> Outcome<PgConnection> {
@@ -75,6 +75,8 @@ impl Commits {
 pub(super) struct Lease<'a> {
     place: MutexGuard<'a, Option<(PgConnection, Instant)>>,
     on: Option<PgConnection>,
+    /// Whether it has just been made.
+    pub(super) is_new: bool,
 }
 
 impl Lease<'_> {

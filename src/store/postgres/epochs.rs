@@ -1,7 +1,7 @@
 //! Epochs (`../epochs.rs`) as PostgreSQL keeps them, where a commit that failed may have come through all the same.
 //!
-//! One server has the database (`alone.rs`), so it knows all ids that were ever given to a commit: a new epoch begins above
-//! them, and no id changes its epoch. Its row is there before any message of it. Where that fails, nothing is committed until
+//! One server has the database (`alone.rs`), so it knows all ids that were given to a commit by this connection: a new epoch
+//! begins above them, and no id changes its epoch. Its row is there before any message of it. Where that fails, nothing is committed until
 //! it comes through, and each try writes the same row: one that comes late does no harm.
 
 use std::sync::Arc;
@@ -32,6 +32,12 @@ struct Known {
 }
 
 impl Memory {
+    /// A new connection may be to a database that has lost its last moments, or to another one that took its place: what it
+    /// knows is asked for anew. Nothing is under way there (`commits.rs`).
+    pub(super) async fn forget(&self) {
+        *self.0.lock().await = None;
+    }
+
     /// Counts what is to be committed to the newest epoch, or to a new one if it does not fit. Gives the epochs.
     pub(super) async fn enter(&self, on: &mut PgConnection, batches: &[Batch<'_>]) -> Outcome<Arc<Epochs>> {
         let mut known = self.0.lock().await;

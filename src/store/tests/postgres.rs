@@ -3,12 +3,12 @@
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use rookery_core::store::{AccountStore, Store, StoreError, TailChange, TailStore};
+use rookery_core::store::{AccountStore, ArchiveStore, Store, StoreError, TailChange, TailStore};
 use sqlx::{Connection, Executor, PgConnection, query_scalar};
 use tokio::task::spawn_blocking;
 
-use super::archive::BOB;
 use super::archive::archive_suite;
+use super::archive::{BOB, all, got, seconds};
 use super::rooms::{come_and_go, rooms_suite};
 use super::suite::suite;
 use super::{Fixture, LogCapture, append, ids, jid, keys, remove};
@@ -409,4 +409,35 @@ async fn a_connection_on_which_nothing_can_be_written_is_replaced() {
     }
     drop(on);
     assert!(store.set_credentials(&jid(ALICE), &keys()).await.unwrap());
+}
+
+/// A crash of the database takes its last moments, where durability is relaxed; so does a standby that takes its place.
+#[tokio::test]
+async fn t7_an_epoch_that_the_database_has_lost_is_not_written_to() {
+    if !wanted() {
+        return;
+    }
+    let url = database().await;
+    let store = PostgresStore::open(&url, 2, Durability::Full, DEADLINE).await.unwrap();
+    store.create_account(&jid(ALICE), &keys()).await.unwrap();
+    let archive = async |second| store.commit(&[TailChange::Append(got(ALICE, second, BOB, "words"))]).await.unwrap();
+    for second in 1..=20 {
+        archive(second).await;
+    }
+    let mut admin = PgConnection::connect(&url).await.unwrap();
+    let lost: Vec<i64> =
+        query_scalar("DELETE FROM epochs WHERE number > 1 RETURNING first").fetch_all(&mut admin).await.unwrap();
+    assert_eq!(lost.len(), 1);
+    admin
+        .execute(
+            "DELETE FROM messages WHERE epoch > 1; UPDATE tail_marks SET id = (SELECT max(id) FROM messages); \
+             SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+             WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        )
+        .await
+        .unwrap();
+    archive(21).await;
+    let page = store.archive_page(&jid(ALICE), &all()).await.unwrap().unwrap();
+    let there = seconds(&page);
+    assert_eq!((there.first(), there.last(), there.len()), (Some(&1), Some(&21), 17), "{there:?}");
 }
