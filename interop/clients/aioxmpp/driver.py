@@ -13,6 +13,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parent.parent))
 
+import aioopenssl  # noqa: E402
 import aioxmpp  # noqa: E402
 import aiosasl  # noqa: E402
 import aiosasl.channel_binding  # noqa: E402
@@ -80,6 +81,19 @@ def gated(connector, gate):
             return await super().connect(*args, **kwargs)
 
     return Gated()
+
+
+class Transport(aioopenssl.STARTTLSTransport):
+    """Takes what is written when it has closed, as asyncio's own transports do: aioxmpp still answers what it has read before, and
+    would not come back after an error there.
+    """
+
+    def write(self, data):
+        if not self.is_closing():
+            super().write(data)
+
+
+aioopenssl.STARTTLSTransport = Transport
 
 
 class Driver(Rooms):
