@@ -14,6 +14,12 @@ pub(crate) const LAST_WORDS: Duration = Duration::from_secs(5);
 /// The same from when the server ends: nobody waits for a peer that has not noticed.
 pub(crate) const LAST_MOMENT: Duration = Duration::from_secs(1);
 
+/// How long bytes may stay without the acknowledgement of TCP, where silence counts at all.
+pub(crate) const PATIENCE_OF_TCP: Duration = Duration::from_secs(25);
+
+/// After this time, what the socket has taken counts for a peer that answers no pings; longer than TCP waits.
+pub(crate) const SILENT: Duration = Duration::from_secs(30);
+
 /// The runtime's clock, so that tests can make it run.
 pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()

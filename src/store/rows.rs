@@ -466,8 +466,8 @@ macro_rules! call {
 /// The traits of core for a backend that has `health`, `try_again(&Failure)` and `memory`, a module `rows`, `archive` and
 /// `words`, and a function `commit`.
 ///
-/// `reader()`, `browser()` (a page of an archive), `writer()` and `committer()` (messages) give a lease on a connection. A lease that is dropped without `settle` (the deadline, or a
-/// caller that went away) takes its connection with it: nobody knows what state it is in.
+/// `reader()`, `browser()` (a page of an archive), `writer()` and `committer()` (messages) give a lease on a connection. A
+/// lease that is dropped without `settle` (the deadline, or a caller that went away) takes its connection with it: nobody knows what state it is in.
 macro_rules! store {
     ($store:ty) => {
         use std::time::SystemTime;

@@ -3,16 +3,13 @@
 //! taken all before it. There is one ping under way at most, so that a busy stream pays one for many stanzas.
 //!
 //! There are components that answer nothing. Of those that never have on this stream, what the socket has taken counts when
-//! the stream has lived on for a while: a connection that is broken shows by then ([`PATIENCE_OF_TCP`]). One that has answered before and does
-//! not any more hangs, or reads no more: it is taken to be gone, and the next connection gets what it was not known to have.
+//! the stream has lived on for a while: a connection that is broken shows by then
+//! ([`PATIENCE_OF_TCP`](crate::patience::PATIENCE_OF_TCP)). One that has answered before and does not any more hangs, or reads
+//! no more: it is taken to be gone, and the next connection gets what it was not known to have.
 
 use std::time::{Duration, Instant};
 
-/// How long bytes may stay without the acknowledgement of TCP.
-pub(super) const PATIENCE_OF_TCP: Duration = Duration::from_secs(25);
-
-/// After this time, what the socket has taken counts for a component that has never answered a ping; longer than TCP waits.
-const SILENT: Duration = Duration::from_secs(30);
+use crate::patience::SILENT;
 
 /// For so long a component that answers pings may take. Less than core allows what has been handed out
 /// (`core/remote/queue.rs`), so that it goes to the next connection rather than back.

@@ -17,10 +17,10 @@ use rookery_xmpp::stanza::{IqType, Kind, Stanza};
 use rookery_xmpp::stream::{Ending, Event, Stream};
 use tracing::{Instrument, debug, debug_span, error, info, warn};
 
-use super::confirm::{Confirming, PATIENCE_OF_TCP};
+use super::confirm::Confirming;
 use super::{Common, DISAPPOINTMENT, Settings};
 use crate::intake::Intake;
-use crate::patience::{Alarm, Stall, Stalled, now, say_goodbye};
+use crate::patience::{Alarm, PATIENCE_OF_TCP, Stall, Stalled, now, say_goodbye};
 use crate::server::Connection;
 
 /// So many bytes are taken from the link for one write.

@@ -22,10 +22,9 @@ use super::driver::{Driver, Wire};
 use super::flow::is_among;
 use super::gone::Gone;
 use super::identity::Verdict;
-use super::outflow::PATIENCE_OF_TCP;
 use super::remotes::{Order, Verified};
 use super::{Common, callers, verify};
-use crate::patience::now;
+use crate::patience::{PATIENCE_OF_TCP, now};
 use crate::server::Connection;
 
 /// Pairs that one stream may be authenticated for.

@@ -15,12 +15,11 @@ use super::driver::{Driver, Wire};
 use super::flow::SETTLING_TO_RESUME;
 use super::gone::Gone;
 use super::opened::{Goal, Opened};
-use super::outflow::PATIENCE_OF_TCP;
 use super::remotes::{Order, Remote};
 use super::rest::Rest;
 use super::{Common, failure};
 use crate::dns::{self, Target, TlsMode};
-use crate::patience::now;
+use crate::patience::{PATIENCE_OF_TCP, now};
 use crate::transport::Transport;
 
 /// Brings a link to its domain as long as something waits in it.

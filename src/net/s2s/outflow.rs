@@ -3,7 +3,7 @@
 //! With stream management (XEP-0198) the peer's count says it. Without, a ping (XEP-0199) goes behind the last stanza: its
 //! answer, whatever it says, shows that all before it was read. Some servers answer no pings, or cannot reach us to do so:
 //! then what the socket has taken counts after a while, on a stream that lives; TCP gives up sooner than that on a peer that
-//! does not confirm its bytes ([`PATIENCE_OF_TCP`]).
+//! does not confirm its bytes ([`PATIENCE_OF_TCP`](crate::patience::PATIENCE_OF_TCP)).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,11 +16,7 @@ use rookery_xmpp::error::{Condition, StanzaError};
 use rookery_xmpp::ns;
 use rookery_xmpp::stanza::{IqType, Stanza};
 
-/// How long bytes may stay without the acknowledgement of TCP.
-pub(super) const PATIENCE_OF_TCP: Duration = Duration::from_secs(25);
-
-/// How long an answer to a ping is waited for; longer than TCP waits.
-const SILENT: Duration = Duration::from_secs(30);
+use crate::patience::SILENT;
 
 /// How long the peer may take to acknowledge when it is asked; then it is taken to be gone. Shorter than core's patience
 /// with what has been handed out, so that a resumption comes in time.
