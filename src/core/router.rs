@@ -114,6 +114,12 @@ impl Server {
         self.writer.pressure()
     }
 
+    /// How many bytes of one connection should be read at a time: fewer, the more waits for the database, since whoever is read
+    /// in large pieces cannot be slowed down in time.
+    pub fn appetite(&self) -> usize {
+        self.writer.appetite()
+    }
+
     /// Sends a stanza on its way that a module, a component or another server made. Its `from` is trusted.
     pub fn route(self: &Arc<Self>, stanza: Stanza) -> BoxFuture<()> {
         let server = self.clone();

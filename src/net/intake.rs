@@ -22,16 +22,17 @@ impl Intake {
         &self.unread
     }
 
-    /// Reads once from the socket: how many bytes came, if any could, and what they say. That the connection has ended is an
-    /// error.
+    /// Reads once from the socket, `most` bytes at most: how many came, if any could, and what they say. That the connection
+    /// has ended is an error.
     pub(crate) fn read(
         &mut self,
         transport: &mut Transport,
         stream: &mut Stream,
+        most: usize,
         now: Instant,
     ) -> io::Result<(Option<usize>, Vec<Event>)> {
         let (unread, mut events) = (&mut self.unread, Vec::new());
-        let read = transport.read(|bytes| {
+        let read = transport.read(most, |bytes| {
             let used = if unread.is_empty() { feed(stream, now, bytes, &mut events) } else { 0 };
             unread.extend_from_slice(bytes.get(used..).unwrap_or_default());
         })?;

@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use crate::outgoing::OutgoingTls;
 use crate::tls::{Entry, Tls, TlsInfo};
 use crate::tls_session::{TlsError, TlsSession};
-use crate::worker::{Buffers, with_buffers};
+use crate::worker::{Buffers, INPUT, with_buffers};
 
 /// How long a connection may be silent before TCP asks whether the peer is still there.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(300);
@@ -152,7 +152,7 @@ impl Transport {
                     }
                     None => None,
                 };
-                let read = self.read(|_| {})?;
+                let read = self.read(INPUT, |_| {})?;
                 drop(turn);
                 match read {
                     Read::Secured => break,
@@ -196,18 +196,18 @@ impl Transport {
         self.tcp.readable().await
     }
 
-    /// Reads once from the socket, at most one worker buffer (64 KiB), and hands the (decrypted) bytes to `deliver` in
-    /// one or more pieces.
+    /// Reads once from the socket, at most `most` bytes and one worker buffer ([`INPUT`]), and hands the (decrypted) bytes to
+    /// `deliver` in one or more pieces. A TLS record is delivered whole, once its last byte is there.
     ///
     /// # Errors
     /// The socket's, and `InvalidData` for what TLS refuses; the alert for the peer has then been sent.
-    pub fn read(&mut self, mut deliver: impl FnMut(&[u8])) -> io::Result<Read> {
-        with_buffers(|buffers| self.read_with(buffers, &mut deliver))
+    pub fn read(&mut self, most: usize, mut deliver: impl FnMut(&[u8])) -> io::Result<Read> {
+        with_buffers(|buffers| self.read_with(most, buffers, &mut deliver))
     }
 
-    fn read_with(&mut self, buffers: &mut Buffers, deliver: &mut dyn FnMut(&[u8])) -> io::Result<Read> {
+    fn read_with(&mut self, most: usize, buffers: &mut Buffers, deliver: &mut dyn FnMut(&[u8])) -> io::Result<Read> {
         let Some(tls) = &mut self.tls else {
-            return match receive(&self.tcp, &mut buffers.input)? {
+            return match receive(&self.tcp, most, &mut buffers.input)? {
                 None => Ok(Read::Blocked),
                 Some(0) => Ok(Read::Ended),
                 Some(count) => {
@@ -231,7 +231,7 @@ impl Transport {
         let count = if tls.has_more() {
             0
         } else {
-            match receive(&self.tcp, room)? {
+            match receive(&self.tcp, most, room)? {
                 None => return Ok(Read::Blocked),
                 Some(0) => return Ok(Read::Cut),
                 Some(count) => count,
@@ -351,7 +351,7 @@ impl Transport {
             let mut drained = 0;
             while drained < DRAIN {
                 self.tcp.readable().await?;
-                match with_buffers(|buffers| receive(&self.tcp, &mut buffers.input))? {
+                match with_buffers(|buffers| receive(&self.tcp, INPUT, &mut buffers.input))? {
                     Some(0) => break,
                     Some(count) => drained += count,
                     None => {}
@@ -429,7 +429,9 @@ impl Transport {
 ///
 /// A read that does not fill `room` has emptied the socket. Telling tokio so within the same call (its own reads do
 /// it as well) spares the second read that would only find that out.
-fn receive(tcp: &TcpStream, room: &mut [u8]) -> io::Result<Option<usize>> {
+fn receive(tcp: &TcpStream, most: usize, room: &mut [u8]) -> io::Result<Option<usize>> {
+    let most = most.min(room.len());
+    let room = room.get_mut(..most).unwrap_or_default();
     let mut count = None;
     let result = tcp.try_io(Interest::READABLE, || {
         let got = (&*SockRef::from(tcp)).read(room)?;

@@ -201,7 +201,8 @@ impl Driver {
 
     fn read(&mut self) -> Result<Vec<Event>, Gone> {
         let now = now();
-        let (count, events) = self.intake.read(&mut self.connection.transport, &mut self.stream, now)?;
+        let most = self.common.server.appetite();
+        let (count, events) = self.intake.read(&mut self.connection.transport, &mut self.stream, most, now)?;
         if let Some(count) = count {
             self.paused = self.meter.take(&self.common.buckets, &self.settings.rates, count, now);
             if self.paused.is_some() {

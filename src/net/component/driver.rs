@@ -173,7 +173,8 @@ impl Driver {
     // ---- reading --------------------------------------------------------------------------------------------------
 
     fn read(&mut self) -> Result<Vec<Event>, Gone> {
-        let (_, events) = self.intake.read(&mut self.connection.transport, &mut self.stream, now())?;
+        let most = self.common.server.appetite();
+        let (_, events) = self.intake.read(&mut self.connection.transport, &mut self.stream, most, now())?;
         Ok(events)
     }
 

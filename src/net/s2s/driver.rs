@@ -286,7 +286,8 @@ impl Driver {
 
     pub(super) fn read(&mut self) -> Result<Vec<Event>, Gone> {
         let now = now();
-        let (count, events) = self.intake.read(self.wire.transport(), &mut self.stream, now)?;
+        let most = self.common.server.appetite();
+        let (count, events) = self.intake.read(self.wire.transport(), &mut self.stream, most, now)?;
         if let Some(count) = count {
             self.heard = now;
             self.handle.facts.lock().heard = now;

@@ -404,3 +404,46 @@ async fn b14_who_asks_for_much_at_once_and_reads_gets_all_of_it() {
         talk("", &format!("id='g{number}'")).await;
     }
 }
+
+#[tokio::test]
+async fn b14_who_writes_faster_than_the_database_takes_it_is_read_in_small_pieces() {
+    let rates = ["connection", "account"].map(|who| format!("{who}_rate = '1 GiB'\n{who}_burst = '1 GiB'\n")).concat();
+    let world = World::with_conf("pressure", &format!("[limits]\nresources = 100\n{rates}")).await;
+    let chat =
+        |to: &str, body: &str| format!("<message to='{to}@chat.example' type='chat'><body>{body}</body></message>");
+    let ping = "<iq id='p' type='get'><ping xmlns='urn:xmpp:ping'/></iq>";
+    let mut juliet = world.login("juliet", "balcony").await;
+    juliet.say("<presence/>").await;
+    juliet.hear("<presence").await;
+    let mut others = Vec::new();
+    for number in 0..40 {
+        others.push(world.login("romeo", &format!("other{number}")).await);
+    }
+    let mut romeo = world.login("romeo", "orchard").await;
+
+    // By this the server learns how much the database takes in a second.
+    world.store.slow(Duration::from_secs(1));
+    romeo.say(&("<enable xmlns='urn:xmpp:sm:3'/>".to_owned() + &chat("juliet", "pace").repeat(300))).await;
+    let mut acknowledged = String::new();
+    while !acknowledged.contains("<a xmlns='urn:xmpp:sm:3' h='300'/>") {
+        romeo.say("<r xmlns='urn:xmpp:sm:3'/>").await;
+        acknowledged = romeo.hear("/>").await;
+    }
+    world.store.slow(Duration::from_secs(2));
+    for other in &mut others {
+        other.say(&(chat("romeo", &"x".repeat(100_000)) + ping)).await;
+        other.hear("id='p'").await;
+    }
+    // He is not read for a while after this, and what he says next is there in one piece.
+    romeo.say(&chat("juliet", "first")).await;
+    juliet.hear("first").await;
+    romeo.say(&chat("juliet", "flood").repeat(800)).await;
+    juliet.hear("flood").await;
+    // While she asks, all that has been read is dealt with.
+    let mut count = 0;
+    for _ in 0..50 {
+        juliet.say(ping).await;
+        count += juliet.hear("id='p'").await.matches("flood").count();
+    }
+    assert!(count < 500, "{count} messages were taken before their sender was slowed down");
+}

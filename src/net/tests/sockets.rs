@@ -45,7 +45,7 @@ async fn echo(connection: &mut Connection) -> io::Result<String> {
             ready = connection.transport.readable() => ready?,
             () = ending.begun() => return Ok("server ends".to_owned()),
         }
-        match connection.transport.read(|bytes| heard.extend_from_slice(bytes))? {
+        match connection.transport.read(usize::MAX, |bytes| heard.extend_from_slice(bytes))? {
             Read::Ended => return Ok("ended".to_owned()),
             Read::Cut => return Ok("cut".to_owned()),
             Read::Bytes(_) | Read::Blocked | Read::Secured => {}

@@ -24,7 +24,7 @@ impl Service for Echo {
         async move {
             while connection.transport.readable().await.is_ok() {
                 let mut heard = Vec::new();
-                match connection.transport.read(|bytes| heard.extend_from_slice(bytes)) {
+                match connection.transport.read(usize::MAX, |bytes| heard.extend_from_slice(bytes)) {
                     Ok(Read::Ended | Read::Cut) | Err(_) => return,
                     Ok(_) => connection.transport.write(&heard).expect("written"),
                 }

@@ -4,10 +4,17 @@
 
 use crate::archive::{count, page};
 
+/// The epochs from that of an id on.
+macro_rules! from_id {
+    ($id:literal) => {
+        concat!("e.first >= (SELECT max(first) FROM epochs WHERE first <= ", $id, ")")
+    };
+}
+
 /// The epochs of the span in the parameters 2 and 3.
 macro_rules! of_span {
     () => {
-        "e.first <= $3 AND e.first >= (SELECT max(first) FROM epochs WHERE first <= $2)"
+        concat!("e.first <= $3 AND ", from_id!("$2"))
     };
 }
 
@@ -138,19 +145,25 @@ pub(super) const ARCHIVED_ID: &str = concat!(
 );
 
 /// The conversations of a user (1): what was counted, and how many messages that count came after that.
-pub(super) const CONVERSATIONS: &str = "SELECT c.jid, c.displayed, c.unread, after.counting \
-    FROM conversations AS c CROSS JOIN LATERAL (SELECT CAST(coalesce(sum(m.counting), 0) AS BIGINT) AS counting \
-    FROM epochs AS e CROSS JOIN LATERAL (SELECT count(CASE WHEN m.counts THEN 1 END) AS counting \
-    FROM (SELECT m.counts FROM messages AS m WHERE m.epoch = e.number AND m.conversation = c.number \
-    AND m.conversation IS NOT NULL AND m.id > c.counted ORDER BY m.id OFFSET 0) AS m) AS m WHERE e.first >= (SELECT max(first) FROM epochs WHERE first <= c.counted)) AS after \
-    WHERE c.account = (SELECT number FROM accounts WHERE jid = $1) ORDER BY c.jid";
+pub(super) const CONVERSATIONS: &str = concat!(
+    "SELECT c.jid, c.displayed, c.unread, after.counting \
+     FROM conversations AS c CROSS JOIN LATERAL (SELECT CAST(coalesce(sum(m.counting), 0) AS BIGINT) AS counting \
+     FROM epochs AS e CROSS JOIN LATERAL (SELECT count(CASE WHEN m.counts THEN 1 END) AS counting \
+     FROM (SELECT m.counts FROM messages AS m WHERE m.epoch = e.number AND m.conversation = c.number \
+     AND m.conversation IS NOT NULL AND m.id > c.counted ORDER BY m.id OFFSET 0) AS m) AS m WHERE ",
+    from_id!("c.counted"),
+    ") AS after WHERE c.account = (SELECT number FROM accounts WHERE jid = $1) ORDER BY c.jid"
+);
 
 /// The conversations of a user (1) in which more than so many (2) messages came after what was counted.
-pub(super) const BEHIND: &str = "SELECT c.number FROM conversations AS c \
-    WHERE c.account = (SELECT number FROM accounts WHERE jid = $1) AND (SELECT count(*) FROM (SELECT 1 FROM epochs AS e \
-    CROSS JOIN LATERAL (SELECT 1 FROM messages AS m WHERE m.epoch = e.number AND m.conversation = c.number \
-    AND m.conversation IS NOT NULL AND m.id > c.counted ORDER BY m.id LIMIT $2 + 1) AS m \
-    WHERE e.first >= (SELECT max(first) FROM epochs WHERE first <= c.counted) LIMIT $2 + 1) AS next) > $2";
+pub(super) const BEHIND: &str = concat!(
+    "SELECT c.number FROM conversations AS c \
+     WHERE c.account = (SELECT number FROM accounts WHERE jid = $1) AND (SELECT count(*) FROM (SELECT 1 FROM epochs AS e \
+     CROSS JOIN LATERAL (SELECT 1 FROM messages AS m WHERE m.epoch = e.number AND m.conversation = c.number \
+     AND m.conversation IS NOT NULL AND m.id > c.counted ORDER BY m.id LIMIT $2 + 1) AS m WHERE ",
+    from_id!("c.counted"),
+    " LIMIT $2 + 1) AS next) > $2"
+);
 
 /// Of a conversation (1), the first messages after what was counted and up to an id (2), so many (3): the last of their
 /// ids, and how many of them count.
@@ -162,8 +175,7 @@ pub(super) const UNCOUNTED: &str = concat!(
         "",
         "$3",
         "",
-        "e.first <= $2 AND e.first >= (SELECT max(first) FROM epochs \
-         WHERE first <= (SELECT counted FROM conversations WHERE number = $1))"
+        concat!("e.first <= $2 AND ", from_id!("(SELECT counted FROM conversations WHERE number = $1)"))
     ),
     ") AS next"
 );
@@ -192,10 +204,13 @@ pub(super) const HISTORY: &str = concat!(
 );
 
 /// What an account (1) has seen after an id (2), the newest, so many (3).
-pub(super) const SEEN: &str = "SELECT s.id, s.digest FROM epochs AS e CROSS JOIN LATERAL (SELECT id, digest FROM seen \
-    WHERE seen.epoch = e.number AND seen.account = $1 AND seen.id > $2 \
-    AND seen.id > (SELECT forgotten FROM archive_marks WHERE slot = 0) ORDER BY seen.id DESC LIMIT $3) AS s \
-    WHERE e.first >= (SELECT max(first) FROM epochs WHERE first <= $2) ORDER BY e.first DESC, s.id DESC LIMIT $3";
+pub(super) const SEEN: &str = concat!(
+    "SELECT s.id, s.digest FROM epochs AS e CROSS JOIN LATERAL (SELECT id, digest FROM seen \
+     WHERE seen.epoch = e.number AND seen.account = $1 AND seen.id > $2 \
+     AND seen.id > (SELECT forgotten FROM archive_marks WHERE slot = 0) ORDER BY seen.id DESC LIMIT $3) AS s WHERE ",
+    from_id!("$2"),
+    " ORDER BY e.first DESC, s.id DESC LIMIT $3"
+);
 
 /// Removes so many (1) digests that are forgotten.
 pub(super) const FORGET: &str = "DELETE FROM seen WHERE ctid = ANY (ARRAY(SELECT ctid FROM seen \
@@ -241,14 +256,8 @@ pub(super) const FINDABLE: &str = concat!(
 );
 
 /// The first of an account (1) after an id (2), so many (3).
-pub(super) const UNSEARCHED: &str = walk!(
-    "m.id, m.stanza",
-    "m.account = $1 AND m.id > $2",
-    "",
-    "$3",
-    "",
-    "e.first >= (SELECT max(first) FROM epochs WHERE first <= $2)"
-);
+pub(super) const UNSEARCHED: &str =
+    walk!("m.id, m.stanza", "m.account = $1 AND m.id > $2", "", "$3", "", from_id!("$2"));
 
 /// Those who make an account (1) findable, and those who remove words of it, come one after the other: neither would see
 /// what the other has not committed yet.

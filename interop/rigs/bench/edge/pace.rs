@@ -137,7 +137,6 @@ async fn chat(
     let mut due = first;
     let mut ticks = tokio::time::interval_at(first, gap.max(BURST));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut unflushed = false;
     loop {
         let writes = !shared.stop.load(Ordering::Relaxed);
         if !writes && expected == next {
@@ -165,11 +164,16 @@ async fn chat(
                     on_its_way.push_back(due);
                     next += 1;
                 }
-                unflushed = true;
             }
-            flushed = sender.flush(), if unflushed => {
-                flushed?;
-                unflushed = false;
+            // Writes what is queued, too. A sender hears nothing but that a message is refused.
+            filled = sender.fill() => {
+                filled?;
+                while let Some(token) = sender.scan()? {
+                    let bytes = sender.bytes(token);
+                    if matches!(xml::name(bytes), b"message" | b"stream:error") {
+                        return Err(Failure::Protocol(format!("void: {}", String::from_utf8_lossy(bytes))));
+                    }
+                }
             }
             filled = recipient.fill() => {
                 filled?;
