@@ -83,13 +83,16 @@ class Driver(Rooms):
     async def follow(self):
         """Reads the log as it grows. A stanza is one line, or several when there is a newline in it."""
         with self.log.open(encoding="utf-8") as log:
+            line = ""
             while True:
-                if line := log.readline():
+                line += log.readline()
+                if line.endswith("\n"):
                     if found := re.search(r"(SENT|RECV): (<.*)", line):
                         self.stanza(found[1] == "SENT", found[2])
                     elif "Connection failed" in line or "Login failed" in line:
                         emit("error", do="connect", condition=self.condition, text=line.strip())
-                else:
+                    line = ""
+                else:  # perhaps in the middle of a line, which is written in pieces
                     await asyncio.sleep(0.01)
 
     def stanza(self, sent, text):
