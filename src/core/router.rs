@@ -114,8 +114,8 @@ impl Server {
         self.writer.pressure()
     }
 
-    /// How many bytes of one connection should be read at a time: fewer, the more waits for the database, since whoever is read
-    /// in large pieces cannot be slowed down in time.
+    /// How many bytes of a client should be read at a time: fewer, the more waits for the database. Clients come by thousands,
+    /// and if each is read in large pieces, none is slowed down in time.
     pub fn appetite(&self) -> usize {
         self.writer.appetite()
     }

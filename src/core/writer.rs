@@ -37,9 +37,9 @@ const BATCH_BYTES: u64 = 4 * 1024 * 1024;
 const BACKLOG: u64 = 64 * 1024 * 1024;
 /// With more bytes waiting than this, senders are slowed down.
 const PRESSURE: u64 = 1024 * 1024;
-/// A connection is read in pieces of this size at least, however much waits.
+/// A client is read in pieces of this size at least, however much waits.
 const LEAST_READ: u64 = 1024;
-/// With as much waiting as [`PRESSURE`], so much is read of a connection at a time.
+/// With as much waiting as [`PRESSURE`], so much is read of a client at a time.
 const MOST_READ: u64 = 64 * 1024;
 /// A sender is made to wait so long at most before it is read again: its pings come that late.
 const SLOWEST: Duration = Duration::from_secs(1);
@@ -150,9 +150,9 @@ impl Writer {
         Some(Duration::from_secs_f64(excess as f64 / pace as f64).min(SLOWEST))
     }
 
-    /// How many bytes of a connection should be read before [`Self::pressure`] is asked again. It falls with the square of what
-    /// waits: thousands who write at once, each of them read in the largest pieces, would pass [`BACKLOG`] before the first of
-    /// them is made to wait.
+    /// How many bytes of a client should be read before [`Self::pressure`] is asked again. It falls with the square of what waits:
+    /// thousands who write at once, each of them read in the largest pieces, would pass [`BACKLOG`] before the first of them is
+    /// made to wait.
     pub(crate) fn appetite(&self) -> usize {
         if self.pressure().is_none() {
             return usize::MAX;

@@ -105,7 +105,7 @@ pub(super) struct Driver {
     pub(super) attached: Option<Attached>,
     pub(super) meter: Meter,
     pub(super) is_exempt: bool,
-    /// Nothing is read before.
+    /// Nothing is read before, or was read, if that is past.
     paused: Option<Instant>,
     stall: Stall,
     pub(super) alarm: Alarm,
@@ -203,11 +203,10 @@ impl Driver {
         let now = now();
         let most = self.common.server.appetite();
         let (count, events) = self.intake.read(&mut self.connection.transport, &mut self.stream, most, now)?;
-        if let Some(count) = count {
-            self.paused = self.meter.take(&self.common.buckets, &self.settings.rates, count, now);
-            if self.paused.is_some() {
-                self.common.counters.paused.fetch_add(1, Ordering::Relaxed);
-            }
+        let take = |count| self.meter.take(&self.common.buckets, &self.settings.rates, count, now);
+        if let Some(until) = count.and_then(take) {
+            self.paused = Some(until);
+            self.common.counters.paused.fetch_add(1, Ordering::Relaxed);
         }
         Ok(events)
     }
@@ -408,25 +407,27 @@ impl Driver {
 
     // ---- waiting --------------------------------------------------------------------------------------------------
 
-    async fn wait(&mut self) -> Result<Vec<Event>, Gone> {
-        let now = now();
+    /// Sets the alarm. Returns whether the client is listened to until it rings.
+    fn look_ahead(&mut self, now: Instant) -> Result<bool, Gone> {
         let connection = &self.connection;
         let stall =
             self.stall.watch(&connection.transport, until_the_end(&connection.ending, self.settings.write_stall), now);
         let stall = stall.map_err(|Stalled| Gone::TimedOut("the client does not read"))?;
-        // While we do not read, nothing can come.
+        // While we do not read, nothing can come, and what we read then is what came first.
         let asked = self.attached.as_ref().and_then(|attached| attached.session.asked_at());
         let asked = asked.map(|at| at.max(self.paused.unwrap_or(at)) + ACK_PATIENCE);
         if asked.is_some_and(|due| due <= now) {
             return Err(Gone::TimedOut("no acknowledgement"));
         }
-        if self.paused.is_some_and(|until| until <= now) {
-            self.paused = None;
-        }
-        let due = [self.stream.poll_timeout(), self.paused, stall, asked].into_iter().flatten().min();
+        let paused = self.paused.filter(|until| *until > now);
+        let due = [self.stream.poll_timeout(), paused, stall, asked].into_iter().flatten().min();
         self.alarm.set(due);
+        Ok(paused.is_none() && connection.transport.unwritten() <= BACKLOG)
+    }
 
-        let listens = self.paused.is_none() && self.connection.transport.unwritten() <= BACKLOG;
+    async fn wait(&mut self) -> Result<Vec<Event>, Gone> {
+        let now = now();
+        let listens = self.look_ahead(now)?;
         let bound = self.attached.is_some();
         // Of a stream that is closed only the other side's end is awaited.
         let attended = bound && self.stream.is_open();

@@ -22,6 +22,7 @@ use super::{Common, DISAPPOINTMENT, Settings};
 use crate::intake::Intake;
 use crate::patience::{Alarm, PATIENCE_OF_TCP, Stall, Stalled, now, say_goodbye};
 use crate::server::Connection;
+use crate::worker::INPUT;
 
 /// So many bytes are taken from the link for one write.
 const BUDGET: usize = 64 * 1024;
@@ -173,8 +174,7 @@ impl Driver {
     // ---- reading --------------------------------------------------------------------------------------------------
 
     fn read(&mut self) -> Result<Vec<Event>, Gone> {
-        let most = self.common.server.appetite();
-        let (_, events) = self.intake.read(&mut self.connection.transport, &mut self.stream, most, now())?;
+        let (_, events) = self.intake.read(&mut self.connection.transport, &mut self.stream, INPUT, now())?;
         Ok(events)
     }
 

@@ -31,6 +31,7 @@ use crate::patience::{Alarm, Stall, now, say_goodbye};
 use crate::rate::Meter;
 use crate::server::{self, Connection};
 use crate::transport::Transport;
+use crate::worker::INPUT;
 
 /// So many bytes are taken from the links for one write.
 const BUDGET: usize = 64 * 1024;
@@ -286,8 +287,7 @@ impl Driver {
 
     pub(super) fn read(&mut self) -> Result<Vec<Event>, Gone> {
         let now = now();
-        let most = self.common.server.appetite();
-        let (count, events) = self.intake.read(self.wire.transport(), &mut self.stream, most, now)?;
+        let (count, events) = self.intake.read(self.wire.transport(), &mut self.stream, INPUT, now)?;
         if let Some(count) = count {
             self.heard = now;
             self.handle.facts.lock().heard = now;

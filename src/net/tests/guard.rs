@@ -64,6 +64,28 @@ async fn the_connections_of_an_address_are_read_at_its_rate_together_unless_it_i
     assert!(heard_after(&mut romeo, 200 * 1024).await < Duration::from_millis(100));
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_is_read_slowly_is_not_taken_for_one_who_does_not_acknowledge() {
+    let conf = "[limits]\nconnection_rate = '10 KiB'\nconnection_burst = '40 KiB'\n";
+    let world = World::with_conf("read-slowly", conf).await;
+    let mut juliet = world.login("juliet", "balcony").await;
+    juliet.say(&format!("{ENABLE}<presence/>")).await;
+    juliet.hear("<presence").await;
+    let mut romeo = world.login("romeo", "orchard").await;
+    romeo.say("<message to='juliet@chat.example' type='chat'><body>hi</body></message>").await;
+    juliet.hear("<r ").await;
+    let start = Instant::now();
+    juliet.say(&(" ".repeat(2 << 20) + PING)).await;
+    juliet.hear("id='p'").await;
+    assert!(start.elapsed() > Duration::from_secs(150));
+    // What she was asked for is a while old by now, and she has not been slow.
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    for late in ["", "<a xmlns='urn:xmpp:sm:3' h='2'/>"] {
+        juliet.say(&(late.to_owned() + PING)).await;
+        juliet.hear("id='p'").await;
+    }
+}
+
 // ---- guesses ---------------------------------------------------------------------------------------------------------
 
 /// A client on the plain port, from an address of this machine.
