@@ -140,25 +140,33 @@ impl Writer {
     }
 
     /// How long a client that has sent a message should not be read, since messages come faster than the database takes
-    /// them. A database that takes none at all is nothing to wait for.
+    /// them. A database that takes none at all is nothing to wait for; one that is busy with its first batch, or for longer than
+    /// it should be, may be.
     pub(crate) fn pressure(&self) -> Option<Duration> {
         let excess = self.backlog.load(Ordering::Relaxed).checked_sub(PRESSURE)?;
-        let pace = self.pace.load(Ordering::Relaxed);
-        if pace == 0 || self.is_failing() || self.stalled.lock().is_some_and(|since| since.elapsed() >= STALLED) {
+        let busy = self.stalled.lock().map_or(Duration::ZERO, |since| since.elapsed());
+        if self.is_failing() || busy >= PATIENCE {
             return None;
         }
+        if busy >= STALLED {
+            return Some(SLOWEST);
+        }
+        let pace = match self.pace.load(Ordering::Relaxed) {
+            0 => BATCH_BYTES,
+            pace => pace,
+        };
         Some(Duration::from_secs_f64(excess as f64 / pace as f64).min(SLOWEST))
     }
 
     /// How many bytes of a client should be read before [`Self::pressure`] is asked again. It falls with the square of what waits:
     /// thousands who write at once, each of them read in the largest pieces, would pass [`BACKLOG`] before the first of them is
-    /// made to wait.
+    /// made to wait. A stanza, and a TLS record, is taken whole all the same.
     pub(crate) fn appetite(&self) -> usize {
         if self.pressure().is_none() {
             return usize::MAX;
         }
         let times = (self.backlog.load(Ordering::Relaxed) / PRESSURE).max(1);
-        (MOST_READ / (times * times)).max(LEAST_READ) as usize
+        (MOST_READ / times.saturating_mul(times)).max(LEAST_READ) as usize
     }
 
     /// What a sender is told whose message cannot be stored.

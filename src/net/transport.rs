@@ -430,7 +430,8 @@ impl Transport {
 /// A read that does not fill `room` has emptied the socket. Telling tokio so within the same call (its own reads do
 /// it as well) spares the second read that would only find that out.
 fn receive(tcp: &TcpStream, most: usize, room: &mut [u8]) -> io::Result<Option<usize>> {
-    let most = most.min(room.len());
+    // Nothing read is the end.
+    let most = most.clamp(1, room.len().max(1));
     let room = room.get_mut(..most).unwrap_or_default();
     let mut count = None;
     let result = tcp.try_io(Interest::READABLE, || {

@@ -82,16 +82,16 @@ class Driver(Rooms):
 
     async def follow(self):
         """Reads the log as it grows. A stanza is one line, or several when there is a newline in it."""
-        with self.log.open(encoding="utf-8") as log:
-            line = ""
+        with self.log.open("rb") as log:
+            line = b""
             while True:
                 line += log.readline()
-                if line.endswith("\n"):
-                    if found := re.search(r"(SENT|RECV): (<.*)", line):
+                if line.endswith(b"\n"):
+                    text, line = line.decode(), b""
+                    if found := re.search(r"(SENT|RECV): (<.*)", text):
                         self.stanza(found[1] == "SENT", found[2])
-                    elif "Connection failed" in line or "Login failed" in line:
-                        emit("error", do="connect", condition=self.condition, text=line.strip())
-                    line = ""
+                    elif "Connection failed" in text or "Login failed" in text:
+                        emit("error", do="connect", condition=self.condition, text=text.strip())
                 else:  # perhaps in the middle of a line, which is written in pieces
                     await asyncio.sleep(0.01)
 

@@ -217,6 +217,8 @@ impl Driver {
             if events.is_empty() {
                 events = self.intake.next(&mut self.stream, now());
             }
+            // A stanza that comes in small pieces takes many turns, too.
+            tokio::task::coop::consume_budget().await;
             if events.is_empty() {
                 return Ok(());
             }
@@ -418,6 +420,9 @@ impl Driver {
         let asked = asked.map(|at| at.max(self.paused.unwrap_or(at)) + ACK_PATIENCE);
         if asked.is_some_and(|due| due <= now) {
             return Err(Gone::TimedOut("no acknowledgement"));
+        }
+        if connection.transport.unwritten() > BACKLOG {
+            self.paused = self.paused.max(Some(now));
         }
         let paused = self.paused.filter(|until| *until > now);
         let due = [self.stream.poll_timeout(), paused, stall, asked].into_iter().flatten().min();

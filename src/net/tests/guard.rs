@@ -65,7 +65,7 @@ async fn the_connections_of_an_address_are_read_at_its_rate_together_unless_it_i
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_read_slowly_is_not_taken_for_one_who_does_not_acknowledge() {
+async fn b14_who_does_not_acknowledge_is_cut_off_and_who_is_read_slowly_is_not_taken_for_that() {
     let conf = "[limits]\nconnection_rate = '10 KiB'\nconnection_burst = '40 KiB'\n";
     let world = World::with_conf("read-slowly", conf).await;
     let mut juliet = world.login("juliet", "balcony").await;
@@ -84,6 +84,18 @@ async fn who_is_read_slowly_is_not_taken_for_one_who_does_not_acknowledge() {
         juliet.say(&(late.to_owned() + PING)).await;
         juliet.hear("id='p'").await;
     }
+
+    // One who is heard, and does not acknowledge, is another matter.
+    romeo.say("<message to='juliet@chat.example' type='chat'><body>ho</body></message>").await;
+    juliet.hear("<r ").await;
+    let start = Instant::now();
+    for _ in 0..2 {
+        tokio::time::sleep(Duration::from_secs(50)).await;
+        juliet.say(PING).await;
+        juliet.hear("id='p'").await;
+    }
+    let end = tokio::time::timeout(Duration::from_secs(100), juliet.hear_out()).await;
+    assert!(end.is_ok(), "she is still there after {:?}", start.elapsed());
 }
 
 // ---- guesses ---------------------------------------------------------------------------------------------------------
