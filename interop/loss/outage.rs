@@ -157,9 +157,10 @@ pub async fn play(
         report.check(fit, "archives are read meanwhile, or their clients told to wait", text);
     }
     world.mark("the outage ends");
+    // The server may have recovered before whoever ends the outage says so.
+    world.ledger().recovered();
     world.blocking(move |world| end(world)).await?;
     let over = Instant::now();
-    world.ledger().recovered();
     let accepted_then = world.ledger().fates(&people.offline).accepted;
     let again = || world.ledger().fates(&people.offline).accepted > accepted_then;
     let recovered = world.wait(Duration::from_secs(30), again).await;
