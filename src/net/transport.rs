@@ -196,7 +196,7 @@ impl Transport {
         self.tcp.readable().await
     }
 
-    /// Reads once from the socket, at most `most` bytes and one worker buffer ([`INPUT`]), and hands the (decrypted) bytes to
+    /// Reads once from the socket, at most `most` bytes and one worker buffer (64 KiB), and hands the (decrypted) bytes to
     /// `deliver` in one or more pieces. A TLS record is delivered whole, once its last byte is there.
     ///
     /// # Errors
