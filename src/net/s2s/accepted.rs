@@ -6,6 +6,7 @@
 //! dialback does not stand in for it.
 
 use std::io;
+use std::mem;
 use std::sync::Arc;
 
 use rookery_core::config::Certificates;
@@ -330,12 +331,32 @@ impl Driver {
         self.used = now();
         self.note_facts();
         self.proven_useful();
-        if self.bidi {
-            // Something may wait for the peer that is not being brought to it.
-            let link = self.common.server.links_to(&pair.remote).into_iter().find(|link| *link.pair() == pair);
-            if let Some(link) = link.filter(|link| link.waiting().stanzas > 0 && !link.waiting().carried) {
-                self.carry(link);
-            }
+        if self.has_begun {
+            self.take_what_waits(&pair);
+        }
+    }
+
+    /// The peer has asked for acknowledgements, or does without: it has sent a stanza. Before, nothing goes out: what is not
+    /// counted, and on its way when the connection is lost, would have to go out again though it may have arrived; and it would
+    /// stand before the answers that the peer waits for.
+    pub(super) fn begin(&mut self) {
+        if mem::replace(&mut self.has_begun, true) || self.opened.is_some() {
+            return;
+        }
+        self.note_facts();
+        for pair in self.hears.clone() {
+            self.take_what_waits(&pair);
+        }
+    }
+
+    /// Something may wait for the peer that is not being brought to it.
+    fn take_what_waits(&mut self, pair: &Pair) {
+        if !self.bidi {
+            return;
+        }
+        let link = self.common.server.links_to(&pair.remote).into_iter().find(|link| link.pair() == pair);
+        if let Some(link) = link.filter(|link| link.waiting().stanzas > 0 && !link.waiting().carried) {
+            self.carry(link);
         }
     }
 }

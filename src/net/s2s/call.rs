@@ -2,7 +2,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rookery_core::config::Certificates;
 use rookery_core::remote::{Failure, Link, Pair};
@@ -15,7 +15,7 @@ use super::driver::{Driver, Wire};
 use super::flow::SETTLING_TO_RESUME;
 use super::gone::Gone;
 use super::opened::{Goal, Opened};
-use super::remotes::{Order, Remote};
+use super::remotes::{Handle, Order, Remote};
 use super::rest::Rest;
 use super::{Common, failure};
 use crate::dns::{self, Target, TlsMode};
@@ -269,16 +269,16 @@ async fn open(
     let mut opened = Opened::new(pair.clone(), goal.copy(), rest.take(), no_external);
     opened.target = Some(target.clone());
     driver.opened = Some(Box::new(opened));
+    let handle = driver.handle.clone();
     let negotiated = async {
         if is_direct {
             driver.secured()?;
         }
         driver.drive(true).await
     };
-    let gone = match timeout(deadline.saturating_duration_since(now()), negotiated).await {
-        Ok(Ok(())) => return Ok(driver),
-        Ok(Err(gone)) => gone,
-        Err(_) => Gone::TimedOut("the negotiation of the stream takes too long"),
+    let gone = match in_time(negotiated, &handle, deadline, settings.connect).await {
+        Ok(()) => return Ok(driver),
+        Err(gone) => gone,
     };
     if let Some(opened) = &mut driver.opened {
         *rest = opened.rest.take();
@@ -290,6 +290,30 @@ async fn open(
     debug!(stream = driver.id(), remote = %pair.remote, peer = %address, "the stream has come to nothing: {text}");
     driver.dismiss();
     Err(Missed { failure, stumbled, is_refusal })
+}
+
+/// Until the deadline; but what a peer that may speak has to say may stand before its last answer (XEP-0288), and goes on for as
+/// long as it takes.
+async fn in_time(
+    negotiated: impl Future<Output = Result<(), Gone>>,
+    handle: &Handle,
+    mut deadline: Instant,
+    patience: Duration,
+) -> Result<(), Gone> {
+    let mut negotiated = pin!(negotiated);
+    loop {
+        if let Ok(outcome) = timeout(deadline.saturating_duration_since(now()), &mut negotiated).await {
+            return outcome;
+        }
+        let (may_speak, heard) = {
+            let facts = handle.facts.lock();
+            (facts.may_speak, facts.heard)
+        };
+        if !may_speak || heard + patience <= now() {
+            return Err(Gone::TimedOut("the negotiation of the stream takes too long"));
+        }
+        deadline = heard + patience;
+    }
 }
 
 #[cfg(test)]

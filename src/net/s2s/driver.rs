@@ -98,6 +98,8 @@ pub(super) struct Driver {
     pub(super) opened: Option<Box<Opened>>,
     /// Stanzas may flow, and all is settled that goes before them.
     pub(super) is_ready: bool,
+    /// The peer, which has opened the stream, has asked for acknowledgements or has shown that it does without.
+    pub(super) has_begun: bool,
     /// The stream has been closed by us, in order.
     pub(super) is_leaving: bool,
     pub(super) hand_over: Option<tokio::sync::oneshot::Sender<Option<super::rest::Rest>>>,
@@ -134,7 +136,7 @@ impl Driver {
             acks: false,
             resumable: false,
         };
-        let facts = Facts { status, heard: now, may_carry: Vec::new(), is_open: false };
+        let facts = Facts { status, heard: now, may_carry: Vec::new(), is_open: false, may_speak: false };
         let handle = Handle { id: inbound.id(), is_ours, orders: send, facts: Mutex::new(facts) };
         let ip = peer.ip();
         let limited = !is_ours && !settings.is_exempt(ip);
@@ -164,6 +166,7 @@ impl Driver {
             resumption: None,
             opened: None,
             is_ready: false,
+            has_begun: false,
             is_leaving: false,
             hand_over: None,
             paused: None,

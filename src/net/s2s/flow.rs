@@ -46,6 +46,7 @@ impl Driver {
             return Ok(());
         }
         self.used = now();
+        self.begin();
         let receipt = self.inbound.receive();
         let hears = &self.hears;
         let may_speak =
@@ -78,6 +79,7 @@ impl Driver {
         if self.is_leaving && self.outflow.has_acks() {
             return;
         }
+        self.begin();
         let Some(reply) = reply else { return drop(self.inbound.receive()) };
         let receipt = self.inbound.receive();
         let may_speak = match (&reply.head.to, &reply.head.from) {
@@ -176,7 +178,8 @@ impl Driver {
     /// Takes a link over, if the peer is authenticated for it.
     pub(super) fn carry(&mut self, link: Arc<Link>) {
         let pair = link.pair();
-        let may = self.stream.is_open() && !self.is_leaving && (self.bidi && self.hears.contains(pair));
+        let may =
+            self.stream.is_open() && !self.is_leaving && self.has_begun && (self.bidi && self.hears.contains(pair));
         if !may {
             self.handle.facts.lock().may_carry.clear();
             return self.common.want(link);
@@ -234,6 +237,7 @@ impl Driver {
         self.outflow.enable_acks();
         self.stream.send(&enabled);
         self.note_facts();
+        self.begin();
     }
 
     /// Notes that the peer may go on with this stream. Only one of a single pair can be resumed.
@@ -288,6 +292,7 @@ impl Driver {
         }
         info!(stream = self.id(), remote = %pair.remote, local = %pair.local, peer = %self.peer, "the stream goes on where it was");
         self.note_facts();
+        self.begin();
     }
 
     /// What can be gone on with when the connection is gone. A stream that the peer has opened is kept for it.
@@ -367,7 +372,8 @@ impl Driver {
         facts.status.bidi = self.bidi;
         facts.status.acks = self.outflow.has_acks();
         facts.status.resumable = self.resumption.is_some();
-        facts.may_carry = if self.bidi && self.opened.is_none() { self.hears.clone() } else { Vec::new() };
+        let may_carry = self.bidi && self.opened.is_none() && self.has_begun;
+        facts.may_carry = if may_carry { self.hears.clone() } else { Vec::new() };
         facts.is_open = self.opened.is_some() && self.is_ready;
     }
 }

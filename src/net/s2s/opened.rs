@@ -247,6 +247,7 @@ impl Driver {
         let Some(opened) = &self.opened else { return };
         if self.bidi {
             self.hears = vec![opened.pair.clone()];
+            self.handle.facts.lock().may_speak = true;
         }
         if !opened.has_acks {
             return self.start();

@@ -84,6 +84,8 @@ pub(super) struct Facts {
     pub(super) may_carry: Vec<Pair>,
     /// It is ours and the peer listens: questions may go by it.
     pub(super) is_open: bool,
+    /// The peer is who it should be, and may send stanzas.
+    pub(super) may_speak: bool,
 }
 
 impl Handle {

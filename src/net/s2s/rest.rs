@@ -199,7 +199,7 @@ mod tests {
             acks: true,
             resumable: true,
         };
-        let facts = Facts { status, heard: Instant::now(), may_carry: Vec::new(), is_open: true };
+        let facts = Facts { status, heard: Instant::now(), may_carry: Vec::new(), is_open: true, may_speak: false };
         let (orders, _) = tokio::sync::mpsc::unbounded_channel();
         Arc::new(Handle { id: 1, is_ours: false, orders, facts: Mutex::new(facts) })
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
-use super::twice::SM;
+use super::twice::{BEGIN, SM};
 use super::*;
 use crate::served::seconds_pass;
 
@@ -82,7 +82,30 @@ async fn while_we_do_not_read_no_acknowledgement_is_missed() {
     field.served.stop().await;
 }
 
-/// What goes out by a stream of theirs before they ask for acknowledgements is in no count. When they have acknowledged anything
+/// What goes out by a stream of theirs before they ask for acknowledgements would be in no count: it would have to go out again if the
+/// connection were lost then, and could arrive twice, or after its sender was told that it had not.
+#[tokio::test]
+async fn nothing_goes_out_before_they_have_asked_for_acknowledgements_or_done_without() {
+    let field = Field::new().await;
+    let mut romeo = field.romeo().await;
+    say(&mut romeo, "x@b.example", "one").await;
+    // Ours comes to nothing.
+    let _calling = field.honest.accept().await;
+    let (mut theirs, _) = field.secured("b.example", "a.example", Some(&field.honest.identity)).await;
+    theirs.say("<bidi xmlns='urn:xmpp:bidi'/>").await;
+    theirs.say(&auth("=")).await;
+    theirs.hear("<success").await;
+    theirs.say(&header("b.example", "a.example")).await;
+    theirs.hear("</stream:features>").await;
+    theirs.say("<enable xmlns='urn:xmpp:sm:3'/>").await;
+    let heard = theirs.hear("<enabled ").await;
+    assert!(!heard.contains("<body>"), "{heard}");
+    theirs.hear("<body>one</body>").await;
+    theirs.say("<a xmlns='urn:xmpp:sm:3' h='1'/>").await;
+    field.served.stop().await;
+}
+
+/// What went out by a stream of theirs before they ask for acknowledgements is in no count. When they have acknowledged anything
 /// they have read it, and it does not go out again.
 #[tokio::test]
 async fn what_went_out_before_acknowledgements_were_agreed_upon_goes_out_once() {
@@ -95,12 +118,14 @@ async fn what_went_out_before_acknowledgements_were_agreed_upon_goes_out_once() 
     theirs.hear("<success").await;
     theirs.say(&header("b.example", "a.example")).await;
     theirs.hear("</stream:features>").await;
-    say(&mut romeo, "x@b.example", "one").await;
+    theirs.say(BEGIN).await;
     let ping = theirs.hear("<ping xmlns='urn:xmpp:ping'/></iq>").await;
-    assert!(ping.contains("<body>one</body>"), "{ping}");
-    // The second has no ping behind it: the first ping is not answered yet.
-    say(&mut romeo, "x@b.example", "two").await;
-    theirs.hear("<body>two</body>").await;
+    assert!(ping.contains("id='begin'"), "{ping}");
+    // These have no ping behind them: the first one is not answered yet.
+    for body in ["one", "two"] {
+        say(&mut romeo, "x@b.example", body).await;
+        theirs.hear(&format!("<body>{body}</body>")).await;
+    }
     theirs.say("<enable xmlns='urn:xmpp:sm:3'/>").await;
     theirs.hear("<enabled ").await;
     theirs.hear("<r xmlns='urn:xmpp:sm:3'/>").await;
@@ -142,6 +167,7 @@ async fn what_went_out_before_a_resumption_goes_out_once() {
     say(&mut romeo, "x@b.example", "one").await;
     let calling = field.honest.accept().await;
     let mut theirs = come().await;
+    theirs.say(BEGIN).await;
     theirs.hear("<body>one</body>").await;
     theirs.say(&format!("<resume xmlns='urn:xmpp:sm:3' previd='{id}' h='0'/>")).await;
     theirs.hear("<resumed ").await;

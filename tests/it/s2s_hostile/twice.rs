@@ -8,6 +8,9 @@ use super::*;
 const SUCCESS: &str = "<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>";
 const BIDI: &str = "<bidi xmlns='urn:xmpp:features:bidi'/>";
 pub(super) const SM: &str = "<sm xmlns='urn:xmpp:sm:3'/>";
+/// What shows, on a stream of theirs, that they do without acknowledgements for now.
+pub(super) const BEGIN: &str =
+    "<iq type='get' from='b.example' to='a.example' id='begin'><ping xmlns='urn:xmpp:ping'/></iq>";
 
 /// Both servers call each other at the same time, and the other one's stream takes stanzas both ways (XEP-0288): what has gone by
 /// that one does not go by ours as well.
@@ -33,6 +36,7 @@ async fn two_servers_that_call_each_other_at_once_get_everything_once() {
     theirs.say(&auth("=")).await;
     theirs.hear("<success").await;
     theirs.say(&header("b.example", "a.example")).await;
+    theirs.say(BEGIN).await;
     theirs.hear("<body>news</body>").await;
     // Nothing is confirmed yet when ours is ready.
     ours.say(SUCCESS).await;
