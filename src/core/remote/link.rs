@@ -138,7 +138,7 @@ impl Link {
     /// The next stanza to be written; `None` when nothing waits, or the carrier is past.
     pub fn next(&self, carrier: Carrier) -> Option<Due> {
         let mut state = self.state.lock();
-        let (ticket, posted) = state.queue.next(carrier)?;
+        let (ticket, posted) = state.queue.next(carrier, Instant::now())?;
         Some(Due { ticket, stanza: posted.stanza.clone() })
     }
 

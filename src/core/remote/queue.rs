@@ -26,6 +26,8 @@ struct Item<T> {
     until: Instant,
     /// How much longer it has when it may have arrived, and nobody carries it any more.
     doubt: Duration,
+    /// When its overtime with the carrier that was given it is up.
+    due: Instant,
     /// The last carrier that was given it.
     given: Option<Carrier>,
     /// Streams that the peer has ended while it was the only one that it had not confirmed, and connections that it has
@@ -79,7 +81,7 @@ impl<T> Queue<T> {
     /// Appends an item. Tickets have to grow.
     pub(super) fn push(&mut self, ticket: u64, size: u64, until: Instant, doubt: Duration, what: T) {
         self.bytes += size;
-        self.items.push_back(Item { ticket, size, until, doubt, given: None, blames: 0, what });
+        self.items.push_back(Item { ticket, size, until, doubt, due: until + OVERTIME, given: None, blames: 0, what });
         self.soonest = Some(self.soonest.map_or(until, |soonest| soonest.min(until)));
     }
 
@@ -100,8 +102,9 @@ impl<T> Queue<T> {
         self.carrier
     }
 
-    /// The next item for a carrier.
-    pub(super) fn next(&mut self, carrier: Carrier) -> Option<(u64, &T)> {
+    /// The next item for a carrier. One whose time is up already, and which may have arrived by an earlier carrier, has its
+    /// overtime with this one, too.
+    pub(super) fn next(&mut self, carrier: Carrier, now: Instant) -> Option<(u64, &T)> {
         if !self.is_current(carrier) {
             return None;
         }
@@ -110,7 +113,9 @@ impl<T> Queue<T> {
         }
         let item = self.items.get_mut(self.given)?;
         item.given = Some(carrier);
+        item.due = item.until.max(now) + OVERTIME;
         self.given += 1;
+        self.soonest = self.soonest.map(|soonest| soonest.min(item.due));
         Some((item.ticket, &item.what))
     }
 
@@ -192,7 +197,7 @@ impl<T> Queue<T> {
         if self.soonest.is_none_or(|soonest| soonest > now) {
             return Vec::new();
         }
-        if self.items.iter().take(self.given).any(|item| item.until + OVERTIME <= now) {
+        if self.items.iter().take(self.given).any(|item| item.due <= now) {
             self.let_go(self.carrier);
         }
         let (mut failed, mut at) = (Vec::new(), 0);
@@ -200,7 +205,7 @@ impl<T> Queue<T> {
             if at >= self.given && item.end() <= now { failed.extend(self.remove(at)) } else { at += 1 }
         }
         let given = self.given;
-        let until = |(at, item): (usize, &Item<T>)| if at < given { item.until + OVERTIME } else { item.end() };
+        let until = |(at, item): (usize, &Item<T>)| if at < given { item.due } else { item.end() };
         self.soonest = self.items.iter().enumerate().map(until).min();
         failed
     }
@@ -307,7 +312,12 @@ mod tests {
         }
 
         fn next(&mut self, carrier: Carrier, count: usize) -> Vec<u64> {
-            (0..count).filter_map(|_| self.queue.next(carrier).map(|(ticket, _)| ticket)).collect()
+            self.next_at(0, carrier, count)
+        }
+
+        fn next_at(&mut self, at: u64, carrier: Carrier, count: usize) -> Vec<u64> {
+            let now = self.start + Duration::from_secs(at);
+            (0..count).filter_map(|_| self.queue.next(carrier, now).map(|(ticket, _)| ticket)).collect()
         }
 
         fn expire(&mut self, at: u64) -> Vec<(u64, bool)> {
@@ -377,6 +387,22 @@ mod tests {
         assert!(world.queue.turn_back().is_empty());
         assert_eq!(world.expire(100 + DOUBT - 1), []);
         assert_eq!(world.expire(100 + DOUBT), [(0, true), (1, true)]);
+    }
+
+    #[test]
+    fn what_comes_late_to_a_carrier_has_its_overtime_with_that_one() {
+        let overtime = OVERTIME.as_secs();
+        let mut world = World::with(0..2);
+        let first = world.queue.carry();
+        world.next(first, 1);
+        world.queue.let_go(first);
+        // In doubt, long after its time, when the peer is back.
+        let second = world.queue.carry();
+        assert_eq!(world.next_at(100 + DOUBT - 1, second, 1), [0]);
+        assert_eq!(world.expire(100 + DOUBT + overtime - 2), [(1, false)]);
+        assert!(world.queue.is_current(second));
+        assert_eq!(world.expire(100 + DOUBT + overtime - 1), [(0, true)]);
+        assert!(!world.queue.is_current(second));
     }
 
     #[test]
