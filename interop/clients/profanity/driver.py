@@ -197,8 +197,14 @@ class Driver(Rooms):
         self.type("/ping" if to == "localhost" else f'/ping "{to}"')
 
     async def do_disco(self, to):
+        """A busy machine makes the program miss a line that is typed: it is typed again if nothing was sent for it."""
         self.asked = to
-        self.type(f"/disco info {to}")
+        for _ in range(3):
+            self.type(f"/disco info {to}")
+            for _ in range(50):
+                await asyncio.sleep(0.1)
+                if not self.asked:
+                    return
 
     async def do_quit(self):
         if self.process:
