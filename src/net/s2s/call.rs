@@ -22,6 +22,9 @@ use crate::dns::{self, Target, TlsMode};
 use crate::patience::{PATIENCE_OF_TCP, now};
 use crate::transport::Transport;
 
+/// How much longer than it should a negotiation may take.
+const LONGEST: Duration = Duration::from_secs(300);
+
 /// Brings a link to its domain as long as something waits in it.
 pub(super) async fn carry(common: Arc<Common>, remote: Arc<Remote>, link: Arc<Link>) {
     let calling = keep_calling(&common, &remote, &link);
@@ -293,14 +296,14 @@ async fn open(
 }
 
 /// Until the deadline; but what a peer that may speak has to say may stand before its last answer (XEP-0288), and goes on for as
-/// long as it takes.
+/// long as it takes, up to [`LONGEST`] more: others wait for their turn to call the domain.
 async fn in_time(
     negotiated: impl Future<Output = Result<(), Gone>>,
     handle: &Handle,
     mut deadline: Instant,
     patience: Duration,
 ) -> Result<(), Gone> {
-    let mut negotiated = pin!(negotiated);
+    let (mut negotiated, last) = (pin!(negotiated), deadline + LONGEST);
     loop {
         if let Ok(outcome) = timeout(deadline.saturating_duration_since(now()), &mut negotiated).await {
             return outcome;
@@ -309,10 +312,10 @@ async fn in_time(
             let facts = handle.facts.lock();
             (facts.may_speak, facts.heard)
         };
-        if !may_speak || heard + patience <= now() {
+        deadline = (heard + patience).min(last);
+        if !may_speak || deadline <= now() {
             return Err(Gone::TimedOut("the negotiation of the stream takes too long"));
         }
-        deadline = heard + patience;
     }
 }
 

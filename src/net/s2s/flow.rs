@@ -372,7 +372,8 @@ impl Driver {
         facts.status.bidi = self.bidi;
         facts.status.acks = self.outflow.has_acks();
         facts.status.resumable = self.resumption.is_some();
-        let may_carry = self.bidi && self.opened.is_none() && self.has_begun;
+        let may_carry =
+            self.bidi && self.opened.is_none() && self.has_begun && !self.is_leaving && self.stream.is_open();
         facts.may_carry = if may_carry { self.hears.clone() } else { Vec::new() };
         facts.is_open = self.opened.is_some() && self.is_ready;
     }
