@@ -467,7 +467,8 @@ macro_rules! call {
 /// `words`, and a function `commit`.
 ///
 /// `reader()`, `browser()` (a page of an archive), `writer()` and `committer()` (messages) give a lease on a connection. A
-/// lease that is dropped without `settle` (the deadline, or a caller that went away) takes its connection with it: nobody knows what state it is in.
+/// lease that is dropped without `settle` (the deadline, or a caller that went away) takes its connection with it: nobody
+/// knows what state it is in.
 macro_rules! store {
     ($store:ty) => {
         use std::time::SystemTime;

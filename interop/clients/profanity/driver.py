@@ -197,7 +197,7 @@ class Driver(Rooms):
         self.type("/ping" if to == "localhost" else f'/ping "{to}"')
 
     async def do_disco(self, to):
-        """A busy machine makes the program miss a line that is typed: it is typed again if nothing was sent for it."""
+        """Now and then nothing is sent for the line that is typed, and the log does not say why: then it is typed again."""
         self.asked = to
         for _ in range(3):
             self.type(f"/disco info {to}")

@@ -406,6 +406,22 @@ mod tests {
     }
 
     #[test]
+    fn overtime_with_a_carrier_is_up_before_a_longer_doubt() {
+        let mut world = World::new();
+        world.queue.push(0, 1, world.start + Duration::from_secs(10), Duration::from_secs(3600), 0);
+        let first = world.queue.carry();
+        world.next(first, 1);
+        world.queue.let_go(first);
+        let second = world.queue.carry();
+        assert_eq!(world.next_at(20, second, 1), [0]);
+        let end = 20 + OVERTIME.as_secs();
+        assert_eq!(world.expire(end - 1), []);
+        assert!(world.queue.is_current(second));
+        assert_eq!(world.expire(end), [], "it is in doubt again");
+        assert!(!world.queue.is_current(second));
+    }
+
+    #[test]
     fn what_an_earlier_run_has_left_may_have_arrived() {
         let mut world = World::new();
         world.queue.recall(0, 1, world.start, Duration::from_secs(DOUBT), 0);
@@ -545,6 +561,7 @@ mod tests {
     struct Plain {
         ticket: u64,
         until: u64,
+        due: u64,
         given: Option<usize>,
     }
 
@@ -566,7 +583,7 @@ mod tests {
                     Step::Push(wait) => {
                         last += 1;
                         world.push(last, now + wait);
-                        plain.push(Plain { ticket: last, until: now + wait, given: None });
+                        plain.push(Plain { ticket: last, until: now + wait, due: 0, given: None });
                     }
                     Step::Carry => {
                         carriers.push(world.queue.carry());
@@ -575,11 +592,12 @@ mod tests {
                     }
                     Step::Next(count) => {
                         let Some(carrier) = carriers.last() else { continue };
-                        let got = world.next(*carrier, count);
+                        let got = world.next_at(now, *carrier, count);
                         let mut wanted = Vec::new();
                         for item in plain.iter_mut().filter(|_| current.is_some()) {
                             if wanted.len() < count && !had.contains(&item.ticket) {
                                 item.given = current;
+                                item.due = item.until.max(now) + OVERTIME.as_secs();
                                 wanted.push(item.ticket);
                             }
                         }
@@ -607,7 +625,7 @@ mod tests {
                     }
                     Step::Pass(seconds) => {
                         now += seconds;
-                        let is_late = |item: &Plain| had.contains(&item.ticket) && item.until + 60 <= now;
+                        let is_late = |item: &Plain| had.contains(&item.ticket) && item.due <= now;
                         if plain.iter().any(is_late) {
                             current = None;
                             had.clear();

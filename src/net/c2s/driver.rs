@@ -217,9 +217,9 @@ impl Driver {
             if events.is_empty() {
                 events = self.intake.next(&mut self.stream, now());
             }
-            // A stanza that comes in small pieces takes many turns, too.
-            tokio::task::coop::consume_budget().await;
             if events.is_empty() {
+                // A stanza that comes in small pieces takes many turns, too.
+                tokio::task::coop::consume_budget().await;
                 return Ok(());
             }
             for event in mem::take(&mut events) {

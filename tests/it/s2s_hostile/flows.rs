@@ -12,6 +12,18 @@ async fn say(romeo: &mut Talk, to: &str, body: &str) {
     romeo.say(&format!("<message type='chat' to='{to}'><body>{body}</body></message>")).await;
 }
 
+/// A stream of the other server's by which stanzas go both ways, proved, and nothing said on it yet.
+async fn both_ways(field: &Field) -> Talk {
+    let (mut theirs, features) = field.secured("b.example", "a.example", Some(&field.honest.identity)).await;
+    assert!(features.contains("<bidi "), "{features}");
+    theirs.say("<bidi xmlns='urn:xmpp:bidi'/>").await;
+    theirs.say(&auth("=")).await;
+    theirs.hear("<success").await;
+    theirs.say(&header("b.example", "a.example")).await;
+    theirs.hear("</stream:features>").await;
+    theirs
+}
+
 /// One that knows no acknowledgements and answers no pings is believed to have what it was sent some time ago. What the socket
 /// has not taken it cannot have: that goes out by the next stream.
 #[tokio::test]
@@ -91,12 +103,7 @@ async fn nothing_goes_out_before_they_have_asked_for_acknowledgements_or_done_wi
     say(&mut romeo, "x@b.example", "one").await;
     // Ours comes to nothing.
     let _calling = field.honest.accept().await;
-    let (mut theirs, _) = field.secured("b.example", "a.example", Some(&field.honest.identity)).await;
-    theirs.say("<bidi xmlns='urn:xmpp:bidi'/>").await;
-    theirs.say(&auth("=")).await;
-    theirs.hear("<success").await;
-    theirs.say(&header("b.example", "a.example")).await;
-    theirs.hear("</stream:features>").await;
+    let mut theirs = both_ways(&field).await;
     theirs.say("<enable xmlns='urn:xmpp:sm:3'/>").await;
     let heard = theirs.hear("<enabled ").await;
     assert!(!heard.contains("<body>"), "{heard}");
@@ -111,13 +118,7 @@ async fn nothing_goes_out_before_they_have_asked_for_acknowledgements_or_done_wi
 async fn what_went_out_before_acknowledgements_were_agreed_upon_goes_out_once() {
     let field = Field::new().await;
     let mut romeo = field.romeo().await;
-    let (mut theirs, features) = field.secured("b.example", "a.example", Some(&field.honest.identity)).await;
-    assert!(features.contains("<bidi "), "{features}");
-    theirs.say("<bidi xmlns='urn:xmpp:bidi'/>").await;
-    theirs.say(&auth("=")).await;
-    theirs.hear("<success").await;
-    theirs.say(&header("b.example", "a.example")).await;
-    theirs.hear("</stream:features>").await;
+    let mut theirs = both_ways(&field).await;
     theirs.say(BEGIN).await;
     let ping = theirs.hear("<ping xmlns='urn:xmpp:ping'/></iq>").await;
     assert!(ping.contains("id='begin'"), "{ping}");
@@ -148,16 +149,7 @@ async fn what_went_out_before_a_resumption_goes_out_once() {
     ours.hear("<enable ").await;
     ours.say("<enabled xmlns='urn:xmpp:sm:3'/>").await;
     ours.hear("<body>zero</body>").await;
-    let come = async || {
-        let (mut theirs, _) = field.secured("b.example", "a.example", Some(&field.honest.identity)).await;
-        theirs.say("<bidi xmlns='urn:xmpp:bidi'/>").await;
-        theirs.say(&auth("=")).await;
-        theirs.hear("<success").await;
-        theirs.say(&header("b.example", "a.example")).await;
-        theirs.hear("</stream:features>").await;
-        theirs
-    };
-    let mut theirs = come().await;
+    let mut theirs = both_ways(&field).await;
     theirs.say("<enable xmlns='urn:xmpp:sm:3' resume='true'/>").await;
     let enabled = theirs.hear("<enabled ").await + &theirs.hear("/>").await;
     let id = enabled.split("id='").nth(1).and_then(|rest| rest.split('\'').next()).unwrap().to_owned();
@@ -166,7 +158,7 @@ async fn what_went_out_before_a_resumption_goes_out_once() {
     ours.hear_out().await;
     say(&mut romeo, "x@b.example", "one").await;
     let calling = field.honest.accept().await;
-    let mut theirs = come().await;
+    let mut theirs = both_ways(&field).await;
     theirs.say(BEGIN).await;
     theirs.hear("<body>one</body>").await;
     theirs.say(&format!("<resume xmlns='urn:xmpp:sm:3' previd='{id}' h='0'/>")).await;
