@@ -373,9 +373,14 @@ impl Server {
 
     async fn read_tail(self: &Arc<Self>, session: &Arc<Session>) {
         let account = &session.account;
-        while let Some(after) = session.catching_up() {
+        while session.catching_up().is_some() {
+            // To wait for a turn is not to wait for the database: no deadline runs.
+            let turn = self.tail_turns.acquire().await;
+            let Some(after) = session.catching_up() else { return };
             let epoch = account.tail.lock().epoch;
-            let page = match self.store.tail(&account.jid, after, u64::MAX, PAGE).await {
+            let page = self.store.tail(&account.jid, after, u64::MAX, PAGE).await;
+            drop(turn);
+            let page = match page {
                 Ok(page) => page,
                 Err(error) => {
                     self.store_failed("cannot read what waits for an account; trying again", &error);

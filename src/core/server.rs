@@ -130,6 +130,8 @@ pub struct Server {
     pub directed: Slot<BTreeSet<Jid>>,
     /// What the sessions' clients can do.
     pub caps: Caps,
+    /// Who reads a page of a tail has one ([`crate::store::TailStore::tail_readers`]).
+    pub(crate) tail_turns: tokio::sync::Semaphore,
     /// Keys are computed on as many threads as there are processors at most.
     deriving: Arc<tokio::sync::Semaphore>,
     resumable: Mutex<HashMap<Box<str>, Weak<Session>>>,
@@ -154,6 +156,7 @@ impl Server {
         let resting = Resting::new(store.saved_accounts().await?);
         let ended = Ended::load(store.as_ref()).await?;
         let writer = Writer::new(store.clone());
+        let tail_turns = tokio::sync::Semaphore::new(store.tail_readers());
         let session_slots = SlotNames::default();
         let server = Arc::new(Self {
             hosts: ArcSwap::default(),
@@ -168,6 +171,7 @@ impl Server {
             resting,
             directed: session_slots.slot("core", "directed"),
             caps: Caps::new(session_slots.slot("core", "features")),
+            tail_turns,
             deriving: Arc::new(tokio::sync::Semaphore::new(
                 std::thread::available_parallelism().map_or(1, usize::from),
             )),

@@ -5,7 +5,7 @@ mod archive;
 mod rooms;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -37,6 +37,8 @@ pub struct MemoryStore {
     /// Commits that wait for the pause to end.
     held: watch::Sender<usize>,
     commits: AtomicU64,
+    /// Pages of tails that are being read, and how many there were at once at most.
+    tails: (AtomicUsize, AtomicUsize),
 }
 
 #[derive(Default)]
@@ -108,6 +110,7 @@ impl MemoryStore {
             paused: watch::Sender::new(false),
             held: watch::Sender::new(0),
             commits: AtomicU64::new(0),
+            tails: Default::default(),
         }
     }
 
@@ -148,6 +151,11 @@ impl MemoryStore {
     /// How many calls of [`TailStore::commit`] have succeeded.
     pub fn commits(&self) -> u64 {
         self.commits.load(Ordering::Relaxed)
+    }
+
+    /// How many pages of tails were read at once at most.
+    pub fn most_tails(&self) -> usize {
+        self.tails.1.load(Ordering::Relaxed)
     }
 
     async fn call<T>(&self, access: Access, work: impl FnOnce(&mut State) -> Outcome<T> + Send) -> StoreResult<T> {
@@ -378,15 +386,22 @@ impl TailStore for MemoryStore {
         Ok(())
     }
 
+    fn tail_readers(&self) -> usize {
+        2
+    }
+
     async fn tail(&self, user: &BareJid, after: u64, up_to: u64, limit: usize) -> StoreResult<Vec<TailEntry>> {
-        self.call(Access::Read, |state| {
+        self.tails.1.fetch_max(self.tails.0.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+        let page = self.call(Access::Read, |state| {
             let Some(account) = state.accounts.get(user).filter(|_| after < up_to) else {
                 return Ok(Vec::new());
             };
             let entries = account.messages.tail().filter(|entry| entry.id > after && entry.id <= up_to);
             Ok(entries.take(limit).cloned().collect())
-        })
-        .await
+        });
+        let page = page.await;
+        self.tails.0.fetch_sub(1, Ordering::Relaxed);
+        page
     }
 
     async fn tail_size(&self, user: &BareJid) -> StoreResult<TailSize> {

@@ -69,6 +69,8 @@ pub(crate) struct PostgresStore {
     commits: Commits,
     /// How many pages of archives may be read at once: a part of the pool is for what is quick.
     pages: Semaphore,
+    /// And how many of tails.
+    tail_readers: usize,
     mark: Arc<Mark>,
     memory: Memory,
 }

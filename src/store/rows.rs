@@ -551,6 +551,10 @@ macro_rules! store {
                 call!(self.commit, on => commit(on, &batches, &self.memory))
             }
 
+            fn tail_readers(&self) -> usize {
+                self.tail_readers
+            }
+
             async fn tail(
                 &self,
                 user: &BareJid,

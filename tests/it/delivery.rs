@@ -253,6 +253,28 @@ async fn a_slow_reader_gets_all_in_order_from_the_tail() {
     assert_eq!(got, numbers);
 }
 
+/// Hundreds come back at once when a server or a network does. They read what waits for them in turns, and who waits for a turn
+/// has not run out of time.
+#[tokio::test(start_paused = true)]
+async fn who_come_back_at_once_read_their_tails_in_turns() {
+    let users: Vec<String> = (0..40).map(|n| format!("u{n}@localhost")).collect();
+    let world = World::new(&users.iter().map(String::as_str).chain(["romeo@localhost"]).collect::<Vec<_>>()).await;
+    let romeo = world.login("romeo@localhost", "orchard").await;
+    let mut back = Vec::new();
+    for user in &users {
+        romeo.send(&chat(user, "one")).await;
+        back.push(world.bind(user, "phone").await);
+    }
+    pass(Duration::from_secs(1)).await;
+    world.store.slow(Duration::from_secs(1));
+    for user in &back {
+        user.send("<presence/>").await;
+    }
+    pass(Duration::from_secs(60)).await;
+    assert!(back.iter().all(|user| user.bodies() == ["one"]));
+    assert_eq!(world.store.most_tails(), world.store.tail_readers());
+}
+
 #[tokio::test(start_paused = true)]
 async fn messages_to_a_full_jid_that_is_gone() {
     let world = World::new(&["romeo@localhost", "juliet@localhost"]).await;

@@ -65,9 +65,17 @@ impl PostgresStore {
                 Box::pin(async move { settings.settle(connection).await })
             })
             .connect_lazy_with(options);
-        let pages = Semaphore::new(usize::try_from(connections / 2).unwrap_or(1).max(1));
+        let half = usize::try_from(connections / 2).unwrap_or(1).max(1);
         let health = Health::new(name, deadline, judge);
-        Ok(Self { health, pool, commits, pages, mark, memory: Memory::default() })
+        Ok(Self {
+            health,
+            pool,
+            commits,
+            pages: Semaphore::new(half),
+            tail_readers: half,
+            mark,
+            memory: Memory::default(),
+        })
     }
 
     /// Tries to open it, also beside a server that uses it, whose tables are then left as they are. Whether there is one.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use sqlx::migrate::MigrateError;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, query_as};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 
 use super::{SqliteStore, code, empty_log, judge, patience, primary};
 use crate::conf::Durability;
@@ -59,6 +59,8 @@ impl SqliteStore {
             options,
             writer: Mutex::new(Some(writer)),
             readers,
+            pages: Semaphore::new(READERS as usize - 1),
+            tail_readers: READERS as usize / 2,
             memory: parking_lot::Mutex::default(),
         })
     }

@@ -54,6 +54,25 @@ async fn inside(path: &Path, deadline: Duration) -> SqliteStore {
     store
 }
 
+/// When a server comes back many read in their archives at once. Whoever logs in is not to wait for all of them.
+#[tokio::test]
+async fn pages_of_archives_leave_a_reader_for_what_is_quick() {
+    let (_directory, path) = place();
+    let store = inside(&path, Duration::from_secs(10)).await;
+    let mut pages = Vec::new();
+    for _ in 0..store.pages.available_permits() {
+        pages.push(store.browser().await.unwrap());
+    }
+    let alice = jid(ALICE);
+    tokio::select! {
+        biased;
+        _ = store.browser() => panic!("a page has the last reader"),
+        exists = store.account_exists(&alice) => assert!(exists.unwrap()),
+    }
+    pages.pop();
+    store.browser().await.unwrap();
+}
+
 #[tokio::test]
 async fn what_is_committed_is_there_after_a_drop_without_close() {
     let (_directory, path) = place();
