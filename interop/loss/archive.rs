@@ -1,11 +1,10 @@
 //! Reading an account's archive (XEP-0313), page after page (XEP-0059).
 
-use std::time::{Duration, Instant};
-
 use rookery_rigs::client::{Connection, Target};
 use rookery_rigs::server::PASSWORD;
 use rookery_rigs::{Failure, within, xml};
-use tokio::time::sleep;
+
+use std::time::Duration;
 
 /// The namespace.
 pub const NS: &str = "urn:xmpp:mam:2";
@@ -15,8 +14,6 @@ const PAGE: u32 = 250;
 
 /// How long a page may take.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// When a server that is busy is asked again.
-const PAUSE: Duration = Duration::from_secs(1);
 
 /// An item of the archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,11 +74,6 @@ pub fn end(iq: &[u8]) -> Result<End, Failure> {
     Ok(End::More(last.into_owned()))
 }
 
-/// Whether the server cannot answer now, and asks to be asked again (RFC 6120 §8.3.2).
-fn is_for_now(iq: &[u8]) -> bool {
-    xml::child(iq, "error").and_then(|error| xml::attribute(error, "type")).as_deref() == Some("wait")
-}
-
 /// Reads what an account's archive holds after an item, on a connection of its own that is not available for messages.
 pub async fn read(target: &Target, user: &str, after: Option<String>) -> Result<Vec<Item>, Failure> {
     let mut connection = Connection::log_in(target, user, PASSWORD).await?;
@@ -107,7 +99,6 @@ pub async fn read_on(
     mut after: Option<String>,
 ) -> Result<Vec<Item>, Failure> {
     let mut items = Vec::new();
-    let mut begun = Instant::now();
     loop {
         connection.queue(query_of(whose, "audit", after.as_deref()).as_bytes());
         let page = within(PATIENCE, async {
@@ -116,18 +107,14 @@ pub async fn read_on(
                 let bytes = connection.bytes(token);
                 match xml::name(bytes) {
                     b"message" => items.extend(item(bytes)),
-                    b"iq" if xml::attribute(bytes, "id").as_deref() == Some("audit") => {
-                        let is_to_be_asked_again = is_for_now(bytes) && begun.elapsed() < PATIENCE;
-                        return if is_to_be_asked_again { Ok(None) } else { end(bytes).map(Some) };
-                    }
+                    b"iq" if xml::attribute(bytes, "id").as_deref() == Some("audit") => return end(bytes),
                     _ => {}
                 }
             }
         });
         match page.await? {
-            Some(End::Complete) => return Ok(items),
-            Some(End::More(last)) => (after, begun) = (Some(last), Instant::now()),
-            None => sleep(PAUSE).await,
+            End::Complete => return Ok(items),
+            End::More(last) => after = Some(last),
         }
     }
 }
@@ -149,8 +136,5 @@ mod tests {
         assert_eq!(fin("><set><first index='0'>a</first><last>b</last></set>").unwrap(), End::More("b".into()));
         assert!(fin("><set/>").is_err());
         assert!(end(b"<iq type='error'><error/></iq>").is_err());
-        assert!(is_for_now(b"<iq type='error'><error type='wait'><resource-constraint/></error></iq>"));
-        assert!(!is_for_now(b"<iq type='error'><error type='cancel'><forbidden/></error></iq>"));
-        assert!(!is_for_now(b"<iq type='result'><fin complete='true'/></iq>"));
     }
 }
