@@ -3,10 +3,12 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rookery_xmpp::error::StanzaError;
 use rookery_xmpp::jid::Jid;
 use rookery_xmpp::stanza::Stanza;
+use tokio::time::timeout;
 
 use crate::account::Account;
 use crate::deliver::{PAGE, delayed, parse};
@@ -17,6 +19,9 @@ use crate::tail::{Kept, Tail, Writer};
 
 /// So often a page is read again because messages went to or from the tail meanwhile.
 const AGAIN: usize = 100;
+
+/// How long it waits for its turn to read; others read, too.
+const TURN: Duration = Duration::from_secs(10);
 
 /// Some messages of a mailbox, oldest first.
 pub struct Mail {
@@ -132,10 +137,12 @@ impl Server {
     async fn mail(&self, session: &Arc<Session>, after: u64, up_to: u64) -> Result<(Mail, Option<u64>), StanzaError> {
         let account = &session.account;
         for _ in 0..AGAIN {
+            let turn = timeout(TURN, self.tail_turns.acquire()).await.map_err(|_| Writer::refusal())?;
             let epoch = account.tail.lock().epoch;
             let page = self.store.tail(&account.jid, after, up_to, PAGE).await.inspect_err(|error| {
                 self.store_failed("cannot read what waits for an account", error);
             })?;
+            drop(turn);
             let more = page.last().filter(|_| page.len() == PAGE).map(|entry| entry.id);
             if let Some(mail) = sort(session, after, more.unwrap_or(up_to), epoch, page) {
                 return Ok((mail, more));

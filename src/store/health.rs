@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use rookery_core::store::{StoreError, StoreResult};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout};
 use tracing::{error, info};
 
@@ -115,6 +116,18 @@ impl Health {
 
     pub(crate) fn deadline(&self) -> Duration {
         self.deadline
+    }
+
+    /// A turn at calls of which so many may run at once. Who waits for it does not wait for the database: the call has its
+    /// whole time afterwards.
+    pub(crate) async fn turn<'a>(&self, turns: &'a Semaphore) -> StoreResult<SemaphorePermit<'a>> {
+        match timeout(self.deadline, turns.acquire()).await {
+            Ok(Ok(turn)) => Ok(turn),
+            Ok(Err(_)) | Err(_) => Err(StoreError::Unavailable(format!(
+                "others ask for as much, and no turn came within {:?}",
+                self.deadline
+            ))),
+        }
     }
 
     /// Runs a call that only reads.

@@ -33,5 +33,5 @@ mod tests;
 
 pub use conf::{Backend, Durability, StoreConf};
 pub use health::DEADLINE;
-pub use memory::MemoryStore;
+pub use memory::{MemoryStore, Tails};
 pub use open::{OpenError, look, open, open_within};

@@ -5,7 +5,7 @@ mod archive;
 mod rooms;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -37,8 +37,18 @@ pub struct MemoryStore {
     /// Commits that wait for the pause to end.
     held: watch::Sender<usize>,
     commits: AtomicU64,
-    /// Pages of tails that are being read, and how many there were at once at most.
-    tails: (AtomicUsize, AtomicUsize),
+    tails: Mutex<Tails>,
+}
+
+/// Pages of tails that were asked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Tails {
+    /// All of them.
+    pub all: usize,
+    /// Those that are being read.
+    pub now: usize,
+    /// So many were at once at most.
+    pub most: usize,
 }
 
 #[derive(Default)]
@@ -110,7 +120,7 @@ impl MemoryStore {
             paused: watch::Sender::new(false),
             held: watch::Sender::new(0),
             commits: AtomicU64::new(0),
-            tails: Default::default(),
+            tails: Mutex::default(),
         }
     }
 
@@ -153,9 +163,9 @@ impl MemoryStore {
         self.commits.load(Ordering::Relaxed)
     }
 
-    /// How many pages of tails were read at once at most.
-    pub fn most_tails(&self) -> usize {
-        self.tails.1.load(Ordering::Relaxed)
+    /// How many pages of tails were asked for.
+    pub fn tails(&self) -> Tails {
+        *self.tails.lock()
     }
 
     async fn call<T>(&self, access: Access, work: impl FnOnce(&mut State) -> Outcome<T> + Send) -> StoreResult<T> {
@@ -391,7 +401,12 @@ impl TailStore for MemoryStore {
     }
 
     async fn tail(&self, user: &BareJid, after: u64, up_to: u64, limit: usize) -> StoreResult<Vec<TailEntry>> {
-        self.tails.1.fetch_max(self.tails.0.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+        {
+            let mut tails = self.tails.lock();
+            tails.all += 1;
+            tails.now += 1;
+            tails.most = tails.most.max(tails.now);
+        }
         let page = self.call(Access::Read, |state| {
             let Some(account) = state.accounts.get(user).filter(|_| after < up_to) else {
                 return Ok(Vec::new());
@@ -400,7 +415,7 @@ impl TailStore for MemoryStore {
             Ok(entries.take(limit).cloned().collect())
         });
         let page = page.await;
-        self.tails.0.fetch_sub(1, Ordering::Relaxed);
+        self.tails.lock().now -= 1;
         page
     }
 

@@ -20,7 +20,7 @@ use std::time::Duration;
 use rookery_core::store::StoreError;
 use sqlx::pool::PoolConnection;
 use sqlx::{PgConnection, PgPool, Postgres};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::Semaphore;
 
 use self::alone::Mark;
 use self::commit::commit;
@@ -67,30 +67,21 @@ pub(crate) struct PostgresStore {
     health: Health,
     pub(crate) pool: PgPool,
     commits: Commits,
-    /// How many pages of archives may be read at once: a part of the pool is for what is quick.
+    /// Turns at pages of archives: with tails they leave a part of the pool for what is quick.
     pages: Semaphore,
-    /// And how many of tails.
     tail_readers: usize,
     mark: Arc<Mark>,
     memory: Memory,
 }
 
 impl PostgresStore {
-    async fn writer(&self) -> Outcome<Lease<'_>> {
+    async fn writer(&self) -> Outcome<Lease> {
         self.mark.check()?;
-        Ok(Lease { connection: Some(self.pool.acquire().await?), _page: None })
+        Ok(Lease(Some(self.pool.acquire().await?)))
     }
 
-    async fn reader(&self) -> Outcome<Lease<'_>> {
+    async fn reader(&self) -> Outcome<Lease> {
         self.writer().await
-    }
-
-    /// For a page of an archive, which may take long.
-    async fn browser(&self) -> Outcome<Lease<'_>> {
-        let page = self.pages.acquire().await.ok();
-        let mut lease = self.writer().await?;
-        lease._page = page;
-        Ok(lease)
     }
 
     async fn committer(&self) -> Outcome<commits::Lease<'_>> {
@@ -129,27 +120,24 @@ impl PostgresStore {
 }
 
 /// The lease of a connection.
-struct Lease<'a> {
-    connection: Option<PoolConnection<Postgres>>,
-    _page: Option<SemaphorePermit<'a>>,
-}
+struct Lease(Option<PoolConnection<Postgres>>);
 
-impl Lease<'_> {
+impl Lease {
     fn connection(&mut self) -> Outcome<&mut PgConnection> {
-        self.connection.as_deref_mut().ok_or_else(|| StoreError::Unavailable("the connection is gone".into()).into())
+        self.0.as_deref_mut().ok_or_else(|| StoreError::Unavailable("the connection is gone".into()).into())
     }
 
     fn settle<T>(mut self, result: Outcome<T>) -> Outcome<T> {
         if is_sound(&result) {
-            drop(self.connection.take());
+            drop(self.0.take());
         }
         result
     }
 }
 
-impl Drop for Lease<'_> {
+impl Drop for Lease {
     fn drop(&mut self) {
-        if let Some(connection) = self.connection.take() {
+        if let Some(connection) = self.0.take() {
             drop(connection.detach());
         }
     }

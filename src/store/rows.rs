@@ -435,7 +435,10 @@ macro_rules! call {
         $self.health.write($crate::rows::call!(@again $self, writer, $on => $work)).await
     };
     ($self:ident . browse, $on:ident => $work:expr) => {
-        $self.health.read($crate::rows::call!(@again $self, browser, $on => $work)).await
+        match $self.health.turn(&$self.pages).await {
+            Ok(_turn) => $crate::rows::call!($self.read, $on => $work),
+            Err(error) => Err(error),
+        }
     };
     ($self:ident . commit, $on:ident => $work:expr) => {
         $self.health.write($crate::rows::call!(@again $self, committer, $on => $work)).await
@@ -466,9 +469,9 @@ macro_rules! call {
 /// The traits of core for a backend that has `health`, `try_again(&Failure)` and `memory`, a module `rows`, `archive` and
 /// `words`, and a function `commit`.
 ///
-/// `reader()`, `browser()` (a page of an archive), `writer()` and `committer()` (messages) give a lease on a connection. A
-/// lease that is dropped without `settle` (the deadline, or a caller that went away) takes its connection with it: nobody
-/// knows what state it is in.
+/// `reader()`, `writer()` and `committer()` (messages) give a lease on a connection. A lease that is dropped without `settle`
+/// (the deadline, or a caller that went away) takes its connection with it: nobody knows what state it is in. For a page of an
+/// archive there are `pages`, turns.
 macro_rules! store {
     ($store:ty) => {
         use std::time::SystemTime;

@@ -27,7 +27,7 @@ use rookery_core::store::StoreError;
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection, Sqlite, SqlitePool, query_as};
-use tokio::sync::{Mutex, MutexGuard, Semaphore, SemaphorePermit};
+use tokio::sync::{Mutex, MutexGuard, Semaphore};
 
 use self::commit::{Memory, commit};
 use crate::health::{Failure, Fault, Health, Outcome};
@@ -78,10 +78,9 @@ pub(crate) struct SqliteStore {
     /// `None` while a call has it, and after a call that broke it.
     pub(crate) writer: Mutex<Option<SqliteConnection>>,
     readers: SqlitePool,
-    /// How many pages of archives may be read at once: a reader is left for what is quick.
+    /// Turns at pages of archives: with tails they leave a reader for what is quick.
     pub(crate) pages: Semaphore,
-    /// And how many of tails.
-    tail_readers: usize,
+    pub(crate) tail_readers: usize,
     memory: parking_lot::Mutex<Memory>,
 }
 
@@ -115,16 +114,8 @@ impl SqliteStore {
         self.writer().await
     }
 
-    /// For a page of an archive, which may take long.
-    pub(crate) async fn browser(&self) -> Outcome<Reader<'_>> {
-        let page = self.pages.acquire().await.ok();
-        let mut lease = self.reader().await?;
-        lease._page = page;
-        Ok(lease)
-    }
-
-    async fn reader(&self) -> Outcome<Reader<'_>> {
-        Ok(Reader { connection: Some(self.readers.acquire().await?), _page: None })
+    pub(crate) async fn reader(&self) -> Outcome<Reader> {
+        Ok(Reader(Some(self.readers.acquire().await?)))
     }
 
     /// Nothing: a locked file has been waited for by SQLite itself, and all else does not pass within a call.
@@ -178,27 +169,24 @@ impl Writer<'_> {
 }
 
 /// The lease of a connection that reads.
-pub(crate) struct Reader<'a> {
-    connection: Option<PoolConnection<Sqlite>>,
-    _page: Option<SemaphorePermit<'a>>,
-}
+pub(crate) struct Reader(Option<PoolConnection<Sqlite>>);
 
-impl Reader<'_> {
+impl Reader {
     fn connection(&mut self) -> Outcome<&mut SqliteConnection> {
-        self.connection.as_deref_mut().ok_or(gone())
+        self.0.as_deref_mut().ok_or(gone())
     }
 
     fn settle<T>(mut self, result: Outcome<T>) -> Outcome<T> {
         if matches!(result, Ok(_) | Err(Failure::Store(_))) {
-            drop(self.connection.take());
+            drop(self.0.take());
         }
         result
     }
 }
 
-impl Drop for Reader<'_> {
+impl Drop for Reader {
     fn drop(&mut self) {
-        if let Some(connection) = self.connection.take() {
+        if let Some(connection) = self.0.take() {
             drop(connection.detach());
         }
     }

@@ -267,12 +267,14 @@ async fn who_come_back_at_once_read_their_tails_in_turns() {
     }
     pass(Duration::from_secs(1)).await;
     world.store.slow(Duration::from_secs(1));
+    let before = world.store.tails().all;
     for user in &back {
         user.send("<presence/>").await;
     }
     pass(Duration::from_secs(60)).await;
     assert!(back.iter().all(|user| user.bodies() == ["one"]));
-    assert_eq!(world.store.most_tails(), world.store.tail_readers());
+    let tails = world.store.tails();
+    assert_eq!((tails.all - before, tails.most), (back.len(), world.store.tail_readers()), "each once");
 }
 
 #[tokio::test(start_paused = true)]

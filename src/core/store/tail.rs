@@ -116,8 +116,8 @@ pub trait TailStore: Send + Sync {
     async fn commit(&self, changes: &[TailChange]) -> StoreResult<()>;
     /// Up to `limit` entries of an account with `after < id <= up_to` that wait, by id.
     async fn tail(&self, user: &BareJid, after: u64, up_to: u64, limit: usize) -> StoreResult<Vec<TailEntry>>;
-    /// How many sessions may read their tails at once. Many come back at the same moment when a server or a network does; on
-    /// all connections they would keep out whoever logs in, and each other until the deadline.
+    /// How many pages of tails may be read at once. Many come back at the same moment when a server or a network does; on all
+    /// connections they would keep out whoever logs in, and each other until the deadline.
     fn tail_readers(&self) -> usize;
     /// How much waits.
     async fn tail_size(&self, user: &BareJid) -> StoreResult<TailSize>;

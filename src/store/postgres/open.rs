@@ -65,14 +65,14 @@ impl PostgresStore {
                 Box::pin(async move { settings.settle(connection).await })
             })
             .connect_lazy_with(options);
-        let half = usize::try_from(connections / 2).unwrap_or(1).max(1);
+        let part = |of| usize::try_from(connections / of).unwrap_or(1).max(1);
         let health = Health::new(name, deadline, judge);
         Ok(Self {
             health,
             pool,
             commits,
-            pages: Semaphore::new(half),
-            tail_readers: half,
+            pages: Semaphore::new(part(2)),
+            tail_readers: part(4),
             mark,
             memory: Memory::default(),
         })

@@ -18,7 +18,10 @@ use crate::migrations;
 use crate::open::{OpenError, warn_relaxed};
 
 /// Connections that read. SQLite reads from memory most of the time; more would only wait for the same CPUs.
-const READERS: u32 = 4;
+const READERS: u32 = 5;
+
+/// So many of them read pages of archives at once, and so many pages of tails. Both may take long.
+const PAGES: usize = 2;
 
 /// How long to wait for another process that opens the file at the same time, before looking again.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -59,8 +62,8 @@ impl SqliteStore {
             options,
             writer: Mutex::new(Some(writer)),
             readers,
-            pages: Semaphore::new(READERS as usize - 1),
-            tail_readers: READERS as usize / 2,
+            pages: Semaphore::new(PAGES),
+            tail_readers: PAGES,
             memory: parking_lot::Mutex::default(),
         })
     }
