@@ -67,9 +67,10 @@ pub(crate) struct PostgresStore {
     health: Health,
     pub(crate) pool: PgPool,
     commits: Commits,
-    /// Turns at pages of archives: with tails they leave a part of the pool for what is quick.
-    pages: Semaphore,
-    tail_readers: usize,
+    /// Turns at pages of archives: with tails they leave a part of the pool for what is quick, if it has three connections
+    /// or more.
+    pub(crate) pages: Semaphore,
+    pub(crate) tail_readers: usize,
     mark: Arc<Mark>,
     memory: Memory,
 }

@@ -394,6 +394,30 @@ async fn t7_nothing_is_taken_back_before_the_commit_that_was_given_up_has_ended(
     assert_eq!(left, 0);
 }
 
+#[tokio::test]
+async fn pages_leave_a_connection_for_what_is_quick() {
+    if !wanted() {
+        return;
+    }
+    for connections in [3, 4, 8] {
+        let store = PostgresStore::open(&database().await, connections, Durability::Full, Duration::from_secs(1))
+            .await
+            .unwrap();
+        let mut pages = Vec::new();
+        for _ in 0..store.pages.available_permits() + store.tail_readers {
+            pages.push(store.pool.acquire().await.unwrap());
+        }
+        assert!(!store.account_exists(&jid(ALICE)).await.unwrap());
+        let every = u32::try_from(store.pages.available_permits()).unwrap();
+        let turns = store.pages.acquire_many(every).await.unwrap();
+        drop(pages);
+        let error = store.archive_page(&jid(ALICE), &all()).await.unwrap_err();
+        assert!(matches!(&error, StoreError::Unavailable(why) if why.contains("no turn came")), "{error}");
+        drop(turns);
+        store.archive_page(&jid(ALICE), &all()).await.unwrap();
+    }
+}
+
 /// After a switch to another server the one before may come back as its standby, under the name that it had.
 #[tokio::test]
 async fn a_connection_on_which_nothing_can_be_written_is_replaced() {
