@@ -158,6 +158,21 @@ impl Server {
         Ok(server)
     }
 
+    /// Its conf, with DIR in place of its folder; none if it has none.
+    pub fn conf(&self) -> std::io::Result<Option<String>> {
+        let name = match self.options.server {
+            Subject::Rookery => "rookery.toml",
+            Subject::Prosody => "prosody.cfg.lua",
+            Subject::Ejabberd => "ejabberd.yml",
+            Subject::Relay => return Ok(None),
+        };
+        if self.options.address.is_some() {
+            return Ok(None);
+        }
+        let text = fs::read_to_string(self.dir.join(name))?;
+        Ok(Some(text.replace(&*self.dir.to_string_lossy(), "DIR")))
+    }
+
     /// Starts it and waits until it greets a client; how long that took.
     pub fn start(&mut self) -> std::io::Result<Duration> {
         if self.options.address.is_some() {

@@ -1,5 +1,5 @@
 //! The whole benchmark: each piece of work on each server in turn, several turns, so that what the machine gives at the moment
-//! is shared fairly; medians, spreads and ratios as a table (Markdown), a plot (SVG) and raw figures (JSON).
+//! is shared fairly; medians, spreads and ratios as a table (Markdown), a plot (SVG), raw figures (JSON), and the servers' confs.
 
 mod plot;
 
@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use super::{Figure, chat, comeback, fan_out, idle, login, median, offline, ping, presence, rate, rooms};
 use crate::client::Transport;
-use crate::server::{Choice, Server, Subject};
+use crate::server::{Choice, Server, Setup, Subject};
 use crate::{Verdict, process};
 
 /// `rigs bench table`
@@ -23,7 +23,7 @@ pub(super) struct Options {
     /// How often each server has its turn with each piece of work
     #[arg(long, default_value_t = 3)]
     turns: usize,
-    /// Where to write table.md, table.svg and figures.json
+    /// Where to write table.md, table.svg, figures.json and confs.txt
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
 }
@@ -139,18 +139,24 @@ pub(super) async fn measure(bench: &super::Options, options: &Options) -> Verdic
             }
         }
     }
-    let mut versions = Vec::new();
+    let (mut versions, mut confs) = (Vec::new(), String::new());
     for &server in &options.beside {
-        versions.push(Server::new(&Choice { server, ..bench.server.clone() })?.version());
+        let choice = Choice { server, archive: true, ..bench.server.clone() };
+        let server = Server::with(&choice, Setup { rooms: true, ..Setup::default() })?;
+        versions.push(server.version());
+        if let Some(conf) = server.conf()? {
+            write!(confs, "# {}, with archives and rooms\n\n{}\n\n", server.version(), conf.trim())?;
+        }
     }
     let table = markdown(&rows, &versions, options.turns);
-    println!("\n{table}");
+    println!("\n{confs}{table}");
     voids.iter().for_each(|void| println!("void: {void}"));
     if let Some(folder) = &options.out {
         std::fs::create_dir_all(folder)?;
         std::fs::write(folder.join("table.md"), &table)?;
         std::fs::write(folder.join("table.svg"), plot::draw(&rows, &versions))?;
         std::fs::write(folder.join("figures.json"), raw(&rows, &versions))?;
+        std::fs::write(folder.join("confs.txt"), confs.trim_end().to_owned() + "\n")?;
         println!("written: {}", folder.display());
     }
     Ok(voids.is_empty())
@@ -196,7 +202,7 @@ fn markdown(rows: &[Row], versions: &[String], turns: usize) -> String {
     for row in rows {
         write!(out, "\n| {} |", row.name).expect("a String takes all");
         for values in &row.values {
-            let cell = values.as_ref().map_or_else(|| "–".into(), |values| cell(values, row.unit));
+            let cell = values.as_ref().map_or_else(|| "–".into(), |values| cell(values, row.unit, turns));
             out.push_str(&format!(" {cell} |"));
         }
         out.push_str(&format!(" {} |", ratios(&row.values)));
@@ -205,12 +211,16 @@ fn markdown(rows: &[Row], versions: &[String], turns: usize) -> String {
     out
 }
 
-fn cell(values: &[f64], unit: &str) -> String {
+fn cell(values: &[f64], unit: &str, turns: usize) -> String {
     if values.is_empty() {
         return "void".into();
     }
+    let void = match turns.saturating_sub(values.len()) {
+        0 => String::new(),
+        some => format!(", {some} of {turns} void"),
+    };
     let (low, high) = values.iter().fold((f64::MAX, f64::MIN), |(low, high), &value| (low.min(value), high.max(value)));
-    format!("{} {unit} ({} to {})", short(median(values)), short(low), short(high))
+    format!("{} {unit} ({} to {}{void})", short(median(values)), short(low), short(high))
 }
 
 /// How many times the first server's figure each other's is.
