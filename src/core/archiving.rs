@@ -14,7 +14,6 @@ use rookery_xmpp::parser::{self, Parsed};
 use rookery_xmpp::stanza::{Kind, MessageType, Stanza};
 
 use crate::account::Account;
-use crate::ids;
 use crate::seen;
 use crate::server::Server;
 use crate::store::{Conversation, StoreResult};
@@ -158,7 +157,7 @@ impl Server {
         while self.store.purge_deleted(STEP).await? {
             tokio::time::sleep(PAUSE).await;
         }
-        self.store.forget_seen(ids::since(seen::MEMORY)).await
+        self.store.forget_seen(seen::since(self.ids.last())).await
     }
 }
 

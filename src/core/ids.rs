@@ -24,6 +24,11 @@ pub fn since(age: Duration) -> u64 {
     at(SystemTime::now().checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH))
 }
 
+/// The lowest id of a message that is not so much older than the one of this id.
+pub fn before(id: u64, age: Duration) -> u64 {
+    id.saturating_sub((age.as_micros() as u64) << RANDOM_BITS)
+}
+
 /// Gives out ids.
 #[derive(Debug, Default)]
 pub struct Ids {
@@ -50,6 +55,11 @@ impl Ids {
                 Err(seen) => last = seen,
             }
         }
+    }
+
+    /// The last one that was given out.
+    pub fn last(&self) -> u64 {
+        self.last.load(Ordering::Relaxed)
     }
 
     fn random(&self) -> u64 {

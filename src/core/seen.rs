@@ -32,6 +32,12 @@ const DRAWN: usize = 11;
 /// So many messages an account remembers at most.
 pub(crate) const MOST: usize = 4096;
 
+/// From which id on messages are known, with the last id that was given out: a day back by the clock, but not while that is
+/// ahead of all that was taken. It may be set right again, and what is forgotten is gone.
+pub(crate) fn since(last: u64) -> u64 {
+    ids::since(MEMORY).min(ids::before(last, MEMORY))
+}
+
 /// What a message from or to `peer` would be known by if it were sent again; `None` if it has nothing to be known by.
 pub(crate) fn digest(side: Side, peer: &str, stanza: &Stanza, may_resend: bool) -> Option<u64> {
     let side = match side {
@@ -185,6 +191,18 @@ mod tests {
         }
         assert!(seen.0.len() <= MOST);
         assert!((9_000..10_000).all(|digest| seen.find(digest, None).is_some()));
+    }
+
+    #[test]
+    fn a_clock_that_runs_ahead_forgets_nothing() {
+        let now = ids::Ids::default().next();
+        assert!(
+            since(now) > ids::before(now, MEMORY + Duration::from_secs(60)) && since(now) <= ids::before(now, MEMORY)
+        );
+        let years = Duration::from_secs(12 * 365 * 24 * 60 * 60);
+        let last = ids::since(years);
+        assert_eq!(since(last), ids::before(last, MEMORY));
+        assert_eq!(since(0), 0);
     }
 
     #[test]
