@@ -22,7 +22,7 @@ use crate::account::Account;
 use crate::deliver::parse;
 use crate::server::Server;
 use crate::session::{Outgoing, Pushed, Session};
-use crate::store::{ArchivePage, ArchiveQuery, ArchivedMessage, TailEntry};
+use crate::store::{ArchivePage, ArchiveQuery, ArchivedMessage, StoreResult, TailEntry};
 use crate::tail::Kept;
 
 /// So often a page is read again because messages went to or from the tail meanwhile.
@@ -85,6 +85,16 @@ impl Server {
                 return Ok(Some(results));
             }
         }
+    }
+
+    /// Whether a message is in its account's archive, or on its way there.
+    pub(crate) async fn is_in_archive(&self, kept: &Kept) -> StoreResult<bool> {
+        if kept.is_archived() {
+            return Ok(true);
+        }
+        // Of what was read back from disk memory does not know.
+        let query = ArchiveQuery { ids: vec![kept.id], max: 1, ..ArchiveQuery::default() };
+        Ok(self.store.archive_page(&kept.account.jid, &query).await?.is_some())
     }
 
     /// Finds what of a page still waits and is not on its way to another session. `false` when the tail has changed.

@@ -22,7 +22,7 @@ use crate::seen;
 use crate::server::Server;
 use crate::session::{Outgoing, Pushed, Session};
 use crate::store::TailEntry;
-use crate::tail::{Keep, Kept, Receipts, Side, Writer};
+use crate::tail::{Keep, Kept, Side, Writer};
 
 /// Entries of a tail that are read at once.
 pub(crate) const PAGE: usize = 100;
@@ -52,7 +52,7 @@ enum Page {
 #[derive(Default)]
 pub(crate) struct Parted {
     /// Messages that nobody keeps for later after all, and why.
-    refused: Vec<(Arc<Kept>, Receipts, StanzaError)>,
+    refused: Vec<(Arc<Kept>, StanzaError)>,
     /// What had no place in the tail.
     unkept: Vec<Arc<Stanza>>,
 }
@@ -299,7 +299,7 @@ impl Server {
                     Ok(Passed::On) => StanzaError::new(Condition::ServiceUnavailable),
                     Err(error) => error,
                 };
-                parted.refused.extend(kept.refuse(&mut tail).map(|receipts| (kept, receipts, error)));
+                parted.refused.push((kept, error));
                 continue;
             }
             // What lies in the tail before it comes before it.
@@ -317,9 +317,8 @@ impl Server {
 
     /// Tells the senders of what nobody else could be given.
     pub(crate) async fn bounce_parted(self: &Arc<Self>, account: &Arc<Account>, parted: Parted) {
-        for (kept, receipts, error) in parted.refused {
-            self.bounce(&kept.stanza, error, receipts.last().and_then(|receipt| receipt.session())).await;
-            drop(receipts);
+        for (kept, error) in parted.refused {
+            self.refuse_kept(&kept, error).await;
         }
         let Some(host) = self.host(account.jid.domainpart()) else { return };
         for stanza in parted.unkept {
@@ -340,8 +339,19 @@ impl Server {
         }
     }
 
-    /// Takes a message out of the tail for good and tells its sender why.
+    /// Takes a message out of the tail for good, when its sender has an acknowledgement and may have gone. From the archive
+    /// nothing is taken back: what is there, any of the account's clients can have, so it counts as delivered. Of what is
+    /// in no archive its sender is told why.
     pub(crate) async fn refuse_kept(self: &Arc<Self>, kept: &Arc<Kept>, error: StanzaError) {
+        let is_archived = match self.is_in_archive(kept).await {
+            Ok(is_archived) => is_archived,
+            Err(error) => return self.store_failed("a message waits on, since the archive cannot be read", &error),
+        };
+        if is_archived {
+            let receipts = kept.delivered(&mut kept.account.tail.lock());
+            drop(receipts);
+            return;
+        }
         let refused = kept.refuse(&mut kept.account.tail.lock());
         if let Some(receipts) = refused {
             self.bounce(&kept.stanza, error, receipts.last().and_then(|receipt| receipt.session())).await;

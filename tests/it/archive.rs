@@ -145,6 +145,63 @@ async fn a5_the_archives_of_others_look_like_those_of_nobody() {
     assert!(juliet.query("").await.is_complete());
 }
 
+/// Three short connections look like a client that cannot bear a stanza. Its sender was told that it is safe, and may have gone.
+#[tokio::test(start_paused = true)]
+async fn b9_what_a_client_cannot_bear_stays_in_the_archive() {
+    for is_read_back in [false, true] {
+        let mut world = World::new(BOTH).await;
+        let romeo = world.login_resumable(ROMEO, "orchard").await;
+        let send = async || {
+            romeo.send(&chat(JULIET, "poison")).await;
+            pass(Duration::from_secs(1)).await;
+        };
+        if is_read_back {
+            send().await;
+            world = world.restart().await;
+        }
+        let juliet = world.bind(JULIET, "balcony").await;
+        juliet.send("<enable xmlns='urn:xmpp:sm:3' resume='true'/>").await;
+        juliet.send("<presence/>").await;
+        pass(Duration::from_secs(1)).await;
+        let mut got = juliet.bodies();
+        juliet.send("<a xmlns='urn:xmpp:sm:3' h='1'/>").await;
+        if !is_read_back {
+            send().await;
+            got = juliet.bodies();
+        }
+        for _ in 0..3 {
+            assert_eq!(got, ["poison"]);
+            juliet.cut().await;
+            let resumed = world.server.resume(&juliet.session, 1, |h| format!("<resumed h='{h}'/>").into()).await;
+            assert!(resumed.is_ok());
+            pass(Duration::from_secs(1)).await;
+            got = juliet.bodies();
+        }
+        assert!(got.is_empty());
+        assert!(!romeo.read().contains("error"));
+        assert!(world.store.tail(&jid(JULIET), 0, u64::MAX, 10).await.unwrap().is_empty());
+        let phone = world.login(JULIET, "phone").await;
+        assert!(phone.bodies().is_empty());
+        assert_eq!(phone.query("").await.set("count").as_deref(), Some("1"));
+    }
+}
+
+/// Nobody is left to deliver it to, and its sender was told that it is safe.
+#[tokio::test(start_paused = true)]
+async fn what_a_session_leaves_behind_stays_in_the_archive_where_nothing_waits_for_anybody() {
+    let world = World::with_conf("[host.localhost]\n[modules.offline]\nenabled = false\n", BOTH).await;
+    let romeo = world.login_resumable(ROMEO, "orchard").await;
+    let juliet = world.login_resumable(JULIET, "balcony").await;
+    romeo.send(&chat(JULIET, "one")).await;
+    pass(Duration::from_secs(1)).await;
+    juliet.leave().await;
+    pass(Duration::from_secs(1)).await;
+    assert!(!romeo.read().contains("error"));
+    let phone = world.login(JULIET, "phone").await;
+    assert!(phone.bodies().is_empty());
+    assert_eq!(phone.query("").await.set("count").as_deref(), Some("1"));
+}
+
 #[tokio::test(start_paused = true)]
 async fn c1_results_that_somebody_else_sends_are_not_archived() {
     let world = World::new(BOTH).await;

@@ -12,9 +12,10 @@ use rookery_xmpp::jid::{BareJid, Jid};
 use super::StoreResult;
 
 /// Which part of what a query matches is wanted (XEP-0059). Always by id, oldest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Page {
     /// From the oldest on.
+    #[default]
     First,
     /// What comes after this id.
     After(u64),
@@ -25,7 +26,7 @@ pub enum Page {
 }
 
 /// A question to an account's archive.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct ArchiveQuery {
     /// Only messages with this peer; a full JID: only with this resource of it.
     pub with: Option<Jid>,
