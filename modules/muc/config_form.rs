@@ -107,9 +107,9 @@ impl Config {
     /// # Errors
     /// When it was changed by somebody else than [`Config::to_element`].
     pub fn from_element(&self, x: &Element) -> Result<Self, StanzaError> {
-        Ok(self
-            .submitted(&Form::from_element(x)?, &Limits { history: usize::MAX, text: usize::MAX, ..Limits::default() })?
-            .config)
+        // Whatever the conf allowed when it was stored: a room that cannot be read is shut to all.
+        let any = Limits { history: usize::MAX, text: usize::MAX, occupants: usize::MAX, ..Limits::default() };
+        Ok(self.submitted(&Form::from_element(x)?, &any)?.config)
     }
 
     /// All fields but the lists of people.
@@ -272,5 +272,12 @@ mod tests {
         };
         assert_eq!(Config::default().from_element(&config.to_element()), Ok(config));
         assert_eq!(Config::default().from_element(&Config::default().to_element()), Ok(Config::default()));
+    }
+
+    /// A conf that allowed more once, or less, is no reason to lose a room.
+    #[test]
+    fn what_is_stored_is_read_whatever_the_conf_allows() {
+        let config = Config { max_users: Some(15_000), ..Config::default() };
+        assert_eq!(Config::default().from_element(&config.to_element()), Ok(config));
     }
 }
