@@ -141,7 +141,8 @@ impl Room {
     ) {
         let Some(seat) = self.seat_of(session) else { return };
         let Some(occupant) = self.occupants.get(seat) else { return };
-        if self.is_locked() {
+        // Its maker may be in it by several sessions.
+        if self.is_locked() && self.occupants.all().len() == 1 {
             return self.dissolve(&Element::new("destroy", ns::MUC_USER), out);
         }
         if occupant.sessions().len() == 1 {

@@ -561,3 +561,25 @@ fn c4_what_is_configured_survives_a_restart() {
     let got = again.finish(outcome);
     assert!(got.len() == 4 && got.iter().all(|got| got.stanza.to_xml().contains("333")), "{got:?}");
 }
+
+/// Whoever makes a room may be in it by several sessions before it is configured: it ends with the last of them.
+#[test]
+fn a_room_that_is_being_made_ends_with_its_makers_last_session() {
+    const OTHER: &str = "crone1@shakespeare.lit/pda";
+    const LEAVE: &str = "<presence to='coven@chat.shakespeare.lit/firstwitch' type='unavailable'/>";
+    for nick in ["firstwitch", "crone"] {
+        let (mut stage, _) = created(true);
+        stage.enter(OTHER, nick);
+        let got = stage.from(CRONE, LEAVE);
+        assert!(got.iter().all(|got| !got.stanza.to_xml().contains("destroy")), "{got:?}");
+        assert!(stage.room.is_locked() && stage.room.seat_of(&jid(OTHER)).is_some());
+        assert_eq!(stage.stored, []);
+        stage.from(OTHER, &submit(&[]));
+        assert!(!stage.room.is_locked() && !stage.room.is_gone());
+    }
+    let (mut stage, _) = created(true);
+    stage.enter(OTHER, "firstwitch");
+    stage.from(OTHER, LEAVE);
+    let got = stage.from(CRONE, LEAVE);
+    assert!(got[0].stanza.to_xml().contains("destroy") && stage.room.is_gone(), "{got:?}");
+}
