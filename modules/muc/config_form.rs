@@ -214,7 +214,10 @@ impl Config {
             None => {}
             Some("none") => config.max_users = None,
             Some(_) => {
-                let most = form.parsed::<usize>(MAX_USERS)?.filter(|most| (1..=limits.occupants).contains(most));
+                // What it was before may be more than the conf allows by now; the form offers it still, and it harms
+                // nothing, since whoever enters is counted by both.
+                let is_fit = |most: &usize| (1..=limits.occupants).contains(most) || self.max_users == Some(*most);
+                let most = form.parsed::<usize>(MAX_USERS)?.filter(is_fit);
                 config.max_users = Some(most.ok_or_else(|| unacceptable(MAX_USERS, "is out of range"))?);
             }
         }
@@ -279,5 +282,17 @@ mod tests {
     fn what_is_stored_is_read_whatever_the_conf_allows() {
         let config = Config { max_users: Some(15_000), ..Config::default() };
         assert_eq!(Config::default().from_element(&config.to_element()), Ok(config));
+    }
+
+    #[test]
+    fn what_the_form_offers_is_taken() {
+        let config = Config { max_users: Some(500), ..Config::default() };
+        let limits = Limits { occupants: 100, ..Limits::default() };
+        let form = config.form(String::new(), &limits, std::iter::empty(), std::iter::empty());
+        let form = Form::from_element(&form).unwrap();
+        assert_eq!(config.submitted(&form, &limits).unwrap().config, config);
+        // Nothing else that is more than the conf allows is.
+        let other = Config { max_users: Some(400), ..config };
+        assert!(other.submitted(&form, &limits).is_err());
     }
 }
