@@ -1,7 +1,7 @@
 //! XEP-0045 §7.13, §8.6, §9.9: forms in messages: requests for voice and for membership, and their approval.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rookery_xmpp::dataform::{Field, FieldType, Form, FormType};
 use rookery_xmpp::error::{Condition, ErrorKind, StanzaError};
@@ -20,6 +20,11 @@ use super::room::Room;
 
 /// So long a visitor waits before asking for voice again.
 const VOICE_PAUSE: Duration = Duration::from_secs(60);
+
+/// Whether somebody who has asked then may not ask again yet.
+fn is_too_soon(asked: SystemTime, now: SystemTime) -> bool {
+    now.duration_since(asked).is_ok_and(|since| since < VOICE_PAUSE)
+}
 
 impl Room {
     /// A message with a form.
@@ -53,8 +58,8 @@ impl Room {
             return Ok(());
         }
         let session = from.full().ok_or(Condition::NotAcceptable)?;
-        let asked = self.asked_voice.get(&session).and_then(|asked| at.now.duration_since(*asked).ok());
-        if asked.is_some_and(|since| since < VOICE_PAUSE) {
+        // By person: who could leave, come back and ask again would have no pause.
+        if self.asked_voice.get(from.bare_str()).is_some_and(|asked| is_too_soon(*asked, at.now)) {
             return Err(StanzaError::new(Condition::PolicyViolation).with_kind(ErrorKind::Wait));
         }
         let approval = Form::new(FormType::Form)
@@ -69,8 +74,13 @@ impl Room {
             .field(Field::boolean("muc#request_allow", false).label("Grant voice to this person?"));
         let message = self.form_to(at, &approval);
         out.send_many(message, self.occupants.moderators(), &[]);
-        self.asked_voice.insert(session, at.now);
+        self.asked_voice.insert(session.bare(), at.now);
         Ok(())
+    }
+
+    /// Those who may ask again need not be remembered.
+    pub(super) fn forget_voice_requests(&mut self, now: SystemTime) {
+        self.asked_voice.retain(|_, asked| is_too_soon(*asked, now));
     }
 
     fn form_to(&self, at: At, form: &Form) -> Stanza {

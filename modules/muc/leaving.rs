@@ -175,7 +175,6 @@ impl Room {
 
     fn forget_session(&mut self, session: &FullJid, out: &mut Outcome) {
         self.queries.forget(session);
-        self.asked_voice.remove(session);
         self.keep(RoomChange::Leave(session.clone()), out);
     }
 }

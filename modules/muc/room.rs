@@ -80,8 +80,8 @@ pub struct Room {
     pub(super) owes_word: bool,
     /// When people last spoke, while there is slow mode (XEP-0500).
     pub(super) spoke: BTreeMap<BareJid, SystemTime>,
-    /// When visitors last asked for voice.
-    pub(super) asked_voice: BTreeMap<FullJid, SystemTime>,
+    /// When visitors last asked for voice: those who have to wait before they ask again, in the room or not.
+    pub(super) asked_voice: BTreeMap<BareJid, SystemTime>,
 }
 
 impl Room {
@@ -232,6 +232,7 @@ impl Room {
             self.unlock(&mut out);
         }
         self.queries.expire(at.now);
+        self.forget_voice_requests(at.now);
         self.tell_rest(&mut out);
         self.end_if_empty(&mut out);
         out

@@ -514,6 +514,24 @@ fn requesting_voice() {
     assert_eq!(stage.from(HAG, ASK_VOICE), []);
 }
 
+/// The pause between two requests is the person's, whatever they leave and come back by.
+#[test]
+fn who_comes_back_does_not_ask_for_voice_sooner() {
+    let mut stage = Stage::witches(Config { moderated: true, ..Config::default() });
+    stage.from(HAG, ASK_VOICE);
+    stage.from(HAG, "<presence to='coven@chat.shakespeare.lit/thirdwitch' type='unavailable'/>");
+    stage.enter(HAG, "thirdwitch");
+    stage.refused(HAG, ASK_VOICE, "wait policy-violation");
+    stage.enter("hag66@shakespeare.lit/other", "another");
+    stage.refused("hag66@shakespeare.lit/other", ASK_VOICE, "wait policy-violation");
+    stage.pass(61);
+    assert_eq!(stage.from("hag66@shakespeare.lit/other", ASK_VOICE).len(), 2);
+    stage.pass(61);
+    let at = stage.at();
+    stage.room.tick(at);
+    assert!(stage.room.asked_voice.is_empty());
+}
+
 /// §8.1.
 #[test]
 fn modifying_the_room_subject() {
