@@ -41,8 +41,6 @@ struct Known {
 #[derive(Debug)]
 struct Entry {
     message: Message,
-    /// It says itself when it was written.
-    stamped: bool,
     /// As it is sent to who enters; made for the first of them.
     delayed: OnceCell<Stanza>,
 }
@@ -51,7 +49,7 @@ impl Entry {
     fn delayed(&self, room: &BareJid) -> &Stanza {
         self.delayed.get_or_init(|| {
             let mut delayed = self.message.stanza.clone();
-            if !self.stamped {
+            if !self.message.stamped {
                 delayed.append(payload::delay(room, self.message.stamp));
             }
             delayed
@@ -70,7 +68,7 @@ impl History {
             self.learn(digest, Known { id, stream: None }, now);
         }
         for message in messages {
-            self.push(message, None, false);
+            self.push(message, None);
         }
     }
 
@@ -90,13 +88,13 @@ impl History {
         self.cut();
     }
 
-    /// Another message. `stamped`: it says itself when it was written, and its sender may say so (§7.9).
-    pub(super) fn push(&mut self, message: Message, stream: Option<u64>, stamped: bool) {
+    /// Another message.
+    pub(super) fn push(&mut self, message: Message, stream: Option<u64>) {
         if let Some(digest) = message.digest {
             self.learn(digest, Known { id: message.id, stream }, message.stamp);
         }
         if message.history {
-            self.entries.push_back(Entry { message, stamped, delayed: OnceCell::new() });
+            self.entries.push_back(Entry { message, delayed: OnceCell::new() });
             self.cut();
         }
     }

@@ -100,6 +100,8 @@ pub struct Message {
     pub history: bool,
     /// Whether it is kept for queries, as the room's configuration says.
     pub archive: bool,
+    /// It says itself when it was written, and its sender may say so (§7.9).
+    pub stamped: bool,
 }
 
 /// A session in the room.

@@ -147,11 +147,12 @@ impl Room {
             stamp: at.now,
             history,
             archive: self.config.archive,
+            stamped,
             digest: at.digest,
             sender,
             stanza,
         };
-        self.history.push(message.clone(), at.stream, stamped);
+        self.history.push(message.clone(), at.stream);
         if message.archive || message.history {
             self.keep(RoomChange::Message(message), out);
         }

@@ -374,7 +374,9 @@ impl Search<'_> {
 
     fn is_theirs(&self, stored: &ArchivedMessage) -> bool {
         let by = record::opened(&stored.stanza).and_then(|(_, sender)| sender);
-        by.is_some_and(|by| by.bare_str() == self.sender.bare_str() && (self.sender.is_bare() || *by == *self.sender))
+        by.is_some_and(|by| {
+            by.jid.bare_str() == self.sender.bare_str() && (self.sender.is_bare() || *by.jid == *self.sender)
+        })
     }
 }
 

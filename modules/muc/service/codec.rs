@@ -112,10 +112,11 @@ fn visit_element(visit: &Visit) -> Element {
 
 fn message_record(message: &Message) -> RoomRecord {
     let from = message.stanza.head.from.as_ref();
+    let sender = message.sender.clone().map(|jid| record::Sender { jid, stamps: message.stamped });
     RoomRecord {
         id: message.id,
         stamp: message.stamp,
-        stanza: record::sealed(&message.stanza, message.sender.as_ref()),
+        stanza: record::sealed(&message.stanza, sender.as_ref()),
         nick: from.and_then(|from| from.resourcepart()).map(Box::from),
         message_id: message.stanza.head.id.clone(),
         history: message.history,
@@ -245,7 +246,18 @@ fn visit(jid: FullJid, bytes: &Bytes) -> Option<Visit> {
 /// A message of the history.
 pub(super) fn message(stored: ArchivedMessage) -> Option<Message> {
     let (stanza, sender) = record::opened(&stored.stanza)?;
-    Some(Message { id: stored.id, stamp: stored.stamp, stanza, sender, digest: None, history: true, archive: true })
+    // What was taken back says nothing any more.
+    let stamped = sender.as_ref().is_some_and(|sender| sender.stamps) && stanza.has("delay", ns::DELAY);
+    Some(Message {
+        id: stored.id,
+        stamp: stored.stamp,
+        stanza,
+        stamped,
+        sender: sender.map(|sender| sender.jid),
+        digest: None,
+        history: true,
+        archive: true,
+    })
 }
 
 #[cfg(test)]
@@ -313,6 +325,28 @@ mod tests {
         assert_eq!((image.config, image.subject, image.hats), (config, Some(subject), hats));
         assert_eq!(image.tokens, tokens);
         assert_eq!((image.people, image.visits), (vec![(crone, person)], vec![visit]));
+    }
+
+    #[test]
+    fn a_message_is_read_as_it_was_written() {
+        for stamped in [false, true] {
+            let message = Message {
+                id: 7,
+                stamp: seconds(1_000_000),
+                stanza: "<message from='coven@rooms.example/witch' type='groupchat'><body>hi</body>\
+                    <delay xmlns='urn:xmpp:delay' stamp='2001-09-29T01:54:37Z'/></message>"
+                    .parse()
+                    .unwrap(),
+                sender: FullJid::new("crone1@example.org/desktop").ok(),
+                digest: None,
+                history: true,
+                archive: true,
+                stamped,
+            };
+            let record = message_record(&message);
+            let stored = ArchivedMessage { id: record.id, stamp: record.stamp, stanza: record.stanza, waits: None };
+            assert_eq!(super::message(stored), Some(message));
+        }
     }
 
     #[test]

@@ -9,11 +9,25 @@ use rookery_xmpp::ns;
 use rookery_xmpp::parser::{self, Parsed};
 use rookery_xmpp::stanza::Stanza;
 
+use crate::muc::roles::Affiliation;
+
+/// What is stored with a message of whoever has sent it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::muc) struct Sender {
+    pub(in crate::muc) jid: FullJid,
+    /// They were an owner when they sent it, and the message says itself when it was written: it counts (XEP-0045 §7.9)
+    /// whatever they are by now.
+    pub(in crate::muc) stamps: bool,
+}
+
 /// A message with its sender, to be stored.
-pub(in crate::muc) fn sealed(message: &Stanza, sender: Option<&FullJid>) -> Bytes {
+pub(in crate::muc) fn sealed(message: &Stanza, sender: Option<&Sender>) -> Bytes {
     let mut stanza = message.clone();
     if let Some(sender) = sender {
-        let item = Element::new("item", ns::MUC_USER).attr("jid", sender.as_str());
+        // Those who see addresses get this as it is; so it says it in words that are known to them.
+        let affiliation = sender.stamps.then(|| Affiliation::Owner.name());
+        let item =
+            Element::new("item", ns::MUC_USER).attr_opt("affiliation", affiliation).attr("jid", sender.jid.as_str());
         stanza.append(Element::new("x", ns::MUC_USER).child(item));
     }
     let mut bytes = Vec::with_capacity(stanza.size() + 32);
@@ -22,11 +36,13 @@ pub(in crate::muc) fn sealed(message: &Stanza, sender: Option<&FullJid>) -> Byte
 }
 
 /// A stored message as all have got it, and its sender. `None` if it cannot be read.
-pub(in crate::muc) fn opened(stored: &Bytes) -> Option<(Stanza, Option<FullJid>)> {
+pub(in crate::muc) fn opened(stored: &Bytes) -> Option<(Stanza, Option<Sender>)> {
     let Ok(Parsed::Stanza(mut stanza)) = parser::parse(stored.clone(), &Namespaces::none()) else { return None };
-    let sender =
-        stanza.find("x", ns::MUC_USER).and_then(|x| x.find("item", ns::MUC_USER)?.get("jid").map(str::to_owned));
-    let sender = sender.and_then(|jid| FullJid::new(&jid).ok());
+    let item = stanza.find("x", ns::MUC_USER).and_then(|x| x.find("item", ns::MUC_USER));
+    let sender = item.and_then(|item| {
+        let stamps = item.get("affiliation") == Some(Affiliation::Owner.name());
+        Some(Sender { jid: FullJid::new(item.get("jid")?).ok()?, stamps })
+    });
     if sender.is_some() {
         // The room's own words in this namespace name nobody.
         stanza.retain(|ns, name| (ns, name) != (ns::MUC_USER, "x"));
@@ -44,11 +60,13 @@ mod tests {
             <occupant-id xmlns='urn:xmpp:occupant-id:0' id='x'/></message>"
             .parse()
             .unwrap();
-        let hag = FullJid::new("hag66@example.org/pda").unwrap();
-        let stored = sealed(&message, Some(&hag));
-        assert!(String::from_utf8_lossy(&stored).contains("hag66@example.org/pda"));
-        let (opened_message, sender) = opened(&stored).unwrap();
-        assert_eq!((opened_message, sender), (message.clone(), Some(hag)));
+        for stamps in [false, true] {
+            let hag = Sender { jid: FullJid::new("hag66@example.org/pda").unwrap(), stamps };
+            let stored = sealed(&message, Some(&hag));
+            assert!(String::from_utf8_lossy(&stored).contains("hag66@example.org/pda"));
+            let (opened_message, sender) = opened(&stored).unwrap();
+            assert_eq!((opened_message, sender), (message.clone(), Some(hag)));
+        }
         let (own, sender) = opened(&sealed(&message, None)).unwrap();
         assert_eq!((own, sender), (message, None));
         assert!(opened(&Bytes::from_static(b"<message")).is_none());

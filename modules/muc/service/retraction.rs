@@ -34,7 +34,7 @@ impl Retraction {
         server.stored().await?;
         let Some(stored) = server.store.room_message(&self.room, self.id).await? else { return Ok(Stored::NotFound) };
         let Some((mut message, sender)) = record::opened(&stored.stanza) else { return Ok(Stored::NotFound) };
-        let is_theirs = |by: &BareJid| sender.as_ref().is_some_and(|sender| sender.bare_str() == by.as_str());
+        let is_theirs = |by: &BareJid| sender.as_ref().is_some_and(|sender| sender.jid.bare_str() == by.as_str());
         if self.by.as_ref().is_some_and(|by| !is_theirs(by)) {
             return Ok(Stored::NotFound);
         }

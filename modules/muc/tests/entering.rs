@@ -461,6 +461,8 @@ fn continued_conversations_keep_their_times() {
     };
     stage.from(CRONE, old);
     assert_eq!(delays(stage.enter(HECATE, "hecate")), ["2001-09-29T01:54:37Z"]);
+    let mut again = stage.restarted(Limits::default());
+    assert_eq!(delays(again.enter(HECATE, "hecate")), ["2001-09-29T01:54:37Z"]);
     // C10: others' times are kept, and the room's own comes last.
     stage.from(HAG, old);
     let got = delays(stage.enter(HECATE, "hecate"));

@@ -129,6 +129,32 @@ impl Stage {
         stage
     }
 
+    /// The same room after a restart of the server: of messages and visits, what was stored, in the database's order.
+    fn restarted(&mut self, limits: Limits) -> Self {
+        let mut image = Image {
+            config: self.room.config().clone(),
+            created: Some(start()),
+            people: self.room.people.iter().map(|(who, person)| (who.clone(), person.clone())).collect(),
+            ..Image::default()
+        };
+        let mut visits = std::collections::BTreeMap::new();
+        for change in &self.stored {
+            match change {
+                RoomChange::Enter(visit) => {
+                    visits.insert(visit.jid.to_string(), visit.clone());
+                }
+                RoomChange::Leave(jid) => {
+                    visits.remove(jid.as_str());
+                }
+                RoomChange::Message(message) if message.history => image.history.push(message.clone()),
+                _ => {}
+            }
+        }
+        image.visits = visits.into_values().collect();
+        let at = self.at();
+        Self { now: self.now, id: self.id, ..Self::around(Room::restore(bare(ROOM), service(limits), image, at)) }
+    }
+
     fn at(&mut self) -> At {
         self.id += 1;
         At { now: self.now, id: self.id, digest: None, stream: None }
