@@ -33,8 +33,17 @@ pub(super) struct Affiliations {
     called: HashMap<String, BTreeSet<BareJid>>,
     /// The version before the first change that is known.
     base: u64,
-    /// Changes, as the version that each has made.
-    changes: VecDeque<(u64, BareJid)>,
+    changes: VecDeque<Change>,
+}
+
+/// A change of an affiliation.
+#[derive(Debug)]
+struct Change {
+    /// The version that it has made.
+    version: u64,
+    who: BareJid,
+    /// What they were before.
+    was: Affiliation,
 }
 
 impl Affiliations {
@@ -148,27 +157,26 @@ impl Affiliations {
 
     /// The version that the lists have.
     pub(super) fn version(&self) -> u64 {
-        self.changes.back().map_or(self.base, |(version, _)| *version)
+        self.changes.back().map_or(self.base, |change| change.version)
     }
 
-    /// Somebody's affiliation has changed, which makes the lists this version.
-    pub(super) fn changed(&mut self, who: BareJid, version: u64) {
+    /// Somebody's affiliation has changed from what it was, which makes the lists this version.
+    pub(super) fn changed(&mut self, who: BareJid, was: Affiliation, version: u64) {
         if self.changes.len() >= VERSIONS
-            && let Some((first, _)) = self.changes.pop_front()
+            && let Some(first) = self.changes.pop_front()
         {
-            self.base = first;
+            self.base = first.version;
         }
-        self.changes.push_back((version.max(self.version()), who));
+        self.changes.push_back(Change { version: version.max(self.version()), who, was });
     }
 
-    /// Who has changed since a version, by address and once each; `None` when the version is not known.
-    pub(super) fn since(&self, version: u64) -> Option<Vec<&BareJid>> {
-        let known = version == self.base || self.changes.iter().any(|(known, _)| *known == version);
-        let changed = self.changes.iter().filter(|(changed, _)| *changed > version).map(|(_, who)| who);
-        let mut who: Vec<&BareJid> = known.then(|| changed.collect())?;
-        who.sort_unstable();
-        who.dedup();
-        Some(who)
+    /// Who has changed since a version, by address and once each, and what they were then; `None` when the version is not
+    /// known.
+    pub(super) fn since(&self, version: u64) -> Option<BTreeMap<&BareJid, Affiliation>> {
+        let known = version == self.base || self.changes.iter().any(|change| change.version == version);
+        let changed = self.changes.iter().filter(|change| change.version > version);
+        // Of several changes of one person the oldest knows what they were then: it comes last, and stays.
+        known.then(|| changed.rev().map(|change| (&change.who, change.was)).collect())
     }
 }
 

@@ -113,7 +113,7 @@ impl Room {
             let since = self.people.version();
             self.people.put(change.who.clone(), change.person.clone());
             if old != change.person.affiliation {
-                self.people.changed(change.who.clone(), at_id);
+                self.people.changed(change.who.clone(), old, at_id);
             }
             let mut seats = self.occupants.of_person(change.who.as_str()).iter();
             let is_seen = seats.any(|seat| self.occupants.get(*seat).is_some_and(|occupant| occupant.shown));

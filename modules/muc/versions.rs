@@ -35,8 +35,13 @@ impl Room {
             Some((since, changed)) => {
                 let affiliation =
                     |who: &BareJid| self.people.person(who.as_str()).map_or(Affiliation::None, |p| p.affiliation);
-                let changed = changed.into_iter().map(|who| (who, affiliation(who)));
-                (Some(since), changed.filter(|(_, now)| visible(*now)).map(|(who, now)| item(who, now)).collect())
+                let changed = changed.into_iter().filter_map(|(who, was)| match affiliation(who) {
+                    now if visible(now) => Some(item(who, now)),
+                    // What they are by now is not for everybody; but they are not any more what they are known to be.
+                    _ if was != Affiliation::None && visible(was) => Some(item(who, Affiliation::None)),
+                    _ => None,
+                });
+                (Some(since), changed.collect())
             }
             None => {
                 let visible = lists.into_iter().filter(|affiliation| visible(*affiliation));

@@ -463,6 +463,31 @@ fn versions_of_the_lists() {
     assert_eq!(stage.role(HAG), Role::Participant);
 }
 
+/// XEP-0463: who may not see outcasts learns that a member is none any more, and nothing of who was none before.
+#[test]
+fn a_banned_member_is_no_member_to_those_who_come_back() {
+    let people = [(CRONE, Affiliation::Owner), (HAG, Affiliation::Member), ("c@d", Affiliation::Member)];
+    let config = Config { whois: Whois::Anyone, persistent: true, ..Config::default() };
+    let mut stage = Stage::of(config, Limits::default(), &people, &[]);
+    for (jid, affiliation) in [("c@d", "outcast"), ("e@f", "outcast"), ("g@h", "member"), ("g@h", "outcast")] {
+        let item = format!("<item affiliation='{affiliation}' jid='{jid}'/>");
+        stage.from(CRONE, &iq("set", &format!("<query xmlns='http://jabber.org/protocol/muc#admin'>{item}</query>")));
+    }
+    let until = format!("{:x}", stage.room.people.version());
+    let answer = |to: &str, items: &str| {
+        format!(
+            "<message from='{ROOM}' to='{to}'><x xmlns='http://jabber.org/protocol/muc#user'>
+               <mav xmlns='urn:xmpp:muc:affiliations:1' since='3e8' until='{until}'/>{items}</x></message>"
+        )
+    };
+    let join = "<presence to='coven@chat.shakespeare.lit/nick'><x xmlns='http://jabber.org/protocol/muc'><mav xmlns='urn:xmpp:muc:affiliations:1' since='3e8'/></x></presence>";
+    let got = stage.from(HAG, join);
+    check(&got[..1], &answer(HAG, "<item affiliation='none' jid='c@d'/>"));
+    let got = stage.from(CRONE, &join.replace("/nick", "/firstwitch"));
+    let outcast = |jid: &str| format!("<item affiliation='outcast' jid='{jid}'/>");
+    check(&got[..1], &answer(CRONE, &["c@d", "e@f", "g@h"].map(outcast).concat()));
+}
+
 /// §11.2.
 #[test]
 fn the_service_shuts_down() {
