@@ -210,8 +210,12 @@ impl Room {
             let own: Vec<FullJid> = occupant.sessions().cloned().collect();
             self.announce_departure(occupant, Role::None, &Notice::default(), None, &own, out);
         }
+        let was_shown = occupant.shown;
         if let Some(occupant) = self.occupants.get_mut(seat) {
             occupant.shown = shown;
+        }
+        if shown != was_shown {
+            self.store_visits(seat, out);
         }
         self.announce(seat, notice, &[], out);
     }
@@ -223,7 +227,7 @@ impl Room {
             let presence =
                 occupant.presence_of(jid).cloned().unwrap_or_else(|| Stanza::presence(PresenceType::Available));
             let nick = occupant.nick().into();
-            let visit = Visit { jid: jid.clone(), nick, role: occupant.role, presence };
+            let visit = Visit { jid: jid.clone(), nick, role: occupant.role, shown: Some(occupant.shown), presence };
             out.store.push(RoomChange::Enter(visit));
         }
     }

@@ -306,7 +306,8 @@ impl Room {
             }
             Some(_) => {}
             None => {
-                let shown = self.would_show(visit.role);
+                // Those who are in the room still know whom they have seen: they are to learn that such a one leaves.
+                let shown = visit.shown.unwrap_or_else(|| self.would_show(visit.role));
                 let seat = self.occupants.enter(jid, key, visit.role, visit.jid, visit.presence);
                 if let Some(occupant) = self.occupants.get_mut(seat) {
                     occupant.shown = shown;

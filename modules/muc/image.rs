@@ -113,6 +113,8 @@ pub struct Visit {
     pub nick: Box<str>,
     /// With which role.
     pub role: Role,
+    /// Whether others have been shown it; `None` if that is not known.
+    pub shown: Option<bool>,
     /// Its presence as others see it, without what the room adds.
     pub presence: Stanza,
 }

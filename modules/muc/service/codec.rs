@@ -107,6 +107,7 @@ fn visit_element(visit: &Visit) -> Element {
     Element::new("visit", "")
         .attr("nick", &*visit.nick)
         .attr("role", visit.role.name())
+        .attr_opt("shown", visit.shown.map(|shown| if shown { "true" } else { "false" }))
         .child(visit.presence.to_element())
 }
 
@@ -239,6 +240,8 @@ fn visit(jid: FullJid, bytes: &Bytes) -> Option<Visit> {
         jid,
         nick: element.get("nick")?.into(),
         role: Role::from_name(element.get("role")?)?,
+        // COMPAT: what was stored before this was says nothing of it (2026).
+        shown: element.get("shown").map(|shown| shown == "true"),
         presence: stanza(element.elements().next()?)?,
     })
 }
@@ -301,6 +304,7 @@ mod tests {
             jid: FullJid::new("crone1@example.org/desktop").unwrap(),
             nick: "witch".into(),
             role: Role::Moderator,
+            shown: Some(false),
             presence: "<presence><show>away</show></presence>".parse().unwrap(),
         };
         let mut stored =
@@ -356,7 +360,11 @@ mod tests {
             let domain = vec!["x".repeat(63); 15].join(".");
             let jid = FullJid::new(&format!("{}@{domain}/{}", "a".repeat(1023), "b".repeat(resource))).unwrap();
             let presence = "<presence/>".parse().unwrap();
-            write(&room, None, RoomChange::Enter(Visit { jid, nick: "x".into(), role: Role::Visitor, presence }))
+            write(
+                &room,
+                None,
+                RoomChange::Enter(Visit { jid, nick: "x".into(), role: Role::Visitor, shown: None, presence }),
+            )
         };
         assert!(enter(100).is_some());
         assert!(enter(1023).is_none());

@@ -173,6 +173,7 @@ fn granting_and_revoking_membership() {
             jid: jid(HAG).full().unwrap(),
             nick: "thirdwitch".into(),
             role: Role::Participant,
+            shown: Some(true),
             presence: "<presence/>".parse().unwrap()
         }))
     );

@@ -107,6 +107,7 @@ impl Stage {
                     jid: jid(who).full().unwrap(),
                     nick: (*nick).into(),
                     role: *role,
+                    shown: None,
                     presence: "<presence/>".parse().unwrap(),
                 })
                 .collect(),

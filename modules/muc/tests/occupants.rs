@@ -263,6 +263,36 @@ fn presence_in_large_rooms_is_thinned() {
     assert_eq!(got.len(), 4);
 }
 
+/// The same after a restart: those who see somebody learn that they leave, in whatever order they are read.
+#[test]
+fn who_is_shown_in_large_rooms_stays_so_over_a_restart() {
+    let limits = Limits { thin_from: 2, ..Limits::default() };
+    let mut stage = Stage::with_limits(Config::default(), limits.clone());
+    for who in ["z", "y", "b", "a"] {
+        stage.enter(&format!("{who}@shakespeare.lit/x"), who);
+    }
+    let mut stage = stage.restarted(limits);
+    for (who, learn_it) in [("a", 0), ("z", 2), ("b", 0), ("y", 0)] {
+        let from = format!("{who}@shakespeare.lit/x");
+        let got = stage.from(&from, &format!("<presence to='{ROOM}/{who}' type='unavailable'/>"));
+        assert_eq!(got.iter().filter(|got| got.to != from).count(), learn_it, "{who}: {got:?}");
+    }
+    // What role and configuration have made of it counts, too.
+    let mut stage = Stage::with_limits(Config::default(), Limits { thin_from: 1, ..Limits::default() });
+    stage.enter(CRONE, "firstwitch");
+    stage.enter(HAG, "thirdwitch");
+    let change = |role: &str| {
+        format!(
+            "<iq id='1' to='{ROOM}' type='set'><query xmlns='http://jabber.org/protocol/muc#admin'><item nick='thirdwitch' role='{role}'/></query></iq>"
+        )
+    };
+    stage.from(CRONE, &change("moderator"));
+    stage.from(CRONE, &change("participant"));
+    let mut stage = stage.restarted(Limits { thin_from: 1, ..Limits::default() });
+    let got = stage.from(HAG, &format!("<presence to='{ROOM}/thirdwitch' type='unavailable'/>"));
+    assert_eq!(got.len(), 2, "{got:?}");
+}
+
 /// §17.3: probes of occupants and their servers; of others nothing is said (security.md C5).
 #[test]
 fn c5_probes() {

@@ -196,6 +196,7 @@ fn act(deeds: &[Deed], persistent: bool) {
         jid: jid(PEOPLE[0]).full().unwrap(),
         nick: "delta".into(),
         role: Role::Moderator,
+        shown: None,
         presence: "<presence/>".parse().unwrap(),
     };
     let base = Image { config, people: vec![owner], visits: vec![visit], ..Image::default() };
