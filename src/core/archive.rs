@@ -23,7 +23,7 @@ use crate::deliver::parse;
 use crate::server::Server;
 use crate::session::{Outgoing, Pushed, Session};
 use crate::store::{ArchivePage, ArchiveQuery, ArchivedMessage, StoreResult, TailEntry};
-use crate::tail::Kept;
+use crate::tail::{Kept, Standing};
 
 /// So often a page is read again because messages went to or from the tail meanwhile.
 const AGAIN: usize = 5;
@@ -87,8 +87,11 @@ impl Server {
         }
     }
 
-    /// Whether a message is in its account's archive, or on its way there.
+    /// Whether a message of the tail is in its account's archive, on disk.
     pub(crate) async fn is_in_archive(&self, kept: &Kept) -> StoreResult<bool> {
+        if kept.standing() != Standing::Waits || kept.account.is_deleted() {
+            return Ok(false);
+        }
         if kept.is_archived() {
             return Ok(true);
         }

@@ -12,6 +12,7 @@ use rookery_xmpp::header::Namespaces;
 use rookery_xmpp::ns;
 use rookery_xmpp::parser::{self, Parsed};
 use rookery_xmpp::stanza::{Kind, MessageType, Stanza};
+use tokio::time::Instant;
 
 use crate::account::Account;
 use crate::seen;
@@ -153,20 +154,22 @@ impl Server {
     }
 
     /// Removes what deleted accounts have left, and forgets which messages came long ago, in small steps.
-    async fn sweep_archives(&self) -> StoreResult<()> {
+    async fn sweep_archives(&self, past: u64) -> StoreResult<()> {
         while self.store.purge_deleted(STEP).await? {
             tokio::time::sleep(PAUSE).await;
         }
-        self.store.forget_seen(seen::since(self.ids.last())).await
+        self.store.forget_seen(past).await
     }
 }
 
 /// Sweeps again and again until the server is gone.
 pub(crate) async fn keep_house(server: Weak<Server>) {
+    let Some(last) = server.upgrade().map(|server| server.ids.last()) else { return };
+    let begun = Instant::now();
     loop {
         tokio::time::sleep(SWEEP).await;
         let Some(server) = server.upgrade() else { return };
-        if let Err(error) = server.sweep_archives().await {
+        if let Err(error) = server.sweep_archives(seen::past(last, begun.elapsed())).await {
             server.store_failed("cannot remove what is past from the database; trying again", &error);
         }
     }

@@ -22,7 +22,7 @@ use crate::seen;
 use crate::server::Server;
 use crate::session::{Outgoing, Pushed, Session};
 use crate::store::TailEntry;
-use crate::tail::{Keep, Kept, Side, Writer};
+use crate::tail::{Keep, Kept, Receipts, Side, Writer};
 
 /// Entries of a tail that are read at once.
 pub(crate) const PAGE: usize = 100;
@@ -339,20 +339,21 @@ impl Server {
         }
     }
 
-    /// Takes a message out of the tail for good, when its sender has an acknowledgement and may have gone. From the archive
-    /// nothing is taken back: what is there, any of the account's clients can have, so it counts as delivered. Of what is
-    /// in no archive its sender is told why.
+    /// Takes a message out of the tail for good, unless somebody else holds it. From the archive nothing is taken back: the
+    /// sender has an acknowledgement and may have gone, and any of the account's clients can have what is there; so it counts
+    /// as delivered. Of what is in no archive, or not there yet, the sender is told why.
     pub(crate) async fn refuse_kept(self: &Arc<Self>, kept: &Arc<Kept>, error: StanzaError) {
-        let is_archived = match self.is_in_archive(kept).await {
-            Ok(is_archived) => is_archived,
-            Err(error) => return self.store_failed("a message waits on, since the archive cannot be read", &error),
+        // If that cannot be known, the sender is told.
+        let is_archived = self.is_in_archive(kept).await.unwrap_or(false);
+        let (settled, refused) = {
+            let mut tail = kept.account.tail.lock();
+            // It may have been read by another meanwhile.
+            if kept.account.sessions().iter().any(|session| session.held_or_owed().contains(&kept.id)) {
+                return;
+            }
+            if is_archived { (kept.delivered(&mut tail), None) } else { (Receipts::new(), kept.refuse(&mut tail)) }
         };
-        if is_archived {
-            let receipts = kept.delivered(&mut kept.account.tail.lock());
-            drop(receipts);
-            return;
-        }
-        let refused = kept.refuse(&mut kept.account.tail.lock());
+        drop(settled);
         if let Some(receipts) = refused {
             self.bounce(&kept.stanza, error, receipts.last().and_then(|receipt| receipt.session())).await;
             drop(receipts);

@@ -24,9 +24,18 @@ pub fn since(age: Duration) -> u64 {
     at(SystemTime::now().checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH))
 }
 
-/// The lowest id of a message that is not so much older than the one of this id.
-pub fn before(id: u64, age: Duration) -> u64 {
-    id.saturating_sub((age.as_micros() as u64) << RANDOM_BITS)
+/// The id of so much earlier.
+pub(crate) fn before(id: u64, time: Duration) -> u64 {
+    id.saturating_sub(span(time))
+}
+
+/// The id of so much later.
+pub(crate) fn after(id: u64, time: Duration) -> u64 {
+    id.saturating_add(span(time))
+}
+
+fn span(time: Duration) -> u64 {
+    (time.as_micros() as u64) << RANDOM_BITS
 }
 
 /// Gives out ids.
@@ -58,7 +67,7 @@ impl Ids {
     }
 
     /// The last one that was given out.
-    pub fn last(&self) -> u64 {
+    pub(crate) fn last(&self) -> u64 {
         self.last.load(Ordering::Relaxed)
     }
 

@@ -32,10 +32,12 @@ const DRAWN: usize = 11;
 /// So many messages an account remembers at most.
 pub(crate) const MOST: usize = 4096;
 
-/// From which id on messages are known, with the last id that was given out: a day back by the clock, but not while that is
-/// ahead of all that was taken. It may be set right again, and what is forgotten is gone.
-pub(crate) fn since(last: u64) -> u64 {
-    ids::since(MEMORY).min(ids::before(last, MEMORY))
+/// Up to which id messages may be forgotten: a day back by the clock. But that may run ahead and be set right again, and what is
+/// forgotten is gone; so it is no later than a day before the last message that was there when the server began, and
+/// as much as time itself has gone on since.
+pub(crate) fn past(last: u64, running: Duration) -> u64 {
+    let by_clock = ids::since(MEMORY);
+    if last == 0 { by_clock } else { by_clock.min(ids::after(ids::before(last, MEMORY), running)) }
 }
 
 /// What a message from or to `peer` would be known by if it were sent again; `None` if it has nothing to be known by.
@@ -195,14 +197,16 @@ mod tests {
 
     #[test]
     fn a_clock_that_runs_ahead_forgets_nothing() {
+        const MINUTE: Duration = Duration::from_secs(60);
         let now = ids::Ids::default().next();
-        assert!(
-            since(now) > ids::before(now, MEMORY + Duration::from_secs(60)) && since(now) <= ids::before(now, MEMORY)
-        );
-        let years = Duration::from_secs(12 * 365 * 24 * 60 * 60);
-        let last = ids::since(years);
-        assert_eq!(since(last), ids::before(last, MEMORY));
-        assert_eq!(since(0), 0);
+        assert!((ids::before(now, MEMORY)..ids::before(now, MEMORY - MINUTE)).contains(&past(now, MINUTE)));
+        // The clock says that twelve years have passed since the last message.
+        let last = ids::since(Duration::from_secs(12 * 365 * 24 * 60 * 60));
+        assert_eq!(past(last, Duration::ZERO), ids::before(last, MEMORY));
+        assert_eq!(past(last, MINUTE), ids::before(last, MEMORY - MINUTE));
+        assert_eq!(past(last, MEMORY + MINUTE), ids::after(last, MINUTE));
+        // The first messages of all are forgotten, too.
+        assert!(past(0, Duration::ZERO) >= ids::before(now, MEMORY));
     }
 
     #[test]

@@ -25,7 +25,7 @@ use crate::caps::Caps;
 use crate::config::{Conf, ConfigError, Secret};
 use crate::deliver::may_be_kept;
 use crate::host::Host;
-use crate::ids::Ids;
+use crate::ids::{self, Ids};
 use crate::module::{BoxFuture, Entry, Flow, IqResult, Nonza, PreAuthCall, SessionEvent, Table, When};
 use crate::panic::Panics;
 use crate::remote::{self, Links};
@@ -321,7 +321,7 @@ impl Server {
         }
         self.recall_sessions(user).await?;
         let roster = self.store.roster(user).await?.into();
-        let seen = self.store.seen(user, seen::since(self.ids.last()), seen::MOST).await?;
+        let seen = self.store.seen(user, ids::since(seen::MEMORY), seen::MOST).await?;
         let tail = Tail::new(self.store.tail_size(user).await?, Seen::new(seen));
         let account = Account::new(user.clone(), roster, tail, self.writer.clone(), self.store.clone());
         for load in &host.table.loads {

@@ -273,7 +273,7 @@ async fn what_a_commit_in_doubt_stored_is_not_read_again_once_it_is_confirmed() 
 
 #[tokio::test(start_paused = true)]
 async fn b9_a_stanza_is_given_up_though_it_is_being_written() {
-    let world = World::without_archive(BOTH).await;
+    let world = World::new(BOTH).await;
     let romeo = world.login_resumable("romeo@localhost", "orchard").await;
     let juliet = world.login_resumable("juliet@localhost", "balcony").await;
     world.store.pause_commits();
