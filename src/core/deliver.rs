@@ -22,7 +22,7 @@ use crate::seen;
 use crate::server::Server;
 use crate::session::{Outgoing, Pushed, Session};
 use crate::store::TailEntry;
-use crate::tail::{Keep, Kept, Receipts, Side, Writer};
+use crate::tail::{Keep, Kept, Receipts, Side, Standing, Writer};
 
 /// Entries of a tail that are read at once.
 pub(crate) const PAGE: usize = 100;
@@ -351,7 +351,12 @@ impl Server {
             if kept.account.sessions().iter().any(|session| session.held_or_owed().contains(&kept.id)) {
                 return;
             }
-            if is_archived { (kept.delivered(&mut tail), None) } else { (Receipts::new(), kept.refuse(&mut tail)) }
+            // Or its commit has come through.
+            if is_archived || (kept.is_archived() && kept.standing() == Standing::Waits) {
+                (kept.delivered(&mut tail), None)
+            } else {
+                (Receipts::new(), kept.refuse(&mut tail))
+            }
         };
         drop(settled);
         if let Some(receipts) = refused {
