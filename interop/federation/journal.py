@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 class Entry:
     said: float
     acknowledged: bool = False
-    again: bool = False  # its sender lost its connection before the acknowledgement, and has sent it again
     bounced: list = field(default_factory=list)  # conditions
     heard: list = field(default_factory=list)  # (when, the recipient's stanza-id)
 
@@ -27,10 +26,7 @@ class Journal:
         self.name, self.entries, self.order = name, {}, []
 
     def said(self, number):
-        if number in self.entries:
-            self.entries[number].again = True
-        else:
-            self.entries[number] = Entry(time.monotonic())
+        self.entries.setdefault(number, Entry(time.monotonic()))
 
     def acknowledged(self, number):
         self.entries[number].acknowledged = True
@@ -57,7 +53,7 @@ class Journal:
                 faults.append(f"{self.name}: {number} was delivered, and bounced as {entry.bounced[0]}")
             if len(entry.bounced) > 1:
                 faults.append(f"{self.name}: {number} was bounced {len(entry.bounced)} times")
-            if not twice and not entry.again and handed(entry) > 1:
+            if not twice and handed(entry) > 1:
                 faults.append(f"{self.name}: {number} was handed over {handed(entry)} times")
         last = -1
         for number in self.order:

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use rookery_xmpp::jid::BareJid;
+use rookery_xmpp::stanza::{Kind, MessageType, Stanza};
 use smallvec::SmallVec;
 
 use crate::roster::Roster;
@@ -74,6 +75,16 @@ impl Account {
 
     pub(crate) fn set_deleted(&self) {
         self.deleted.store(true, Ordering::Release);
+    }
+
+    /// An error has come for the account: if it is for a message that was sent to another server or a component, that may be
+    /// sent again.
+    pub(crate) fn may_send_again(&self, error: &Stanza) {
+        if error.head.kind != Kind::Message(MessageType::Error) {
+            return;
+        }
+        let ids = self.tail.lock().seen.forget_posted(error);
+        ids.into_iter().for_each(|id| self.writer.forget(self.jid.clone(), id));
     }
 
     /// Its sessions, detached ones included.

@@ -80,6 +80,7 @@ impl Server {
             Ok(None) => return self.bounce(&stanza, StanzaError::new(Condition::ServiceUnavailable), session).await,
             Err(error) => return self.bounce(&stanza, error.into(), session).await,
         };
+        account.may_send_again(&stanza);
         unforge(&account, &mut stanza);
         match self.pass(host, &account, None, &mut stanza, Way::Incoming, &[Stage::Guard, Stage::Stamp]).await {
             Ok(Passed::On) => {}

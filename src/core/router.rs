@@ -273,6 +273,7 @@ impl Server {
     async fn send_back(self: &Arc<Self>, reply: Stanza, session: Option<&Arc<Session>>) {
         match session {
             Some(session) => {
+                session.account.may_send_again(&reply);
                 if session.send(reply.clone()) == Pushed::Refused {
                     session.stop_counting();
                     // The client may be back under the same address.

@@ -8,11 +8,15 @@
 //! day may have yesterday's id and yesterday's words. A message too many can be told by its reader, one that is missing
 //! cannot. A server that has lost a stream sends again, too, by another one. Where there is no text, all that such a message says counts, but for the stamp that a client may put on what it
 //! sends again (XEP-0203). On one and the same stream nothing is sent again.
+//!
+//! What an account has sent to another server or a component is known once more, by where it went: from the moment it waits to go
+//! there until an error for it comes back, from whomever. Then it may be sent again. An error names no text, so that these
+//! digests begin with the peer and the stanza's id alone.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use rookery_xmpp::jid::BareJid;
+use rookery_xmpp::jid::{BareJid, Jid};
 use rookery_xmpp::ns;
 use rookery_xmpp::stanza::Stanza;
 use sha2::{Digest, Sha256};
@@ -46,6 +50,27 @@ pub(crate) fn digest(side: Side, peer: &str, stanza: &Stanza, may_resend: bool) 
         Side::Sender => "sent",
         Side::Recipient => "received",
     };
+    hash(side, peer, stanza, may_resend)
+}
+
+/// The same for what goes to another server or a component.
+pub(crate) fn posted(to: &Jid, stanza: &Stanza, may_resend: bool) -> Option<u64> {
+    let digest = hash("posted", peer(stanza, to), stanza, may_resend)?;
+    Some(u64::from(errand(to, stanza)) << 32 | digest & u64::from(u32::MAX))
+}
+
+/// What an error for a message that was posted has in common with it.
+fn errand(peer: &Jid, stanza: &Stanza) -> u32 {
+    let mut hash = Sha256::new();
+    for part in [peer.bare_str(), stanza.head.id.as_deref().unwrap_or_default()] {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    let [a, b, c, d, ..] = hash.finalize().0;
+    u32::from_le_bytes([a, b, c, d])
+}
+
+fn hash(side: &str, peer: &str, stanza: &Stanza, may_resend: bool) -> Option<u64> {
     let origin = stanza.has("origin-id", ns::SID).then(|| stanza.find("origin-id", ns::SID)?.get("id")).flatten();
     let (kind, id) = match (origin, &stanza.head.id) {
         (Some(origin), _) => ("origin", origin),
@@ -99,15 +124,32 @@ impl Seen {
         self.0.insert(digest, Sight { id, stream: stream.unwrap_or(0) });
     }
 
+    /// Whether the message of this id is the one that is known by this.
+    pub(crate) fn knows(&self, digest: u64, id: u64) -> bool {
+        self.0.get(&digest).is_some_and(|sight| sight.id == id)
+    }
+
     /// A message that was refused may come again.
     pub(crate) fn forget(&mut self, id: u64) {
         self.0.retain(|_, sight| sight.id != id);
+    }
+
+    /// So may what was posted and came back with this error. Gives the ids.
+    pub(crate) fn forget_posted(&mut self, error: &Stanza) -> Vec<u64> {
+        let Some(errand) = error.head.from.as_ref().map(|from| errand(from, error)) else { return Vec::new() };
+        let mut ids = Vec::new();
+        self.0.retain(|digest, sight| {
+            let goes = digest >> 32 == u64::from(errand);
+            ids.extend(goes.then_some(sight.id));
+            !goes
+        });
+        ids
     }
 }
 
 /// The peer of a message, as its digest names it: the bare JID; for a room's occupant all of it, since the bare JID
 /// stands for many people (XEP-0045 §7.5).
-pub(crate) fn peer<'a>(stanza: &Stanza, peer: &'a rookery_xmpp::jid::Jid) -> &'a str {
+pub(crate) fn peer<'a>(stanza: &Stanza, peer: &'a Jid) -> &'a str {
     if stanza.has("x", ns::MUC_USER) { peer.as_str() } else { peer.bare_str() }
 }
 

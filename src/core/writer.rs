@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use rookery_xmpp::error::{Condition, ErrorKind, StanzaError};
+use rookery_xmpp::jid::BareJid;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -61,12 +62,15 @@ enum What {
 enum Removal {
     Kept(Arc<Kept>),
     Posted(Arc<Posted>),
+    /// What a message of an account was known by.
+    Seen(BareJid, u64),
 }
 
 impl Removal {
     fn change(&self) -> TailChange {
         match self {
             Self::Posted(posted) => TailChange::Sent { id: posted.id },
+            Self::Seen(account, id) => TailChange::Refuse { account: account.clone(), id: *id },
             Self::Kept(kept) => {
                 let (account, id) = (kept.account.jid.clone(), kept.id);
                 if kept.is_void() { TailChange::Refuse { account, id } } else { TailChange::Deliver { account, id } }
@@ -235,6 +239,11 @@ impl Writer {
 
     pub(crate) fn remove_posted(&self, posted: Arc<Posted>) {
         self.enqueue_removal(Removal::Posted(posted));
+    }
+
+    /// A message that an account has sent away, and that may be sent again.
+    pub(crate) fn forget(&self, account: BareJid, id: u64) {
+        self.enqueue_removal(Removal::Seen(account, id));
     }
 
     fn enqueue_removal(&self, removal: Removal) {
@@ -429,10 +438,11 @@ impl Writer {
                     continue;
                 }
                 What::Posted(posted) => {
-                    if let Some(over) = posted.not_written() {
+                    let late = posted.waited() >= PATIENCE;
+                    if let Some(over) = posted.not_written(late) {
                         ended += size;
                         self.over(over, posted);
-                    } else if posted.waited() >= PATIENCE && posted.give_up() {
+                    } else if late && posted.give_up() {
                         ended += size;
                         undeliverable.push(posted);
                     } else {
@@ -503,11 +513,11 @@ impl Writer {
     }
 
     /// Nobody waits for a stanza to another server any more.
-    fn over(&self, Over { receipt, is_stored }: Over, posted: Arc<Posted>) {
+    fn over(&self, Over { receipts, is_stored }: Over, posted: Arc<Posted>) {
         if is_stored {
             self.remove_posted(posted);
         }
-        drop(receipt);
+        drop(receipts);
     }
 }
 
@@ -544,11 +554,10 @@ impl Batch {
                 return self.writing.push(append);
             }
             What::Posted(posted) => {
-                if !posted.begin() {
+                if !posted.begin(&mut self.changes) {
                     self.passed += append.size;
                     return;
                 }
-                self.changes.push(TailChange::Send(posted.entry()));
                 self.bytes += append.size;
                 return self.writing.push(append);
             }

@@ -32,6 +32,7 @@ mod remote;
 mod remote_in;
 mod remote_random;
 mod resend;
+mod resend_away;
 mod restart;
 mod rfc6121;
 mod room_archive;

@@ -10,11 +10,12 @@ use rookery_xmpp::stanza::{Kind, Stanza};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::posted::{self, Over, Posted};
+use super::posted::{self, Known, Over, Posted, is_durable};
 use super::queue::{Carrier, Failed, OVERTIME, Queue};
 use super::{Failure, Pair};
 use crate::server::Server;
 use crate::session::Receipt;
+use crate::tail::Receipts;
 use crate::writer::Writer;
 
 /// A link that is empty and that nobody has used for so long is dropped.
@@ -54,6 +55,15 @@ pub(super) struct Room {
     pub(super) link: u64,
     /// Bytes of all.
     pub(super) all: u64,
+}
+
+/// Who sends a stanza.
+#[derive(Default)]
+pub(super) struct Sender {
+    /// Who waits for its fate.
+    pub(super) waiting: Option<Arc<Receipt>>,
+    /// What it is known by, if it may be sent again.
+    pub(super) known: Option<Known>,
 }
 
 struct State {
@@ -158,11 +168,11 @@ impl Link {
         };
         self.subtract(confirmed.iter());
         for posted in confirmed {
-            let Over { receipt, is_stored } = posted.over();
+            let Over { receipts, is_stored } = posted.confirmed();
             if is_stored {
                 self.writer.remove_posted(posted);
             }
-            drop(receipt);
+            drop(receipts);
         }
     }
 
@@ -272,19 +282,18 @@ impl Link {
 
     // ---- for the server -------------------------------------------------------------------------------------------
 
-    /// Appends a stanza, unless there is no room.
+    /// Appends a stanza, unless there is no room. Gives its id.
     pub(super) fn post(
         self: &Arc<Self>,
         server: &Server,
         stanza: Stanza,
-        durable: bool,
-        receipt: Option<Arc<Receipt>>,
+        sender: Sender,
         wait: Duration,
         room: &Room,
-    ) -> Result<(), (Box<Stanza>, StanzaError)> {
-        let size = posted::size(&stanza);
+    ) -> Result<u64, (Box<Stanza>, StanzaError)> {
+        let (size, durable) = (posted::size(&stanza), is_durable(&stanza));
         // What is not stored is handled when it is in the queue.
-        let receipt = receipt.filter(|_| durable);
+        let receipts: Receipts = sender.waiting.into_iter().filter(|_| durable).collect();
         let mut state = self.state.lock();
         if durable && (server.writer.is_full() || (server.writer.is_failing() && !state.queue.is_carried())) {
             return Err((Box::new(stanza), Writer::refusal()));
@@ -297,12 +306,13 @@ impl Link {
         self.all.fetch_add(size, Ordering::Relaxed);
         // Under the lock, so that the order of the ids is that of the queue.
         let doubt = self.doubt(&stanza);
-        let posted = Posted::new(server.ids.next(), self, stanza, durable, receipt);
+        let id = server.ids.next();
+        let posted = Posted::new(id, self, stanza, durable, receipts, sender.known);
         let now = Instant::now();
         state.used = now;
         // Whoever was called for what there was before may have gone home.
         state.is_wanted &= !state.queue.is_empty();
-        state.queue.push(posted.id, size, now + wait, doubt, posted.clone());
+        state.queue.push(id, size, now + wait, doubt, posted.clone());
         state.wake.notify_one();
         let is_wanted = state.wants();
         drop(state);
@@ -312,7 +322,14 @@ impl Link {
         if is_wanted {
             self.want();
         }
-        Ok(())
+        Ok(id)
+    }
+
+    /// Who sends a stanza again waits until it is on disk, if it is here still.
+    pub(super) fn wait_too(&self, id: u64, receipt: &Arc<Receipt>) {
+        if let Some(posted) = self.state.lock().queue.find(id) {
+            posted.wait_too(receipt);
+        }
     }
 
     /// Lists one that was on disk when the server started. It may have arrived before; and its sender may not be back yet to be
@@ -423,16 +440,16 @@ impl Link {
                     true => error.clone().with_text(format!("{text} It is not known whether this has arrived.")),
                     false => error.clone(),
                 };
-                let over = what.over();
+                let over = what.failed();
                 (what, over, error)
             })
             .collect();
         let writer = self.writer.clone();
         tokio::spawn(async move {
-            for (posted, Over { receipt, is_stored }, error) in failed {
-                let session = receipt.as_ref().and_then(|receipt| receipt.session());
+            for (posted, Over { receipts, is_stored }, error) in failed {
+                let session = receipts.last().and_then(|receipt| receipt.session());
                 server.bounce(&posted.stanza, error, session).await;
-                drop(receipt);
+                drop(receipts);
                 if is_stored {
                     writer.remove_posted(posted);
                 }

@@ -8,6 +8,7 @@ use rookery_xmpp::jid::BareJid;
 use rookery_xmpp::stanza::Stanza;
 use tokio::time::Instant;
 
+use super::link::Sender;
 use super::{Failure, Link};
 use crate::module::BoxFuture;
 use crate::server::Server;
@@ -23,7 +24,7 @@ impl Server {
     /// Sends a stanza to another server or an external component, and not to one of our hosts; `false` if there is no place
     /// for it, or no way. Nobody else is told of that.
     pub(crate) fn offer_away(self: &Arc<Self>, stanza: Stanza) -> bool {
-        self.post(stanza, None).is_ok()
+        self.post(stanza, Sender::default()).is_ok()
     }
 
     /// The same for whoever is not in an account of ours, a service of ours included.

@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use rookery_xmpp::error::{Condition, ErrorKind, StanzaError, StreamCondition, StreamError};
 use rookery_xmpp::jid::BareJid;
-use rookery_xmpp::stanza::Stanza;
+use rookery_xmpp::stanza::{Kind, Stanza};
 use tracing::error;
 
-use super::link::Room;
+use super::link::{Room, Sender};
 use super::links::refused;
-use super::posted::is_durable;
+use super::posted::{Known, is_durable};
 use super::{Link, LinkStatus, Pair, RemoteStatus};
 use crate::router::Waiting;
+use crate::seen;
 use crate::server::Server;
 use crate::session::Session;
 
@@ -27,6 +28,9 @@ pub struct RemoteLimits {
     /// Streams that it may have open to us.
     pub streams: usize,
 }
+
+/// The id under which a stanza waits, if it does; or it is given back with what its sender is to be told.
+pub(super) type Posting = Result<Option<u64>, (Box<Stanza>, StanzaError)>;
 
 impl Server {
     /// Whether a domain is served here: a host, a component of one, or an external component.
@@ -60,8 +64,13 @@ impl Server {
 
     /// Brings a stanza on its way to a domain that is no host of ours, nor a component of one.
     pub(crate) async fn send_away(self: &Arc<Self>, stanza: Stanza, waiting: Waiting, session: Option<&Arc<Session>>) {
+        // Lives until no tail is locked.
         let sender = waiting.clone();
-        if let Err((stanza, error)) = self.post(stanza, waiting) {
+        let posted = match session {
+            Some(session) => self.post_once(stanza, waiting, session),
+            None => self.post(stanza, Sender { waiting, known: None }),
+        };
+        if let Err((stanza, error)) = posted {
             if error.kind == ErrorKind::Wait
                 && let Some(receipt) = &sender
             {
@@ -71,17 +80,45 @@ impl Server {
         }
     }
 
-    pub(super) fn post(self: &Arc<Self>, stanza: Stanza, waiting: Waiting) -> Result<(), (Box<Stanza>, StanzaError)> {
-        let (Some(from), Some(to)) = (&stanza.head.from, &stanza.head.to) else { return Ok(()) };
-        let link = match self.link_for(from.domainpart(), to.domainpart()) {
+    /// What a client sends. A message that it sends again waits already, or has gone.
+    fn post_once(self: &Arc<Self>, stanza: Stanza, waiting: Waiting, session: &Arc<Session>) -> Posting {
+        let (account, stream) = (&session.account, Some(session.stream.id));
+        let is_message = matches!(stanza.head.kind, Kind::Message(_)) && is_durable(&stanza);
+        let to = stanza.head.to.as_ref().filter(|_| is_message);
+        let Some(digest) = to.and_then(|to| seen::posted(to, &stanza, session.has_acks())) else {
+            return self.post(stanza, Sender { waiting, known: None });
+        };
+        let mut tail = account.tail.lock();
+        if let Some(id) = tail.seen.find(digest, stream) {
+            if let (Some(receipt), Ok(Some(link))) = (&waiting, self.link_of(&stanza)) {
+                link.wait_too(id, receipt);
+            }
+            return Ok(None);
+        }
+        let known = Some(Known { account: account.clone(), digest });
+        let posted = self.post(stanza, Sender { waiting, known })?;
+        if let Some(id) = posted {
+            tail.seen.insert(digest, id, stream);
+        }
+        Ok(posted)
+    }
+
+    /// Appends a stanza to its link. Gives its id there; `None` when it is not to go anywhere.
+    pub(super) fn post(self: &Arc<Self>, stanza: Stanza, sender: Sender) -> Posting {
+        let link = match self.link_of(&stanza) {
             Ok(Some(link)) => link,
-            Ok(None) => return Ok(()),
+            Ok(None) => return Ok(None),
             Err(error) => return Err((Box::new(stanza), error)),
         };
         let conf = self.conf();
         let room = Room { link: conf.s2s().queue.get() as u64, all: conf.s2s().queues.get() as u64 };
-        let (durable, wait) = (is_durable(&stanza), self.patience(&link.pair().remote, &stanza));
-        link.post(self, stanza, durable, waiting, wait, &room)
+        let wait = self.patience(&link.pair().remote, &stanza);
+        link.post(self, stanza, sender, wait, &room).map(Some)
+    }
+
+    fn link_of(self: &Arc<Self>, stanza: &Stanza) -> Result<Option<Arc<Link>>, StanzaError> {
+        let (Some(from), Some(to)) = (&stanza.head.from, &stanza.head.to) else { return Ok(None) };
+        self.link_for(from.domainpart(), to.domainpart())
     }
 
     /// The link that a stanza goes by; `None` when it is not to go anywhere.
