@@ -188,8 +188,9 @@ impl Room {
 
     /// Whether an occupant of this role is shown to the others if it came now.
     pub(super) fn would_show(&self, role: Role) -> bool {
-        let large = self.occupants.len() >= self.service.limits.thin_from;
-        self.config.presence_broadcast.holds(role) && (role == Role::Moderator || !large)
+        let limits = &self.service.limits;
+        let fits = self.occupants.len() < limits.thin_from || (role == Role::Moderator && limits.thin_to_moderators);
+        self.config.presence_broadcast.holds(role) && fits
     }
 
     /// Gives a role, and tells everybody.

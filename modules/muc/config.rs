@@ -176,8 +176,10 @@ pub struct Limits {
     pub reserve: usize,
     /// Sessions of one person in one room.
     pub sessions: usize,
-    /// From so many occupants on, newcomers are shown to the others only if they are moderators.
+    /// From so many occupants on, newcomers are not shown to the others.
     pub thin_from: usize,
+    /// But for moderators.
+    pub thin_to_moderators: bool,
     /// Messages of history that a room may be configured to send.
     pub history: usize,
     /// Bytes of a nickname.
@@ -223,6 +225,7 @@ impl Default for Limits {
             reserve: 20,
             sessions: 10,
             thin_from: 1000,
+            thin_to_moderators: true,
             history: 100,
             nick: 128,
             presence: 8192,

@@ -58,6 +58,16 @@ pub enum NotifyConf {
     All,
 }
 
+/// Which newcomers are shown to the others in a large room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ThinConf {
+    /// Those who are moderators.
+    Moderators,
+    /// None.
+    None,
+}
+
 /// `[modules.muc]`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -80,8 +90,10 @@ pub struct MucConf {
     pub lock_new: bool,
     /// Occupants of a room at most.
     pub occupants: Count<1, 1_000_000>,
-    /// From so many occupants on, newcomers are shown to the others only if they are moderators.
+    /// From so many occupants on, not all newcomers are shown to the others.
     pub thin_from: Count<1, 1_000_000>,
+    /// Who of them is.
+    pub thin_to: ThinConf,
     /// Messages that a room may be configured to send to those who enter.
     pub history: Count<0, 500>,
     /// Rooms in one answer to who asks for the list.
@@ -148,6 +160,7 @@ impl Default for MucConf {
             lock_new: true,
             occupants: Count::new(10_000),
             thin_from: Count::new(1000),
+            thin_to: ThinConf::Moderators,
             history: Count::new(100),
             page: Count::new(100),
             tokens: Count::new(100),
@@ -270,6 +283,7 @@ impl MucConf {
         Limits {
             occupants: self.occupants.len(),
             thin_from: self.thin_from.len(),
+            thin_to_moderators: self.thin_to == ThinConf::Moderators,
             history: self.history.len(),
             notify_away: match self.notify_away {
                 NotifyConf::None => NotifyAway::Nobody,

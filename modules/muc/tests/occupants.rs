@@ -263,6 +263,33 @@ fn presence_in_large_rooms_is_thinned() {
     assert_eq!(got.len(), 4);
 }
 
+/// Where not even moderators are shown, everybody still sees whom the others see, and themselves.
+#[test]
+fn presence_in_large_rooms_is_thinned_to_none() {
+    let limits = Limits { thin_from: 2, thin_to_moderators: false, ..Limits::default() };
+    let mut stage = Stage::with_limits(Config::default(), limits);
+    stage.enter(HECATE, "hecate");
+    stage.enter("a@b/c", "a");
+    for (who, nick, role) in [(HAG, "thirdwitch", "participant"), (CRONE, "firstwitch", "moderator")] {
+        let got = stage.enter(who, nick);
+        assert!(got.iter().all(|got| got.to == who), "{got:?}");
+        // The two who are shown, oneself, the subject.
+        assert_eq!(got.len(), 4, "{got:?}");
+        let own = got.iter().map(|got| got.stanza.to_xml()).find(|xml| xml.contains("code='110'")).unwrap();
+        assert!(own.contains(&format!("role='{role}'")), "{own}");
+    }
+    // Nor does who becomes a moderator then come into sight.
+    let change = format!(
+        "<iq id='1' to='{ROOM}' type='set'><query xmlns='http://jabber.org/protocol/muc#admin'><item nick='thirdwitch' role='moderator'/></query></iq>"
+    );
+    let got = stage.from(CRONE, &change);
+    assert!(got.len() == 2 && got.iter().all(|got| [HAG, CRONE].contains(&got.to.as_str())), "{got:?}");
+    let got = stage.from(HAG, "<presence to='coven@chat.shakespeare.lit/thirdwitch' type='unavailable'/>");
+    assert!(got.iter().all(|got| got.to == HAG), "{got:?}");
+    let got = stage.from(HECATE, "<presence to='coven@chat.shakespeare.lit/hecate' type='unavailable'/>");
+    assert_eq!(got.len(), 3, "who is shown is seen to leave: {got:?}");
+}
+
 /// The same after a restart: those who see somebody learn that they leave, in whatever order they are read.
 #[test]
 fn who_is_shown_in_large_rooms_stays_so_over_a_restart() {
