@@ -102,12 +102,16 @@ impl Room {
         }
     }
 
-    /// The service ends: tells everybody so (§11.2). The room itself stays as it is.
+    /// The service ends: tells everybody so (§11.2). The room itself stays as it is, and notes the presence of those who may
+    /// be in it afterwards: to store each as it changes would be a write for every one.
     pub fn shutdown(&self) -> Outcome {
         let mut out = Outcome::default();
         let notice = Notice { statuses: &[Status::Shutdown], ..Notice::default() };
-        for (_, occupant) in self.occupants.iter() {
+        for (seat, occupant) in self.occupants.iter() {
             self.farewell(occupant, Role::None, &notice, &[], &mut out);
+            if occupant.changed {
+                self.store_visits(seat, &mut out);
+            }
         }
         out
     }

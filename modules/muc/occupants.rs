@@ -29,6 +29,8 @@ pub(super) struct Occupant {
     pub(super) role: Role,
     /// Its presence is sent to others; decided when it enters, and when its role or the configuration changes.
     pub(super) shown: bool,
+    /// Its presence has changed since it came in; only that of then may be stored.
+    pub(super) changed: bool,
     sessions: Vec<Session>,
     pub(super) views: Views,
     /// XEP-0421, made when it is needed: it is in all that the occupant says.
@@ -156,6 +158,7 @@ impl Occupants {
             who: who.clone(),
             role,
             shown: false,
+            changed: false,
             sessions: Vec::new(),
             views: Views::default(),
             id: OnceCell::new(),

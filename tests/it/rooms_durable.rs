@@ -179,6 +179,23 @@ async fn who_resumes_after_a_restart_is_in_the_room_still() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_was_away_before_a_restart_is_so_after_it() {
+    let world = World::new(TWO).await;
+    let _romeo = persistent_garden(&world).await;
+    let juliet = world.login_resumable("juliet@localhost", "balcony").await;
+    juliet.enter("juliet").await;
+    juliet.send(&format!("<presence to='{ROOM}/juliet'><show>away</show><status>asleep</status></presence>")).await;
+    juliet.send(&format!("<presence to='{ROOM}/capulet'><show>dnd</show><status>awake</status></presence>")).await;
+    juliet.send(&format!("<presence to='{ROOM}/capulet'><show>xa</show><status>gone</status></presence>")).await;
+    let world = world.restart().await;
+    world.settle().await;
+    let other = world.login("romeo@localhost", "street").await;
+    let entered = other.enter("host").await;
+    assert!(entered.contains("/capulet'") && !entered.contains("/juliet'"), "{entered}");
+    assert!(entered.contains("<show>xa</show>") && entered.contains("<status>gone</status>"), "{entered}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_killed_server_leaves_no_ghosts() {
     let world = World::new(TWO).await;
     let romeo = persistent_garden(&world).await;
