@@ -23,14 +23,13 @@ const LANES: &[&[&str]] = &[
     // Does the machine find what it is made to find?
     &["t2 --durability relaxed --control --acks 500", "t2 --acks 2000 --store postgres"],
     &["t2 --acks 12000"],
-    &["t1 --loops 50 --longest 600 --messages 40"],
-    &["t1 --loops 5 --longest 1000 --store postgres", "t3 --durability relaxed --control --cuts 2"],
+    &["t1 --loops 50 --longest 600 --messages 40", "t1 --loops 50 --longest 600 --messages 40 --store postgres"],
     &["t3 --cuts 4", "t14"],
     &["t4 --seconds 10", "t9 --step 600"],
     &["t6 --slow 20 --kib 12288 --seconds 10 --stall 4 --ping 1000"],
     &["t7 --seconds 14", "t7 --seconds 14 --store postgres --only stop", "t8 --seconds 14 --only full"],
     &["t5 --rounds 1 --expiry 1", "t8 --seconds 4 --only sync", "t7 --seconds 4 --store postgres --only kill"],
-    &["t11 --loops 5"],
+    &["t11 --loops 5", "t3 --durability relaxed --control --cuts 2"],
     &["rooms --occupants 10 --messages 15 --longest 800 --loops 4 --restarts 2 --linger false --empty 4"],
     &[
         "rooms --occupants 8 --rooms 1 --messages 15 --longest 800 --loops 3 --restarts 1 --linger false --empty 0 --store postgres",
