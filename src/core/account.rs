@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
-use rookery_xmpp::jid::BareJid;
+use rookery_xmpp::jid::{BareJid, FullJid};
 use rookery_xmpp::stanza::{Kind, MessageType, Stanza};
 use smallvec::SmallVec;
 
 use crate::roster::Roster;
+use crate::seen::Back;
 use crate::session::Session;
 use crate::slots::{Slot, Slots};
 use crate::store::{RosterChange, Store, StoreError};
@@ -78,13 +79,14 @@ impl Account {
     }
 
     /// An error has come for the account: if it is for a message that was sent to another server or a component, that may be
-    /// sent again.
-    pub(crate) fn may_send_again(&self, error: &Stanza) {
+    /// sent again. Gives the session that has done so before: it waits for the same message as the one that sent it first.
+    pub(crate) fn may_send_again(self: &Arc<Self>, error: &Stanza) -> Option<FullJid> {
         if error.head.kind != Kind::Message(MessageType::Error) {
-            return;
+            return None;
         }
-        let ids = self.tail.lock().seen.forget_posted(error);
-        ids.into_iter().for_each(|id| self.writer.forget(self.jid.clone(), id));
+        let Back { ids, again } = self.tail.lock().seen.come_back(error);
+        ids.into_iter().for_each(|id| self.writer.forget(&self.jid, id, Some(self.clone())));
+        again
     }
 
     /// Its sessions, detached ones included.

@@ -68,7 +68,7 @@ impl Server {
         waiting: Waiting,
         session: Option<&Arc<Session>>,
     ) {
-        let Some(to) = stanza.head.to.clone() else { return };
+        let Some(mut to) = stanza.head.to.clone() else { return };
         let account = match self.accounts.loaded(to.bare_str()) {
             Some(account) => Ok(Some(account)),
             None => self.account(&to.bare()).await,
@@ -80,7 +80,12 @@ impl Server {
             Ok(None) => return self.bounce(&stanza, StanzaError::new(Condition::ServiceUnavailable), session).await,
             Err(error) => return self.bounce(&stanza, error.into(), session).await,
         };
-        account.may_send_again(&stanza);
+        if let Some(again) = account.may_send_again(&stanza)
+            && to.resourcepart().is_some_and(|resource| account.session(resource).is_none())
+        {
+            to = again.into();
+            stanza.head.to = Some(to.clone());
+        }
         unforge(&account, &mut stanza);
         match self.pass(host, &account, None, &mut stanza, Way::Incoming, &[Stage::Guard, Stage::Stamp]).await {
             Ok(Passed::On) => {}

@@ -270,10 +270,12 @@ impl Server {
         }
     }
 
-    async fn send_back(self: &Arc<Self>, reply: Stanza, session: Option<&Arc<Session>>) {
+    async fn send_back(self: &Arc<Self>, mut reply: Stanza, session: Option<&Arc<Session>>) {
         match session {
             Some(session) => {
                 session.account.may_send_again(&reply);
+                // Who has sent it again may have another resource than who sent it first.
+                reply.head.to = Some(session.jid.clone().into());
                 if session.send(reply.clone()) == Pushed::Refused {
                     session.stop_counting();
                     // The client may be back under the same address.

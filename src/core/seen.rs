@@ -9,20 +9,23 @@
 //! cannot. A server that has lost a stream sends again, too, by another one. Where there is no text, all that such a message says counts, but for the stamp that a client may put on what it
 //! sends again (XEP-0203). On one and the same stream nothing is sent again.
 //!
-//! What an account has sent to another server or a component is known once more, by where it went: from the moment it waits to go
-//! there until an error for it comes back, from whomever. Then it may be sent again. An error names no text, so that these
-//! digests begin with the peer and the stanza's id alone.
+//! What an account has sent to another server or a component is known once more, as posted: from the moment it waits to go there
+//! until it comes back, from here or with an error of the peer's. Then it may be sent again. An error names no text, so that
+//! these digests begin with the peer and the stanza's id alone. In rooms, and to their occupants, who speaks is a session and
+//! not an account: what another session of the account sends again is another message.
 
 use std::collections::HashMap;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use rookery_xmpp::jid::{BareJid, Jid};
+use rookery_xmpp::jid::{BareJid, FullJid, Jid};
 use rookery_xmpp::ns;
-use rookery_xmpp::stanza::Stanza;
+use rookery_xmpp::stanza::{Kind, MessageType, Stanza};
 use sha2::{Digest, Sha256};
 
 use crate::ids;
 use crate::receipt::Receipt;
+use crate::remote::Posted;
 use crate::store;
 use crate::tail::Side;
 
@@ -35,6 +38,9 @@ const DRAWN: usize = 11;
 
 /// So many messages an account remembers at most.
 pub(crate) const MOST: usize = 4096;
+
+/// So many it takes up from the database: no more than it has had in any case. What it forgets for their number is there still.
+pub(crate) const RECALLED: usize = MOST / 2;
 
 /// Up to which id messages may be forgotten: a day back by the clock. But that may run ahead and be set right again, and what is
 /// forgotten is gone; so it is no later than a day before the last message that was there when the server began, and
@@ -54,8 +60,10 @@ pub(crate) fn digest(side: Side, peer: &str, stanza: &Stanza, may_resend: bool) 
 }
 
 /// The same for what goes to another server or a component.
-pub(crate) fn posted(to: &Jid, stanza: &Stanza, may_resend: bool) -> Option<u64> {
-    let digest = hash("posted", peer(stanza, to), stanza, may_resend)?;
+pub(crate) fn posted(from: &FullJid, to: &Jid, stanza: &Stanza, may_resend: bool) -> Option<u64> {
+    let is_of_session = stanza.head.kind == Kind::Message(MessageType::Groupchat) || stanza.has("x", ns::MUC_USER);
+    let side = if is_of_session { from.as_str() } else { "posted" };
+    let digest = hash(side, peer(stanza, to), stanza, may_resend)?;
     Some(u64::from(errand(to, stanza)) << 32 | digest & u64::from(u32::MAX))
 }
 
@@ -91,9 +99,15 @@ fn hash(side: &str, peer: &str, stanza: &Stanza, may_resend: bool) -> Option<u64
     Some(u64::from_le_bytes([a, b, c, d, e, f, g, h]))
 }
 
+type Map<T> = HashMap<u64, T, foldhash::fast::RandomState>;
+
 /// What an account has sent and received lately.
 #[derive(Default)]
-pub(crate) struct Seen(HashMap<u64, Sight, foldhash::fast::RandomState>);
+pub(crate) struct Seen {
+    sights: Map<Sight>,
+    /// What of it was posted in this run, by id.
+    away: Map<Away>,
+}
 
 #[derive(Clone, Copy)]
 struct Sight {
@@ -102,48 +116,100 @@ struct Sight {
     stream: u64,
 }
 
+#[derive(Default)]
+struct Away {
+    digest: u64,
+    /// As long as it waits.
+    posted: Weak<Posted>,
+    /// Who has sent it again.
+    again: Option<FullJid>,
+}
+
+/// What was known of a message that has come back.
+#[derive(Default)]
+pub(crate) struct Back {
+    /// Its id; more than one if several are alike.
+    pub(crate) ids: Vec<u64>,
+    /// The session that has sent it again: whoever sent it first may be gone.
+    pub(crate) again: Option<FullJid>,
+}
+
 impl Seen {
     pub(crate) fn new(stored: Vec<store::Seen>) -> Self {
-        Self(stored.into_iter().map(|seen| (seen.digest, Sight { id: seen.id, stream: 0 })).collect())
+        let sights = stored.into_iter().map(|seen| (seen.digest, Sight { id: seen.id, stream: 0 })).collect();
+        Self { sights, away: Map::default() }
     }
 
     /// The id under which the account has this message already. `stream` is the one by which it comes now, if it is one
     /// of ours.
     pub(crate) fn find(&self, digest: u64, stream: Option<u64>) -> Option<u64> {
-        let sight = self.0.get(&digest)?;
+        let sight = self.sights.get(&digest)?;
         (stream != Some(sight.stream) && sight.id >= ids::since(MEMORY)).then_some(sight.id)
     }
 
     pub(crate) fn insert(&mut self, digest: u64, id: u64, stream: Option<u64>) {
-        if self.0.len() >= MOST {
-            let mut ids: Vec<u64> = self.0.values().map(|sight| sight.id).collect();
+        if self.sights.len() >= MOST {
+            let mut ids: Vec<u64> = self.sights.values().map(|sight| sight.id).collect();
             let (_, middle, _) = ids.select_nth_unstable(MOST / 2);
             let middle = *middle;
-            self.0.retain(|_, sight| sight.id > middle);
+            self.sights.retain(|_, sight| sight.id > middle);
+            self.away.retain(|id, _| *id > middle);
         }
-        self.0.insert(digest, Sight { id, stream: stream.unwrap_or(0) });
+        self.sights.insert(digest, Sight { id, stream: stream.unwrap_or(0) });
+    }
+
+    /// A message that was posted now.
+    pub(crate) fn insert_posted(&mut self, digest: u64, posted: &Arc<Posted>, stream: Option<u64>) {
+        if self.away.len() == self.away.capacity() {
+            self.away.retain(|_, away| away.posted.strong_count() > 0 || away.again.is_some());
+        }
+        self.insert(digest, posted.id, stream);
+        self.away.insert(posted.id, Away { digest, posted: Arc::downgrade(posted), again: None });
+    }
+
+    /// What was posted is sent again by this session. Gives it if it may be waiting still.
+    pub(crate) fn posted_again(&mut self, digest: u64, id: u64, by: &FullJid) -> Option<Arc<Posted>> {
+        let away = self.away.entry(id).or_insert_with(|| Away { digest, ..Away::default() });
+        away.again = Some(by.clone());
+        away.posted.upgrade()
     }
 
     /// Whether the message of this id is the one that is known by this.
     pub(crate) fn knows(&self, digest: u64, id: u64) -> bool {
-        self.0.get(&digest).is_some_and(|sight| sight.id == id)
+        self.sights.get(&digest).is_some_and(|sight| sight.id == id)
     }
 
     /// A message that was refused may come again.
     pub(crate) fn forget(&mut self, id: u64) {
-        self.0.retain(|_, sight| sight.id != id);
+        self.sights.retain(|_, sight| sight.id != id);
+        self.away.remove(&id);
     }
 
-    /// So may what was posted and came back with this error. Gives the ids.
-    pub(crate) fn forget_posted(&mut self, error: &Stanza) -> Vec<u64> {
-        let Some(errand) = error.head.from.as_ref().map(|from| errand(from, error)) else { return Vec::new() };
-        let mut ids = Vec::new();
-        self.0.retain(|digest, sight| {
+    /// So may one that was posted and could not be delivered. Gives the session that has done so before.
+    pub(crate) fn forget_posted(&mut self, id: u64) -> Option<FullJid> {
+        let Some(Away { digest, again, .. }) = self.away.remove(&id) else {
+            self.forget(id);
+            return None;
+        };
+        if self.knows(digest, id) {
+            self.sights.remove(&digest);
+        }
+        again
+    }
+
+    /// So may what came back with this error.
+    pub(crate) fn come_back(&mut self, error: &Stanza) -> Back {
+        let Some(errand) = error.head.from.as_ref().map(|from| errand(from, error)) else { return Back::default() };
+        let mut back = Back::default();
+        self.sights.retain(|digest, sight| {
             let goes = digest >> 32 == u64::from(errand);
-            ids.extend(goes.then_some(sight.id));
+            back.ids.extend(goes.then_some(sight.id));
             !goes
         });
-        ids
+        for id in &back.ids {
+            back.again = self.away.remove(id).and_then(|away| away.again).or(back.again);
+        }
+        back
     }
 }
 
@@ -233,7 +299,7 @@ mod tests {
         for digest in 0..10_000 {
             seen.insert(digest, ids.next(), None);
         }
-        assert!(seen.0.len() <= MOST);
+        assert!(seen.sights.len() <= MOST);
         assert!((9_000..10_000).all(|digest| seen.find(digest, None).is_some()));
     }
 

@@ -15,6 +15,7 @@ use rookery_xmpp::jid::BareJid;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use crate::account::Account;
 use crate::remote::{Over, Posted};
 use crate::rooms::RoomAppend;
 use crate::server::Server;
@@ -61,16 +62,20 @@ enum What {
 /// What leaves the disk.
 enum Removal {
     Kept(Arc<Kept>),
-    Posted(Arc<Posted>),
-    /// What a message of an account was known by.
-    Seen(BareJid, u64),
+    Posted(u64),
+    /// What a message was known by. An account that is in memory stays there until it is forgotten on disk as well.
+    Seen {
+        account: BareJid,
+        id: u64,
+        _loaded: Option<Arc<Account>>,
+    },
 }
 
 impl Removal {
     fn change(&self) -> TailChange {
         match self {
-            Self::Posted(posted) => TailChange::Sent { id: posted.id },
-            Self::Seen(account, id) => TailChange::Refuse { account: account.clone(), id: *id },
+            Self::Posted(id) => TailChange::Sent { id: *id },
+            Self::Seen { account, id, .. } => TailChange::Forget { account: account.clone(), id: *id },
             Self::Kept(kept) => {
                 let (account, id) = (kept.account.jid.clone(), kept.id);
                 if kept.is_void() { TailChange::Refuse { account, id } } else { TailChange::Deliver { account, id } }
@@ -237,13 +242,13 @@ impl Writer {
         self.enqueue_removal(Removal::Kept(kept));
     }
 
-    pub(crate) fn remove_posted(&self, posted: Arc<Posted>) {
-        self.enqueue_removal(Removal::Posted(posted));
+    pub(crate) fn remove_posted(&self, id: u64) {
+        self.enqueue_removal(Removal::Posted(id));
     }
 
     /// A message that an account has sent away, and that may be sent again.
-    pub(crate) fn forget(&self, account: BareJid, id: u64) {
-        self.enqueue_removal(Removal::Seen(account, id));
+    pub(crate) fn forget(&self, account: &BareJid, id: u64, loaded: Option<Arc<Account>>) {
+        self.enqueue_removal(Removal::Seen { account: account.clone(), id, _loaded: loaded });
     }
 
     fn enqueue_removal(&self, removal: Removal) {
@@ -304,7 +309,7 @@ impl Writer {
             let remove_to = queue.removals.len().min(BATCH);
             queue.removals.drain(..remove_to).collect::<Vec<_>>()
         };
-        let mut batch = Batch::default();
+        let mut batch = Batch { is_failing: self.is_failing(), ..Batch::default() };
         // What was confirmed while it waited is passed over here, and takes no place in the batch.
         while batch.writing.len() < BATCH && batch.bytes < BATCH_BYTES {
             let waiting: Vec<_> = {
@@ -391,7 +396,7 @@ impl Writer {
                     continue;
                 }
                 What::Posted(posted) => {
-                    self.over(posted.written(), posted);
+                    self.over(posted.written(), posted.id);
                     continue;
                 }
             };
@@ -424,6 +429,7 @@ impl Writer {
     }
 
     fn not_written(&self, appends: Vec<Append>, removals: Vec<Removal>, error: &StoreError) {
+        let server = self.server.get().and_then(Weak::upgrade);
         let (mut late, mut undeliverable) = (Vec::new(), Vec::new());
         let mut again = VecDeque::with_capacity(appends.len());
         let mut ended = 0;
@@ -438,13 +444,17 @@ impl Writer {
                     continue;
                 }
                 What::Posted(posted) => {
-                    let late = posted.waited() >= PATIENCE;
-                    if let Some(over) = posted.not_written(late) {
+                    if let Some(over) = posted.not_written() {
                         ended += size;
-                        self.over(over, posted);
-                    } else if late && posted.give_up() {
+                        self.over(over, posted.id);
+                    } else if let Some(server) = &server
+                        && posted.waited() >= PATIENCE
+                        && posted.give_up()
+                    {
                         ended += size;
-                        undeliverable.push(posted);
+                        // At once: who sends it again now may not be told that it waits.
+                        let over = posted.failed(server);
+                        undeliverable.push((posted, over));
                     } else {
                         again.push_back(Append { place, size, what: What::Posted(posted) });
                     }
@@ -496,7 +506,7 @@ impl Writer {
             first.append(&mut queue.removals);
             queue.removals = first;
         }
-        if let Some(server) = self.server.get().and_then(Weak::upgrade) {
+        if let Some(server) = server {
             let error = StanzaError::from(error.clone());
             tokio::spawn(async move {
                 for (kept, receipts) in late {
@@ -505,17 +515,18 @@ impl Writer {
                     server.bounce(&kept.stanza, error.clone(), session).await;
                     drop(receipts);
                 }
-                for posted in undeliverable {
-                    posted.send_back(&server, error.clone()).await;
+                for (posted, over) in undeliverable {
+                    over.receipts.iter().for_each(|receipt| receipt.withdraw());
+                    posted.send_back(&server, over, error.clone()).await;
                 }
             });
         }
     }
 
     /// Nobody waits for a stanza to another server any more.
-    fn over(&self, Over { receipts, is_stored }: Over, posted: Arc<Posted>) {
+    fn over(&self, Over { receipts, is_stored, .. }: Over, id: u64) {
         if is_stored {
-            self.remove_posted(posted);
+            self.remove_posted(id);
         }
         drop(receipts);
     }
@@ -539,6 +550,8 @@ struct Batch {
     bytes: u64,
     /// The bytes of those that need no writing any more.
     passed: u64,
+    /// The last one has failed.
+    is_failing: bool,
 }
 
 impl Batch {
@@ -554,7 +567,8 @@ impl Batch {
                 return self.writing.push(append);
             }
             What::Posted(posted) => {
-                if !posted.begin(&mut self.changes) {
+                let gives_up = self.is_failing && posted.waited() >= PATIENCE;
+                if !posted.begin(&mut self.changes, gives_up) {
                     self.passed += append.size;
                     return;
                 }

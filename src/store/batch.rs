@@ -138,6 +138,8 @@ pub(crate) struct Batch<'a> {
     pub(crate) gone: Vec<Put<'a>>,
     pub(crate) delivered: Vec<Place<'a>>,
     pub(crate) refused: Vec<Place<'a>>,
+    /// What is known no more; perhaps named among the others as well.
+    pub(crate) forgotten: Vec<Place<'a>>,
     pub(crate) destroyed: Vec<&'a BareJid>,
     pub(crate) created: Vec<Creation<'a>>,
     /// Each once.
@@ -163,6 +165,7 @@ impl<'a> Batch<'a> {
         let mut order: Vec<(Place<'a>, Fate<'a>)> = Vec::with_capacity(changes.len());
         let mut known: HashMap<Place<'a>, usize, RandomState> =
             HashMap::with_capacity_and_hasher(changes.len(), RandomState::default());
+        let mut forgotten: HashSet<Place<'a>, RandomState> = HashSet::default();
         let mut parts: HashMap<PartKey<'a>, usize, RandomState> = HashMap::default();
         for change in changes {
             let (place, next) = match change {
@@ -175,6 +178,15 @@ impl<'a> Batch<'a> {
                 TailChange::Room { room, change: RoomWrite::Message(record) } => {
                     let put = Put::of_room(room, record, to_column(record.id)?);
                     (put.place(), Fate::Put(put))
+                }
+                TailChange::Forget { account, id } => {
+                    let place = Place { account, id: to_column(*id)? };
+                    batch.highest = batch.highest.max(place.id);
+                    if let Some((_, Fate::Put(put))) = known.get(&place).and_then(|at| order.get_mut(*at)) {
+                        put.digest = None;
+                    }
+                    forgotten.insert(place);
+                    continue;
                 }
                 TailChange::Send(entry) => {
                     let id = to_column(entry.id)?;
@@ -194,6 +206,9 @@ impl<'a> Batch<'a> {
                 }
             };
             batch.highest = batch.highest.max(place.id);
+            if matches!(next, Fate::Put(_)) {
+                forgotten.remove(&place);
+            }
             match known.entry(place) {
                 Entry::Vacant(free) => {
                     free.insert(order.len());
@@ -211,6 +226,7 @@ impl<'a> Batch<'a> {
             let sent: HashSet<i64, RandomState> = batch.sent.iter().copied().collect();
             batch.sends.retain(|(id, _)| !sent.contains(id));
         }
+        batch.forgotten = forgotten.into_iter().collect();
         for (place, fate) in order {
             match fate {
                 Fate::Put(put) => {
@@ -448,6 +464,26 @@ mod tests {
         let batch = Batch::new(&changes).unwrap();
         assert_eq!(batch.sends.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [1]);
         assert_eq!((&*batch.sent, batch.highest, batch.is_plain()), (&[2, 9][..], 9, false));
+    }
+
+    #[test]
+    fn what_is_forgotten_stays_but_for_what_it_was_known_by() {
+        let forget = |id| TailChange::Forget { account: BareJid::new("a@x.example").unwrap(), id };
+        let mut known = archive(1);
+        if let TailChange::Append(record) = &mut known {
+            record.digest = Some(7);
+        }
+        for (changes, digest, forgotten) in [
+            (vec![known.clone()], Some(7), vec![]),
+            (vec![known.clone(), forget(1)], None, vec![1]),
+            (vec![forget(1), known.clone()], Some(7), vec![]),
+            (vec![forget(9), known], Some(7), vec![9]),
+        ] {
+            let batch = Batch::new(&changes).unwrap();
+            assert_eq!(batch.puts.iter().map(|put| (put.id, put.digest)).collect::<Vec<_>>(), [(1, digest)]);
+            assert_eq!(batch.forgotten.iter().map(|place| place.id).collect::<Vec<_>>(), forgotten);
+            assert!(batch.is_plain() && batch.highest >= *forgotten.first().unwrap_or(&1));
+        }
     }
 
     #[test]

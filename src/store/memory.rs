@@ -349,7 +349,9 @@ impl TailStore for MemoryStore {
         self.call(Access::Write, |state| {
             let id_of = |change: &TailChange| match change {
                 TailChange::Append(record) => Some(record.entry.id),
-                TailChange::Deliver { id, .. } | TailChange::Refuse { id, .. } => Some(*id),
+                TailChange::Deliver { id, .. } | TailChange::Refuse { id, .. } | TailChange::Forget { id, .. } => {
+                    Some(*id)
+                }
                 TailChange::Room { change: RoomWrite::Message(record), .. } => Some(record.id),
                 TailChange::Send(entry) => Some(entry.id),
                 TailChange::Sent { id } => Some(*id),
@@ -374,6 +376,11 @@ impl TailStore for MemoryStore {
                     TailChange::Refuse { account, id } => {
                         if let Some(messages) = state.messages_mut(account) {
                             messages.refuse(*id);
+                        }
+                    }
+                    TailChange::Forget { account, id } => {
+                        if let Some(messages) = state.messages_mut(account) {
+                            messages.forget(*id);
                         }
                     }
                     TailChange::Room { room, change } => state.change_room(room, change),

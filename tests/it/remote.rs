@@ -94,6 +94,11 @@ impl Stream {
         self.link.confirm(self.carrier, *self.last.lock().unwrap());
     }
 
+    /// The last one that was taken is not written.
+    pub(crate) fn refuse(&self, error: &StanzaError) {
+        self.link.refuse(self.carrier, *self.last.lock().unwrap(), error);
+    }
+
     /// The connection is gone.
     pub(crate) fn let_go(&self) {
         self.link.let_go(self.carrier);

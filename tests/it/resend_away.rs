@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use rookery_core::remote::Failure;
-use rookery_core::store::{StoreError, TailStore};
-use rookery_xmpp::error::Condition;
+use rookery_core::store::{AccountStore, StoreError, TailStore};
+use rookery_xmpp::error::{Condition, StanzaError};
+use rookery_xmpp::sasl::Credentials;
 
 use crate::remote::{Net, Stream, on_disk, until_handled, until_on_disk};
 use crate::world::{Client, World, jid};
@@ -281,13 +282,103 @@ async fn a_commit_that_fails_for_a_while_loses_nothing_that_is_to_be_known() {
     assert!(Stream::to(&world, FAR).read().is_empty());
 }
 
-#[tokio::test]
-async fn who_comes_by_the_name_of_a_deleted_account_finds_nothing_known() {
+#[tokio::test(start_paused = true)]
+async fn a_database_that_is_down_for_long_holds_nothing_that_the_peer_has() {
     let world = World::without_archive(&[ROMEO]).await;
     let _net = Net::of(&world);
     let romeo = world.login_resumable(ROMEO, "orchard").await;
-    romeo.send(&chat("one")).await;
-    until_on_disk(&world, 1).await;
-    world.server.delete_account(&jid(ROMEO)).await.unwrap();
+    let stream = Stream::to(&world, FAR);
+    world.store.fail(Some(StoreError::Unavailable("no disk".into())));
+    for name in ["one", "two", "three"] {
+        romeo.send(&chat(name)).await;
+        assert_eq!(stream.read(), [name]);
+        stream.confirm();
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    world.server.stored().await.unwrap();
+    world.store.fail(None);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    until_on_disk(&world, 0).await;
     until_known(&world, 0).await;
+    let romeo = back(&world, romeo).await;
+    romeo.send(&chat("one")).await;
+    assert!(stream.read().is_empty(), "it is known as long as the server runs");
+}
+
+#[tokio::test]
+async fn who_sends_again_by_another_resource_is_told_of_the_failure() {
+    for by_the_peer in [false, true] {
+        let world = World::without_archive(&[ROMEO]).await;
+        let _net = Net::of(&world);
+        let romeo = world.login_resumable(ROMEO, "orchard").await;
+        let stream = Stream::to(&world, FAR);
+        romeo.send(&chat("one")).await;
+        until_on_disk(&world, 1).await;
+        assert_eq!(stream.take(9).len(), 1);
+        romeo.leave().await;
+        world.server.end_session(&romeo.session).await;
+        let romeo = world.login_resumable(ROMEO, "balcony").await;
+        romeo.send(&chat("one")).await;
+        until_handled(&romeo, 1).await;
+        assert!(stream.take(9).is_empty());
+        romeo.read();
+        if by_the_peer {
+            stream.confirm();
+            world.route(&error("one", "juliet@far.example")).await;
+        } else {
+            stream.refuse(&StanzaError::new(Condition::NotAcceptable));
+        }
+        until_on_disk(&world, 0).await;
+        world.settle().await;
+        let told = romeo.read();
+        assert!(told.contains("type='error'") && told.contains("to='romeo@localhost/balcony'"), "{told}");
+        let romeo = back(&world, romeo).await;
+        romeo.send(&chat("one")).await;
+        assert_eq!(stream.read(), ["one"]);
+    }
+}
+
+#[tokio::test]
+async fn in_rooms_who_speaks_is_a_session() {
+    let world = World::without_archive(&[ROMEO]).await;
+    let _net = Net::of(&world);
+    let stream = Stream::to(&world, FAR);
+    let muc = "<x xmlns='http://jabber.org/protocol/muc#user'/>";
+    for (name, how) in
+        [("room", "type='groupchat' to='cave@far.example'"), ("private", "type='chat' to='cave@far.example/hag'")]
+    {
+        let x = if name == "private" { muc } else { "" };
+        let said = format!("<message {how} id='{name}-5f3dbc5e-e1d3'><body>{name}</body>{x}</message>");
+        for (resource, goes) in [("orchard", true), ("orchard", false), ("balcony", true), ("balcony", false)] {
+            let romeo = world.login_resumable(ROMEO, resource).await;
+            romeo.send(&said).await;
+            assert_eq!(stream.read().len(), usize::from(goes), "{name} by {resource}");
+            stream.confirm();
+            romeo.leave().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_comes_by_the_name_of_a_deleted_account_knows_nothing() {
+    let world = World::without_archive(&[ROMEO]).await;
+    let _net = Net::of(&world);
+    let romeo = world.login_resumable(ROMEO, "orchard").await;
+    world.store.pause_commits();
+    romeo.send(&chat("one")).await;
+    let stream = Stream::to(&world, FAR);
+    assert_eq!(stream.read(), ["one"]);
+    let server = world.server.clone();
+    let deleting = tokio::spawn(async move { server.delete_account(&jid(ROMEO)).await });
+    world.settle().await;
+    stream.confirm();
+    world.store.resume_commits();
+    assert!(deleting.await.unwrap().unwrap());
+    world.server.stored().await.unwrap();
+    world.store.create_account(&jid(ROMEO), &Credentials::from_password("secret", 4096).unwrap()).await.unwrap();
+    let romeo = world.login_resumable(ROMEO, "orchard").await;
+    romeo.send(&chat("one")).await;
+    assert_eq!(stream.read(), ["one"]);
+    until_known(&world, 1).await;
 }

@@ -168,9 +168,9 @@ impl Link {
         };
         self.subtract(confirmed.iter());
         for posted in confirmed {
-            let Over { receipts, is_stored } = posted.confirmed();
+            let Over { receipts, is_stored, .. } = posted.confirmed();
             if is_stored {
-                self.writer.remove_posted(posted);
+                self.writer.remove_posted(posted.id);
             }
             drop(receipts);
         }
@@ -282,7 +282,7 @@ impl Link {
 
     // ---- for the server -------------------------------------------------------------------------------------------
 
-    /// Appends a stanza, unless there is no room. Gives its id.
+    /// Appends a stanza, unless there is no room.
     pub(super) fn post(
         self: &Arc<Self>,
         server: &Server,
@@ -290,7 +290,7 @@ impl Link {
         sender: Sender,
         wait: Duration,
         room: &Room,
-    ) -> Result<u64, (Box<Stanza>, StanzaError)> {
+    ) -> Result<Arc<Posted>, (Box<Stanza>, StanzaError)> {
         let (size, durable) = (posted::size(&stanza), is_durable(&stanza));
         // What is not stored is handled when it is in the queue.
         let receipts: Receipts = sender.waiting.into_iter().filter(|_| durable).collect();
@@ -317,19 +317,12 @@ impl Link {
         let is_wanted = state.wants();
         drop(state);
         if durable {
-            self.writer.append_posted(posted);
+            self.writer.append_posted(posted.clone());
         }
         if is_wanted {
             self.want();
         }
-        Ok(id)
-    }
-
-    /// Who sends a stanza again waits until it is on disk, if it is here still.
-    pub(super) fn wait_too(&self, id: u64, receipt: &Arc<Receipt>) {
-        if let Some(posted) = self.state.lock().queue.find(id) {
-            posted.wait_too(receipt);
-        }
+        Ok(posted)
     }
 
     /// Lists one that was on disk when the server started. It may have arrived before; and its sender may not be back yet to be
@@ -431,7 +424,7 @@ impl Link {
     fn send_back(&self, failed: Vec<Failed<Arc<Posted>>>, error: &StanzaError) {
         self.subtract(failed.iter().map(|failed| &failed.what));
         let Some(server) = self.server.upgrade().filter(|_| !failed.is_empty()) else { return };
-        // From here on the writer passes them over.
+        // From here on the writer passes them over, and they may be sent again.
         let failed: Vec<_> = failed
             .into_iter()
             .map(|Failed { what, in_doubt }| {
@@ -440,19 +433,13 @@ impl Link {
                     true => error.clone().with_text(format!("{text} It is not known whether this has arrived.")),
                     false => error.clone(),
                 };
-                let over = what.failed();
+                let over = what.failed(&server);
                 (what, over, error)
             })
             .collect();
-        let writer = self.writer.clone();
         tokio::spawn(async move {
-            for (posted, Over { receipts, is_stored }, error) in failed {
-                let session = receipts.last().and_then(|receipt| receipt.session());
-                server.bounce(&posted.stanza, error, session).await;
-                drop(receipts);
-                if is_stored {
-                    writer.remove_posted(posted);
-                }
+            for (posted, over, error) in failed {
+                posted.send_back(&server, over, error).await;
             }
         });
     }

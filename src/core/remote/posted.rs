@@ -8,8 +8,12 @@
 //! ```
 //!
 //! *Over* means confirmed by the peer, or its sender was told. What is over before its batch begins never touches the disk, but
-//! for what it would be known by if it were sent again (`seen.rs`): what the peer has confirmed is then *Confirmed*, and
-//! *Recording*, until that is on disk.
+//! for what it would be known by if it were sent again (`seen.rs`). That is in the same commit, or, if the peer has confirmed it
+//! by then, or that commit has failed, in one of its own:
+//!
+//! ```text
+//! Queued ── confirmed ─▶ Confirmed ── its batch begins ─▶ Recording ── committed ─▶ Settled
+//! ```
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
@@ -17,6 +21,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use rookery_xmpp::error::StanzaError;
+use rookery_xmpp::jid::{FullJid, Jid};
 use rookery_xmpp::stanza::{IqType, Kind, MessageType, PresenceType, Stanza};
 use tokio::time::Instant;
 
@@ -49,7 +54,7 @@ struct Fate {
     receipts: Receipts,
     /// A transaction with it has failed, with an outcome that nobody knows.
     tried: bool,
-    /// Whoever sent it knows it by this, until it has failed.
+    /// What its sender is to know it by, until that is on disk or it has failed.
     known: Option<Known>,
 }
 
@@ -80,6 +85,14 @@ pub(crate) struct Over {
     pub(crate) receipts: Receipts,
     /// It has to leave the disk.
     pub(crate) is_stored: bool,
+    /// The session that has sent it again, which is to be told if the one that sent it first is gone.
+    again: Option<FullJid>,
+}
+
+impl Over {
+    fn of(fate: &mut Fate) -> Self {
+        Self { receipts: std::mem::take(&mut fate.receipts), is_stored: false, again: None }
+    }
 }
 
 impl Posted {
@@ -133,7 +146,7 @@ impl Posted {
         OutgoingEntry { id: self.id, local, remote, stamp: self.stamp, stanza: Bytes::from(stanza) }
     }
 
-    /// It was sent again: whoever sent it waits until it is safe, if it is not yet.
+    /// It was sent again: whoever sent it waits until it is safe, or has failed, if it is not yet. The sender's tail is locked.
     pub(super) fn wait_too(&self, receipt: &Arc<Receipt>) {
         let mut fate = self.fate.lock();
         if matches!(fate.phase, Phase::Queued | Phase::Writing) {
@@ -146,14 +159,21 @@ impl Posted {
         self.over()
     }
 
-    /// Its sender is told next, and may send it again. No tail is locked by the caller.
-    pub(super) fn failed(&self) -> Over {
-        let known = self.fate.lock().known.take();
-        if let Some(Known { account, .. }) = known {
-            account.tail.lock().seen.forget(self.id);
-            account.writer.forget(account.jid.clone(), self.id);
+    /// Its sender is told next, and may send it again: nobody who does so from now on is told that it waits, and who has done so
+    /// before is told with the first. No tail is locked by the caller.
+    pub(crate) fn failed(&self, server: &Server) -> Over {
+        let (known, is_written) = {
+            let mut fate = self.fate.lock();
+            (fate.known.take(), fate.phase == Phase::Written)
+        };
+        let mut again = None;
+        if let Some(from) = self.stanza.head.from.as_ref().filter(|_| known.is_some() || is_written) {
+            let account = known.map(|known| known.account);
+            let account = account.or_else(|| server.accounts.loaded(from.bare_str()));
+            again = account.as_ref().and_then(|account| account.tail.lock().seen.forget_posted(self.id));
+            server.writer.forget(&from.bare(), self.id, account);
         }
-        self.over()
+        Over { again, ..self.over() }
     }
 
     fn over(&self) -> Over {
@@ -166,13 +186,14 @@ impl Posted {
             phase => (phase, false),
         };
         fate.phase = phase;
-        Over { receipts: std::mem::take(&mut fate.receipts), is_stored }
+        Over { is_stored, ..Over::of(&mut fate) }
     }
 
     // ---- for the writer -------------------------------------------------------------------------------------------
 
-    /// Its batch begins; `false` when there is nothing to be written any more.
-    pub(crate) fn begin(&self, changes: &mut Vec<TailChange>) -> bool {
+    /// Its batch begins; `false` when there is nothing to be written any more. `gives_up`: nobody waits for it to be known
+    /// after a crash.
+    pub(crate) fn begin(&self, changes: &mut Vec<TailChange>, gives_up: bool) -> bool {
         let (phase, tried, known) = {
             let mut fate = self.fate.lock();
             fate.phase = match fate.phase {
@@ -180,6 +201,9 @@ impl Posted {
                 Phase::Confirmed => Phase::Recording,
                 _ => return false,
             };
+            if gives_up && fate.phase == Phase::Recording {
+                fate.known = None;
+            }
             (fate.phase, fate.tried, fate.known.clone())
         };
         let before = changes.len();
@@ -207,19 +231,21 @@ impl Posted {
         let mut fate = self.fate.lock();
         let is_over = fate.phase == Phase::Overtaken;
         fate.phase = if fate.phase == Phase::Writing { Phase::Written } else { Phase::Settled };
-        Over { receipts: std::mem::take(&mut fate.receipts), is_stored: is_over }
+        // Else an account would stay in memory for as long as another server is away.
+        fate.known = None;
+        Over { is_stored: is_over, ..Over::of(&mut fate) }
     }
 
-    /// Its commit has failed, and may have come through all the same. `None`: it is to be tried again; what is only to be known
-    /// is not when that is `late`.
-    pub(crate) fn not_written(&self, late: bool) -> Option<Over> {
+    /// Its commit has failed, and may have come through all the same. `None`: it is to be tried again.
+    pub(crate) fn not_written(&self) -> Option<Over> {
         let mut fate = self.fate.lock();
-        fate.tried = true;
+        fate.tried |= fate.phase != Phase::Recording;
         fate.phase = match fate.phase {
-            Phase::Overtaken | Phase::Recording if fate.known.is_some() && !late => Phase::Confirmed,
-            Phase::Overtaken | Phase::Recording => {
+            Phase::Recording => Phase::Confirmed,
+            Phase::Overtaken if fate.known.is_some() => Phase::Confirmed,
+            Phase::Overtaken => {
                 fate.phase = Phase::Settled;
-                return Some(Over { receipts: std::mem::take(&mut fate.receipts), is_stored: true });
+                return Some(Over { is_stored: true, ..Over::of(&mut fate) });
             }
             _ => Phase::Queued,
         };
@@ -232,14 +258,21 @@ impl Posted {
         self.link.upgrade().is_some_and(|link| link.take(self.id).is_some())
     }
 
-    /// Tells its sender that it could not be stored.
-    pub(crate) async fn send_back(self: Arc<Self>, server: &Arc<Server>, error: StanzaError) {
-        let Over { receipts, is_stored } = self.failed();
-        receipts.iter().for_each(|receipt| receipt.withdraw());
-        server.bounce(&self.stanza, error, receipts.last().and_then(|receipt| receipt.session())).await;
+    /// Tells its sender that it has [failed](Self::failed).
+    pub(crate) async fn send_back(&self, server: &Arc<Server>, over: Over, error: StanzaError) {
+        let Over { receipts, is_stored, again } = over;
+        let is_gone = |from: &Jid| {
+            let account = server.accounts.loaded(from.bare_str());
+            account.is_none_or(|account| from.resourcepart().is_none_or(|resource| account.session(resource).is_none()))
+        };
+        let mut stanza = self.stanza.clone();
+        if let Some(again) = again.filter(|_| self.stanza.head.from.as_ref().is_none_or(is_gone)) {
+            Arc::make_mut(&mut stanza).head.from = Some(again.into());
+        }
+        server.bounce(&stanza, error, receipts.last().and_then(|receipt| receipt.session())).await;
         drop(receipts);
         if is_stored {
-            server.writer.remove_posted(self);
+            server.writer.remove_posted(self.id);
         }
     }
 }

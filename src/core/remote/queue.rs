@@ -228,12 +228,6 @@ impl<T> Queue<T> {
         failed
     }
 
-    /// One item, if it is not confirmed and has not failed.
-    pub(super) fn find(&self, ticket: u64) -> Option<&T> {
-        let at = self.items.binary_search_by_key(&ticket, |item| item.ticket).ok()?;
-        self.items.get(at).map(|item| &item.what)
-    }
-
     /// Takes out one item that no carrier has been given, past ones included: what may have arrived has not failed.
     pub(super) fn take(&mut self, ticket: u64) -> Option<Failed<T>> {
         let at = self.items.binary_search_by_key(&ticket, |item| item.ticket).ok()?;

@@ -9,7 +9,7 @@ use tracing::error;
 
 use super::link::{Room, Sender};
 use super::links::refused;
-use super::posted::{Known, is_durable};
+use super::posted::{Known, Posted, is_durable};
 use super::{Link, LinkStatus, Pair, RemoteStatus};
 use crate::router::Waiting;
 use crate::seen;
@@ -29,8 +29,8 @@ pub struct RemoteLimits {
     pub streams: usize,
 }
 
-/// The id under which a stanza waits, if it does; or it is given back with what its sender is to be told.
-pub(super) type Posting = Result<Option<u64>, (Box<Stanza>, StanzaError)>;
+/// A stanza that waits, if it does; or it is given back with what its sender is to be told.
+pub(super) type Posting = Result<Option<Arc<Posted>>, (Box<Stanza>, StanzaError)>;
 
 impl Server {
     /// Whether a domain is served here: a host, a component of one, or an external component.
@@ -85,27 +85,29 @@ impl Server {
         let (account, stream) = (&session.account, Some(session.stream.id));
         let is_message = matches!(stanza.head.kind, Kind::Message(_)) && is_durable(&stanza);
         let to = stanza.head.to.as_ref().filter(|_| is_message);
-        let Some(digest) = to.and_then(|to| seen::posted(to, &stanza, session.has_acks())) else {
+        let Some(digest) = to.and_then(|to| seen::posted(&session.jid, to, &stanza, session.has_acks())) else {
             return self.post(stanza, Sender { waiting, known: None });
         };
         let mut tail = account.tail.lock();
         if let Some(id) = tail.seen.find(digest, stream) {
-            if let (Some(receipt), Ok(Some(link))) = (&waiting, self.link_of(&stanza)) {
-                link.wait_too(id, receipt);
+            let posted = tail.seen.posted_again(digest, id, &session.jid);
+            if let (Some(receipt), Some(posted)) = (&waiting, posted) {
+                posted.wait_too(receipt);
             }
             return Ok(None);
         }
         let known = Some(Known { account: account.clone(), digest });
         let posted = self.post(stanza, Sender { waiting, known })?;
-        if let Some(id) = posted {
-            tail.seen.insert(digest, id, stream);
+        if let Some(posted) = &posted {
+            tail.seen.insert_posted(digest, posted, stream);
         }
         Ok(posted)
     }
 
-    /// Appends a stanza to its link. Gives its id there; `None` when it is not to go anywhere.
+    /// Appends a stanza to its link; `None` when it is not to go anywhere.
     pub(super) fn post(self: &Arc<Self>, stanza: Stanza, sender: Sender) -> Posting {
-        let link = match self.link_of(&stanza) {
+        let (Some(from), Some(to)) = (&stanza.head.from, &stanza.head.to) else { return Ok(None) };
+        let link = match self.link_for(from.domainpart(), to.domainpart()) {
             Ok(Some(link)) => link,
             Ok(None) => return Ok(None),
             Err(error) => return Err((Box::new(stanza), error)),
@@ -114,11 +116,6 @@ impl Server {
         let room = Room { link: conf.s2s().queue.get() as u64, all: conf.s2s().queues.get() as u64 };
         let wait = self.patience(&link.pair().remote, &stanza);
         link.post(self, stanza, sender, wait, &room).map(Some)
-    }
-
-    fn link_of(self: &Arc<Self>, stanza: &Stanza) -> Result<Option<Arc<Link>>, StanzaError> {
-        let (Some(from), Some(to)) = (&stanza.head.from, &stanza.head.to) else { return Ok(None) };
-        self.link_for(from.domainpart(), to.domainpart())
     }
 
     /// The link that a stanza goes by; `None` when it is not to go anywhere.

@@ -79,6 +79,13 @@ pub enum TailChange {
         /// The entry's id.
         id: u64,
     },
+    /// What it was known by if it were sent again is known no more; the message itself stays, if there is one.
+    Forget {
+        /// Whose.
+        account: BareJid,
+        /// The message's id.
+        id: u64,
+    },
     /// A room changes.
     Room {
         /// Which.

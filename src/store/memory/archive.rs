@@ -65,6 +65,10 @@ impl Messages {
         self.seen.remove(&id);
     }
 
+    pub(super) fn forget(&mut self, id: u64) {
+        self.seen.remove(&id);
+    }
+
     fn settle(&mut self, id: u64, waits: bool) {
         if let Some(kept) = self.kept.get_mut(&id) {
             kept.record.waits = waits;

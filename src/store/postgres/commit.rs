@@ -219,7 +219,8 @@ async fn write(on: &mut PgConnection, batch: &Batch<'_>, epochs: &Epochs) -> Out
     let known_of_rooms: Vec<bool> = known.iter().map(|(put, _)| put.of_room).collect();
     let known_digests: Vec<i64> = known.iter().map(|(_, digest)| *digest).collect();
     let without = puts.iter().chain(&batch.gone).filter(|put| put.digest.is_none()).map(|put| (put.place(), false));
-    let unknown: Vec<(Place<'_>, bool)> = without.chain(batch.refused.iter().map(|place| (*place, true))).collect();
+    let forgotten = batch.refused.iter().chain(&batch.forgotten).map(|place| (*place, true));
+    let unknown: Vec<(Place<'_>, bool)> = without.chain(forgotten).collect();
     let unknown_jids: Vec<&str> = unknown.iter().map(|(place, _)| place.account.as_str()).collect();
     let unknown_ids: Vec<i64> = unknown.iter().map(|(place, _)| place.id).collect();
     let refused: Vec<bool> = unknown.iter().map(|(_, refused)| *refused).collect();

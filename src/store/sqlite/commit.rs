@@ -163,7 +163,7 @@ async fn recount(on: &mut SqliteConnection, batch: &Numbered<'_>, counted: i64) 
 }
 
 async fn write(on: &mut SqliteConnection, batch: &Numbered<'_>, epochs: &Epochs, mark: i64) -> Outcome<()> {
-    let Numbered { puts, gone, delivered, refused, .. } = batch;
+    let Numbered { puts, gone, delivered, refused, forgotten, .. } = batch;
     let is_fresh = |row: &Row<'_>| row.put.id > mark;
     let place = |row: &Row<'_>| (row.account, row.put.id);
     let fill_place = |values: &mut Values, (account, id): &(i64, i64)| {
@@ -190,7 +190,7 @@ async fn write(on: &mut SqliteConnection, batch: &Numbered<'_>, epochs: &Epochs,
     })
     .await?;
     let unseen = all().filter(|row| row.put.digest.is_none() && !is_fresh(row)).map(place);
-    let unseen: Vec<(i64, i64)> = unseen.chain(refused.iter().copied()).collect();
+    let unseen: Vec<(i64, i64)> = unseen.chain(refused.iter().chain(forgotten).copied()).collect();
     run(on, &UNKNOW, &unseen, |values, (account, id)| {
         values.number(epochs.of(*id)).number(*account).number(*id);
     })

@@ -69,6 +69,7 @@ pub(super) struct Numbered<'a> {
     /// Accounts and ids.
     pub(super) delivered: Vec<(i64, i64)>,
     pub(super) refused: Vec<(i64, i64)>,
+    pub(super) forgotten: Vec<(i64, i64)>,
     pub(super) parts: Vec<Part<'a>>,
     /// The rooms that get history beside the archive, each once.
     pub(super) growing: Vec<i64>,
@@ -170,7 +171,11 @@ impl Names {
         let growing = batch.growing().into_iter();
         let growing = growing.filter_map(|room| self.recall(room.as_str()).map(|owner| owner.number));
         numbered.growing = growing.filter(|number| *number < 0).collect();
-        for (places, found) in [(&batch.delivered, &mut numbered.delivered), (&batch.refused, &mut numbered.refused)] {
+        for (places, found) in [
+            (&batch.delivered, &mut numbered.delivered),
+            (&batch.refused, &mut numbered.refused),
+            (&batch.forgotten, &mut numbered.forgotten),
+        ] {
             for place in places {
                 match self.recall(place.account.as_str()) {
                     Some(owner) => found.push((owner.number, place.id)),

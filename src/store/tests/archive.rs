@@ -450,6 +450,14 @@ pub(crate) async fn what_was_seen_is_known_for_a_while(store: &Arc<dyn Store>) {
     assert_eq!(seen(0, 2).await, [known(2), known(3)], "the newest");
     store.commit(&[TailChange::Refuse { account: jid(ALICE), id: id_at(3) }]).await.unwrap();
     assert_eq!(seen(0, 9).await, [known(1), known(2)]);
+    // One that is there, one that is not, and one of the same batch.
+    put(store, [got(ALICE, 6, CAROL, "hi")]).await;
+    let forget = |second| TailChange::Forget { account: jid(ALICE), id: id_at(second) };
+    let late = TailChange::Append(apart(7, false));
+    store.commit(&[forget(6), forget(8), late, forget(7)]).await.unwrap();
+    assert_eq!(seen(0, 9).await, [known(1), known(2)]);
+    assert_eq!(ask(store, all()).await, (vec![1, 4, 6], true), "the message is there");
+    store.commit(&[TailChange::Refuse { account: jid(ALICE), id: id_at(6) }]).await.unwrap();
     store.forget_seen(id_at(1)).await.unwrap();
     store.forget_seen(id_at(0)).await.unwrap();
     assert_eq!(seen(0, 9).await, [known(2)]);

@@ -49,9 +49,10 @@ impl World {
 
     fn change(&mut self, user: usize) -> TailChange {
         let (account, id) = (jid(USERS[user]), self.id(user));
-        match self.random.below(8) {
+        match self.random.below(9) {
             0 | 1 => return TailChange::Deliver { account, id },
             2 => return TailChange::Refuse { account, id },
+            3 => return TailChange::Forget { account, id },
             _ => {}
         }
         let stamp = if self.real && !self.random.one_in(9) {
