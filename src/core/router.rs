@@ -265,15 +265,18 @@ impl Server {
         if matches!(stanza.head.kind, Kind::Presence(PresenceType::Unavailable | PresenceType::Probe)) {
             return;
         }
+        // Who waits is not always who is named as the sender: rooms say in their own name what people say in them, and are told.
+        let is_sender = |session: &&Arc<Session>| {
+            stanza.head.from.as_ref().is_some_and(|from| from.bare_str() == session.account.jid.as_str())
+        };
         if let Some(reply) = stanza.error_reply(&error) {
-            self.send_back(reply, session).await;
+            self.send_back(reply, session.filter(is_sender)).await;
         }
     }
 
     async fn send_back(self: &Arc<Self>, mut reply: Stanza, session: Option<&Arc<Session>>) {
         match session {
             Some(session) => {
-                session.account.may_send_again(&reply);
                 // Who has sent it again may have another resource than who sent it first.
                 reply.head.to = Some(session.jid.clone().into());
                 if session.send(reply.clone()) == Pushed::Refused {

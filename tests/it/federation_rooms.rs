@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rookery_core::remote::Failure;
-use rookery_core::store::AccountStore;
+use rookery_core::store::{AccountStore, StoreError};
 use rookery_xmpp::error::Condition;
 use rookery_xmpp::sasl::Credentials;
 
@@ -288,6 +288,37 @@ async fn c3_what_only_the_room_may_say_is_taken_out() {
 
 fn gone_for_good() -> Failure {
     Failure { definite: true, condition: Condition::RemoteServerNotFound, text: "no such domain".to_owned() }
+}
+
+/// What cannot be brought to an occupant comes back through the room: nobody learns from its failure who that is (security.md C5).
+#[tokio::test(start_paused = true)]
+async fn c5_a_private_message_that_fails_names_nobody() {
+    let verona = Verona::with_rooms().await;
+    let (_romeo, _juliet, nurse) = verona.ball().await;
+    nurse.send("<enable xmlns='urn:xmpp:sm:3'/>").await;
+    nurse.read();
+    for failure in [gone_for_good(), Failure { definite: false, ..gone_for_good() }] {
+        let is_definite = failure.definite;
+        verona.wire.fail(MONTAGUE, failure);
+        // What is not on disk yet is still waited for.
+        verona.capulet.store.pause_commits();
+        nurse.send(&format!("<message type='chat' id='p' to='{HALL}/romeo'><body>psst</body></message>")).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        if !is_definite {
+            verona.capulet.store.fail(Some(StoreError::Full("no space".into())));
+        }
+        verona.capulet.store.resume_commits();
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        verona.capulet.store.fail(None);
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let got = nurse.read();
+        assert!(!got.contains(ROMEO) && !got.contains("montague"), "{got}");
+        assert!(got.contains("type='error'") || got.contains("code='333'"), "{got}");
+        verona.wire.mend(MONTAGUE);
+        let romeo = verona.login(ROMEO, "orchard").await;
+        verona.enter(&romeo, "romeo").await;
+        nurse.read();
+    }
 }
 
 /// Those of a server that cannot be reached leave together (333), and nobody of them is told of the others.
