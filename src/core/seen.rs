@@ -155,7 +155,9 @@ impl Seen {
             self.sights.retain(|_, sight| sight.id > middle);
             self.away.retain(|id, _| *id > middle);
         }
-        self.sights.insert(digest, Sight { id, stream: stream.unwrap_or(0) });
+        if let Some(before) = self.sights.insert(digest, Sight { id, stream: stream.unwrap_or(0) }) {
+            self.away.remove(&before.id);
+        }
     }
 
     /// A message that was posted now.

@@ -454,6 +454,7 @@ impl Writer {
                         ended += size;
                         // At once: who sends it again now may not be told that it waits.
                         let over = posted.failed(server);
+                        over.receipts.iter().for_each(|receipt| receipt.withdraw());
                         undeliverable.push((posted, over));
                     } else {
                         again.push_back(Append { place, size, what: What::Posted(posted) });
@@ -516,7 +517,6 @@ impl Writer {
                     drop(receipts);
                 }
                 for (posted, over) in undeliverable {
-                    over.receipts.iter().for_each(|receipt| receipt.withdraw());
                     posted.send_back(&server, over, error.clone()).await;
                 }
             });

@@ -340,6 +340,28 @@ async fn who_sends_again_by_another_resource_is_told_of_the_failure() {
 }
 
 #[tokio::test]
+async fn what_is_refused_when_it_is_sent_again_leaves_the_first_known() {
+    let world = World::new(&[ROMEO]).await;
+    let _net = Net::of(&world);
+    let romeo = world.login_resumable(ROMEO, "orchard").await;
+    let block = |verb: &str| {
+        format!(
+            "<iq type='set' id='b'><{verb} xmlns='urn:xmpp:blocking'><item jid='juliet@far.example'/></{verb}></iq>"
+        )
+    };
+    romeo.send(&chat("one")).await;
+    romeo.send(&block("block")).await;
+    let romeo = back(&world, romeo).await;
+    romeo.send(&chat("one")).await;
+    assert!(romeo.read().contains("<not-acceptable "));
+    romeo.send(&block("unblock")).await;
+    let romeo = back(&world, romeo).await;
+    romeo.send(&chat("one")).await;
+    let stream = Stream::to(&world, FAR);
+    assert_eq!(stream.read(), ["one"]);
+}
+
+#[tokio::test]
 async fn in_rooms_who_speaks_is_a_session() {
     let world = World::without_archive(&[ROMEO]).await;
     let _net = Net::of(&world);

@@ -202,6 +202,7 @@ impl Posted {
                 _ => return false,
             };
             if gives_up && fate.phase == Phase::Recording {
+                // It may have to leave the disk still, if it was ever written.
                 fate.known = None;
             }
             (fate.phase, fate.tried, fate.known.clone())
@@ -241,9 +242,8 @@ impl Posted {
         let mut fate = self.fate.lock();
         fate.tried |= fate.phase != Phase::Recording;
         fate.phase = match fate.phase {
-            Phase::Recording => Phase::Confirmed,
-            Phase::Overtaken if fate.known.is_some() => Phase::Confirmed,
-            Phase::Overtaken => {
+            Phase::Overtaken | Phase::Recording if fate.known.is_some() => Phase::Confirmed,
+            Phase::Overtaken | Phase::Recording => {
                 fate.phase = Phase::Settled;
                 return Some(Over { is_stored: true, ..Over::of(&mut fate) });
             }
