@@ -135,12 +135,15 @@ impl Room {
         self.send_invitation(inviter, None, &invite, out);
     }
 
-    /// How an inviter is called: where JIDs are hidden, by the occupant JID.
+    /// How an inviter is called: where JIDs are hidden, by the occupant JID; who is not in the room has none, and then it is
+    /// the room that invites.
     fn inviter_address(&self, inviter: &Jid) -> Jid {
-        let hidden = !self.config.is_non_anonymous();
-        match self.occupant_of(inviter).filter(|_| hidden) {
+        if self.config.is_non_anonymous() {
+            return inviter.bare().into_jid();
+        }
+        match self.occupant_of(inviter) {
             Some(occupant) => occupant.jid.clone().into(),
-            None => inviter.bare().into_jid(),
+            None => self.jid.clone().into_jid(),
         }
     }
 

@@ -178,7 +178,7 @@ impl Room {
     }
 
     fn forget_session(&mut self, session: &FullJid, out: &mut Outcome) {
-        self.queries.forget(session);
+        self.forget_queries(session, out);
         self.keep(RoomChange::Leave(session.clone()), out);
     }
 }

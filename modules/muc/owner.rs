@@ -67,6 +67,7 @@ impl Room {
             changes.push(RoomChange::Create { created: self.created });
             let known = self.people.iter().filter(|(who, _)| !people.iter().any(|change| change.who == **who));
             changes.extend(known.map(|(who, person)| RoomChange::Person(who.clone(), Some(person.clone()))));
+            changes.extend(self.furniture());
         }
         if unlocks || config != self.config {
             changes.push(RoomChange::Config(config.clone()));

@@ -39,9 +39,10 @@ struct Query {
 }
 
 impl Queries {
-    /// A session is gone: it gets no answers, and gives none.
-    pub(super) fn forget(&mut self, session: &FullJid) {
+    /// A session is gone: it gets no answers. What it was asked, and has not answered, is given.
+    fn forget(&mut self, session: &FullJid) -> Vec<Query> {
         self.open.retain(|_, query| query.asker != *session);
+        self.open.extract_if(.., |_, query| query.asked == **session).map(|(_, query)| query).collect()
     }
 
     pub(super) fn expire(&mut self, now: SystemTime) {
@@ -100,6 +101,16 @@ impl Room {
         self.queries.open.insert(self.queries.last, query);
         out.send(forwarded, target);
         Ok(())
+    }
+
+    /// A session is gone; whoever has asked it is told.
+    pub(super) fn forget_queries(&mut self, session: &FullJid, out: &mut Outcome) {
+        for query in self.queries.forget(session) {
+            let head = Head { from: Some(query.occupant.into()), id: query.id, ..Head::new(Kind::Iq(IqType::Error)) };
+            let mut answer = Stanza::new(head);
+            answer.append(StanzaError::new(Condition::ItemNotFound).with_by(self.jid.clone()).to_element());
+            out.send(answer, query.asker);
+        }
     }
 
     /// The answer to one.

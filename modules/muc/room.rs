@@ -423,11 +423,18 @@ impl Room {
 
     fn basis(&self) -> impl Iterator<Item = RoomChange> {
         let people = self.people.iter().map(|(who, person)| RoomChange::Person(who.clone(), Some(person.clone())));
-        let tokens = (!self.tokens.is_empty()).then(|| RoomChange::Tokens(self.tokens.clone()));
         [RoomChange::Create { created: self.created }, RoomChange::Config(self.config.clone())]
             .into_iter()
             .chain(people)
-            .chain(tokens)
+            .chain(self.furniture())
+    }
+
+    /// What may be in a room before it is configured, beside people.
+    pub(super) fn furniture(&self) -> impl Iterator<Item = RoomChange> {
+        let tokens = (!self.tokens.is_empty()).then(|| RoomChange::Tokens(self.tokens.clone()));
+        let vcard = self.vcard.is_some().then(|| RoomChange::Vcard(self.vcard.clone()));
+        let hats = (self.hats != Hats::default()).then(|| RoomChange::Hats(self.hats.clone()));
+        tokens.into_iter().chain(vcard).chain(hats)
     }
 
     /// What was to be changed, as it is: for a database that may have stored a change though the room did without it. What
@@ -441,8 +448,6 @@ impl Room {
                 RoomChange::Destroy => {
                     out.store.extend(self.basis());
                     out.store.extend(self.subject.clone().map(RoomChange::Subject));
-                    out.store.push(RoomChange::Vcard(self.vcard.clone()));
-                    out.store.push(RoomChange::Hats(self.hats.clone()));
                     let seats: Vec<Seat> = self.occupants.iter().map(|(seat, _)| seat).collect();
                     seats.into_iter().for_each(|seat| self.store_visits(seat, &mut out));
                 }

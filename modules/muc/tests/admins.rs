@@ -233,7 +233,7 @@ fn modifying_the_member_list() {
         &admin("set", "member4", items),
         &(result("member4", CRONE)
             + "<message from='coven@chat.shakespeare.lit' to='hecate@shakespeare.lit'>
-                 <x xmlns='http://jabber.org/protocol/muc#user'><invite from='crone1@shakespeare.lit'/><password>cauldronburn</password></x></message>"),
+                 <x xmlns='http://jabber.org/protocol/muc#user'><invite from='coven@chat.shakespeare.lit'/><password>cauldronburn</password></x></message>"),
     );
     assert_eq!((stage.affiliation(HAG), stage.affiliation(HECATE)), (Affiliation::None, Affiliation::Member));
     stage.refused(HECATE, &admin("set", "1", "<item affiliation='none' jid='a@b'/>"), "auth forbidden");

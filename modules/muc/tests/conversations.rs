@@ -1,6 +1,7 @@
 //! XEP-0045 §7.4, §7.5, §7.8 to §7.13, §8.1, §17.4: what is said in a room and through it.
 
 use rookery_xmpp::error::Condition;
+use rookery_xmpp::stanza::{IqType, Kind};
 
 use super::*;
 use crate::muc::config::{AllowPm, Registration, Whois};
@@ -656,4 +657,23 @@ fn self_ping() {
            <error type='cancel' by='coven@chat.shakespeare.lit'><not-acceptable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></iq>",
     );
     assert_eq!(stage.from(HAG, &ping.replace("thirdwitch", "firstwitch"))[0].to, CRONE);
+}
+
+/// §17.4, RFC 6120 §8.2.3: who has asked somebody who goes without an answer is told, and hears no answer afterwards.
+#[test]
+fn who_was_asked_has_gone() {
+    let mut stage = Stage::witches(Config::default());
+    let ask = format!("<iq type='get' id='7' to='{ROOM}/thirdwitch'><query xmlns='jabber:iq:version'/></iq>");
+    let got = stage.from(CRONE, &ask);
+    let id = got.first().unwrap().stanza.head.id.clone().unwrap();
+    let got = stage.from(HAG, &format!("<presence type='unavailable' to='{ROOM}/thirdwitch'/>"));
+    let told: Vec<String> = got
+        .iter()
+        .filter(|got| matches!(got.stanza.head.kind, Kind::Iq(IqType::Error)))
+        .map(|got| got.stanza.to_xml())
+        .collect();
+    assert!(told.len() == 1 && told[0].contains("id='7'") && told[0].contains("<item-not-found "), "{got:?}");
+    assert!(!told[0].contains("hag66"), "{told:?}");
+    let late = format!("<iq type='result' id='{id}' to='{ROOM}/firstwitch'><query xmlns='jabber:iq:version'/></iq>");
+    assert!(stage.from(HAG, &late).is_empty());
 }

@@ -282,6 +282,39 @@ fn locked_room() {
     stage.refused(HAG, "<iq type='get' id='1' to='coven@chat.shakespeare.lit'><query xmlns='http://jabber.org/protocol/disco#info'/></iq>", "cancel item-not-found");
 }
 
+/// Nothing that is said in a room that is not in the database could be acknowledged; what it has been given besides is stored
+/// with it.
+#[test]
+fn what_is_in_a_room_before_it_is_configured() {
+    let at = At { now: start(), id: 1000, digest: None, stream: None };
+    let join: Stanza = JOIN.parse().unwrap();
+    for form in [
+        "<x xmlns='jabber:x:data' type='submit'/>",
+        "<x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE'><value>http://jabber.org/protocol/muc#roomconfig</value></field><field var='muc#roomconfig_persistentroom'><value>1</value></field></x>",
+    ] {
+        let (room, _) = Room::create(
+            bare(ROOM),
+            service(Limits::default()),
+            Config::default(),
+            true,
+            at,
+            &join.clone().from(jid(CRONE)),
+        );
+        let mut stage = Stage::around(room);
+        for said in ["<body>x</body>", "<subject>x</subject>"] {
+            let said = format!("<message type='groupchat' id='1' to='{ROOM}'>{said}</message>");
+            stage.refused(CRONE, &said, "cancel not-allowed");
+        }
+        let vcard = format!("<iq type='set' id='2' to='{ROOM}'><vCard xmlns='vcard-temp'><FN>Coven</FN></vCard></iq>");
+        assert!(stage.from(CRONE, &vcard).iter().any(|got| got.stanza.to_xml().contains("type='result'")));
+        assert!(stage.stored.is_empty());
+        stage.from(CRONE, &format!("<iq type='set' id='3' to='{ROOM}'><query xmlns='http://jabber.org/protocol/muc#owner'>{form}</query></iq>"));
+        assert!(stage.stored.iter().any(|change| matches!(change, RoomChange::Vcard(Some(_)))), "{form}");
+        let got = stage.from(CRONE, &format!("<message type='groupchat' id='4' to='{ROOM}'><body>x</body></message>"));
+        assert!(got.len() == 1 && got[0].stanza.to_xml().contains("<stanza-id "), "{got:?}");
+    }
+}
+
 /// §7.2.16.
 #[test]
 fn groupchat_1_0_and_lost_track() {
