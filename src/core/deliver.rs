@@ -16,16 +16,20 @@ use tracing::error;
 
 use crate::account::{Account, Sessions};
 use crate::host::Host;
+use crate::ids;
 use crate::module::{Stage, Way};
 use crate::router::{InOrder, Passed, Waiting};
 use crate::seen;
 use crate::server::Server;
 use crate::session::{Outgoing, Pushed, Session};
-use crate::store::TailEntry;
+use crate::store::{StoreError, TailEntry};
 use crate::tail::{Keep, Kept, Receipts, Side, Standing, Writer};
 
 /// Entries of a tail that are read at once.
 pub(crate) const PAGE: usize = 100;
+
+/// So long a message is under way between the accounts of its sender and its recipient at most.
+const UNDER_WAY: Duration = Duration::from_secs(60);
 
 /// What becomes of a message that no session can take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +96,11 @@ impl Server {
             Ok(Passed::Done) => return,
             Err(error) => return self.bounce(&stanza, error, session).await,
         }
+        if let Some(first) = waiting.as_ref().and_then(|receipt| receipt.first())
+            && let Err(error) = self.look_back(&account, first, received(kind, &stanza, true)).await
+        {
+            return self.bounce(&stanza, error.into(), session).await;
+        }
         if let Err((stanza, error)) = self.hand_out(host, &account, &to, kind, stanza, (waiting.clone(), session)) {
             if error.kind == ErrorKind::Wait
                 && let Some(receipt) = &waiting
@@ -100,6 +109,19 @@ impl Server {
             }
             self.bounce(&stanza, error, session).await;
         }
+    }
+
+    /// A message that is sent again, as its sender's account knows, and which that has first recorded under this id: if the
+    /// recipient has had so much since that it remembers no more, the database says whether it has the message.
+    async fn look_back(&self, account: &Arc<Account>, first: u64, digest: Option<u64>) -> Result<(), StoreError> {
+        let Some(digest) = digest.filter(|digest| account.tail.lock().seen.may_have_forgotten(*digest)) else {
+            return Ok(());
+        };
+        let seen = self.store.seen(&account.jid, first, ids::after(first, UNDER_WAY), usize::MAX).await?;
+        if let Some(seen) = seen.iter().find(|seen| seen.digest == digest) {
+            account.tail.lock().seen.insert(digest, seen.id, None);
+        }
+        Ok(())
     }
 
     /// Takes a message that an account's user sends into the account's archive and lets the other resources know of it,
@@ -120,7 +142,10 @@ impl Server {
         let digest =
             digest.and_then(|to| seen::digest(Side::Sender, seen::peer(stanza, to), stanza, session.has_acks()));
         let mut tail = account.tail.lock();
-        if tail.is_sent_again(digest, stream, waiting) {
+        if let Some(first) = tail.sent_again(digest, stream, waiting) {
+            if let Some(receipt) = waiting {
+                receipt.comes_again(first);
+            }
             return Ok(Passed::On);
         }
         let mut order = InOrder { session: Some(session), ..InOrder::new(host, account, Way::Outgoing) };
@@ -167,16 +192,14 @@ impl Server {
     ) -> Result<(), (Box<Stanza>, StanzaError)> {
         let storable = may_be_kept(kind, &stanza);
         let stream = session.map(|session| session.stream.id).or(seen::stream(&stanza, waiting.as_deref()));
-        let digest = stanza.head.from.as_ref().filter(|_| storable).and_then(|from| {
-            // There are receipts on streams with acknowledgements alone, other servers' as well.
-            let may_resend = waiting.is_some() || session.is_some_and(|session| session.has_acks());
-            seen::digest(Side::Recipient, seen::peer(&stanza, from), &stanza, may_resend)
-        });
+        // There are receipts on streams with acknowledgements alone, other servers' as well.
+        let may_resend = waiting.is_some() || session.is_some_and(|session| session.has_acks());
+        let digest = received(kind, &stanza, may_resend);
         let mut tail = account.tail.lock();
         if account.is_deleted() {
             return Err((Box::new(stanza), StanzaError::new(Condition::ServiceUnavailable)));
         }
-        if tail.is_sent_again(digest, stream, &waiting) {
+        if tail.sent_again(digest, stream, &waiting).is_some() {
             return Ok(());
         }
         let (targets, otherwise) = targets(account, to, kind);
@@ -580,6 +603,12 @@ impl Server {
             }
         }
     }
+}
+
+/// What a message would be known by to its recipient if it came again.
+fn received(kind: MessageType, stanza: &Stanza, may_resend: bool) -> Option<u64> {
+    let from = stanza.head.from.as_ref().filter(|_| may_be_kept(kind, stanza))?;
+    seen::digest(Side::Recipient, seen::peer(stanza, from), stanza, may_resend)
 }
 
 /// Takes out the stanza-ids that others give in the account's name, however they write it (XEP-0359 §5, security.md C3).

@@ -23,20 +23,31 @@ pub struct Receipt {
     slot: ack::Slot,
     /// What the sender's own account has recorded of it.
     record: OnceLock<Weak<Kept>>,
+    /// The sender's account knows it under this id: it was sent again.
+    first: OnceLock<u64>,
 }
 
 impl Receipt {
     pub(crate) fn of_session(session: Arc<Session>, slot: ack::Slot) -> Self {
-        Self { owner: Owner::Session(session), slot, record: OnceLock::new() }
+        Self { owner: Owner::Session(session), slot, record: OnceLock::new(), first: OnceLock::new() }
     }
 
     pub(crate) fn of_stream(inbound: Arc<Inbound>, slot: ack::Slot) -> Self {
-        Self { owner: Owner::Stream(inbound), slot, record: OnceLock::new() }
+        Self { owner: Owner::Stream(inbound), slot, record: OnceLock::new(), first: OnceLock::new() }
     }
 
     pub(crate) fn stands_for(&self, record: &Arc<Kept>) {
         // A stanza is recorded once.
         let _ = self.record.set(Arc::downgrade(record));
+    }
+
+    pub(crate) fn comes_again(&self, first: u64) {
+        let _ = self.first.set(first);
+    }
+
+    /// Under which id its sender's account knows it, if it was sent again.
+    pub(crate) fn first(&self) -> Option<u64> {
+        self.first.get().copied()
     }
 
     /// The stanza was refused since it could not be stored, and its sender is told: what its own account has recorded of

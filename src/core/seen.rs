@@ -107,6 +107,8 @@ pub(crate) struct Seen {
     sights: Map<Sight>,
     /// What of it was posted in this run, by id.
     away: Map<Away>,
+    /// It was more than is remembered.
+    is_partial: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -136,8 +138,9 @@ pub(crate) struct Back {
 
 impl Seen {
     pub(crate) fn new(stored: Vec<store::Seen>) -> Self {
+        let is_partial = stored.len() >= RECALLED;
         let sights = stored.into_iter().map(|seen| (seen.digest, Sight { id: seen.id, stream: 0 })).collect();
-        Self { sights, away: Map::default() }
+        Self { sights, away: Map::default(), is_partial }
     }
 
     /// The id under which the account has this message already. `stream` is the one by which it comes now, if it is one
@@ -154,6 +157,7 @@ impl Seen {
             let middle = *middle;
             self.sights.retain(|_, sight| sight.id > middle);
             self.away.retain(|id, _| *id > middle);
+            self.is_partial = true;
         }
         if let Some(before) = self.sights.insert(digest, Sight { id, stream: stream.unwrap_or(0) }) {
             self.away.remove(&before.id);
@@ -174,6 +178,11 @@ impl Seen {
         let away = self.away.entry(id).or_insert_with(|| Away { digest, ..Away::default() });
         away.again = Some(by.clone());
         away.posted.upgrade()
+    }
+
+    /// Whether a message that is not known may have been once in the last day.
+    pub(crate) fn may_have_forgotten(&self, digest: u64) -> bool {
+        self.is_partial && !self.sights.contains_key(&digest)
     }
 
     /// Whether the message of this id is the one that is known by this.

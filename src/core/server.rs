@@ -321,7 +321,7 @@ impl Server {
         }
         self.recall_sessions(user).await?;
         let roster = self.store.roster(user).await?.into();
-        let seen = self.store.seen(user, ids::since(seen::MEMORY), seen::RECALLED).await?;
+        let seen = self.store.seen(user, ids::since(seen::MEMORY), u64::MAX, seen::RECALLED).await?;
         let tail = Tail::new(self.store.tail_size(user).await?, Seen::new(seen));
         let account = Account::new(user.clone(), roster, tail, self.writer.clone(), self.store.clone());
         for load in &host.table.loads {

@@ -338,18 +338,18 @@ impl Tail {
         self.enlist(keep.by(account, Side::Sender, None))
     }
 
-    /// Whether the account has this message already; then whoever sent it again waits until the first one is safe.
-    pub(crate) fn is_sent_again(
+    /// The id under which the account has this message already; whoever sent it again waits until the first one is safe.
+    pub(crate) fn sent_again(
         &self,
         digest: Option<u64>,
         stream: Option<u64>,
         waiting: &Option<Arc<Receipt>>,
-    ) -> bool {
-        let Some(id) = digest.and_then(|digest| self.seen.find(digest, stream)) else { return false };
+    ) -> Option<u64> {
+        let id = digest.and_then(|digest| self.seen.find(digest, stream))?;
         if let (Some(kept), Some(receipt)) = (self.live.get(&id), waiting) {
             kept.wait_too(receipt);
         }
-        true
+        Some(id)
     }
 
     fn enlist(&mut self, kept: Arc<Kept>) -> Arc<Kept> {

@@ -443,8 +443,8 @@ impl TailStore for MemoryStore {
         self.call(Access::Read, |state| Ok(state.last_id)).await
     }
 
-    async fn seen(&self, user: &BareJid, after: u64, limit: usize) -> StoreResult<Vec<Seen>> {
-        self.of(user, |messages| messages.seen(after, limit)).await
+    async fn seen(&self, user: &BareJid, after: u64, up_to: u64, limit: usize) -> StoreResult<Vec<Seen>> {
+        self.of(user, |messages| messages.seen(after, up_to, limit)).await
     }
 
     async fn forget_seen(&self, up_to: u64) -> StoreResult<()> {

@@ -330,7 +330,13 @@ macro_rules! rows {
             Ok(codec::from_column(id)?)
         }
 
-        pub(crate) async fn seen(on: &mut $connection, user: &BareJid, after: u64, limit: usize) -> Outcome<Vec<Seen>> {
+        pub(crate) async fn seen(
+            on: &mut $connection,
+            user: &BareJid,
+            after: u64,
+            up_to: u64,
+            limit: usize,
+        ) -> Outcome<Vec<Seen>> {
             let Some(account) = owner(on, user).await? else {
                 return Ok(Vec::new());
             };
@@ -338,6 +344,7 @@ macro_rules! rows {
                 .bind(account)
                 .bind(codec::to_bound(after))
                 .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+                .bind(codec::to_bound(up_to))
                 .fetch_all(on)
                 .await?;
             let seen =
@@ -576,8 +583,8 @@ macro_rules! store {
                 call!(self.read, on => rows::last_id(on))
             }
 
-            async fn seen(&self, user: &BareJid, after: u64, limit: usize) -> StoreResult<Vec<Seen>> {
-                call!(self.read, on => rows::seen(on, user, after, limit))
+            async fn seen(&self, user: &BareJid, after: u64, up_to: u64, limit: usize) -> StoreResult<Vec<Seen>> {
+                call!(self.read, on => rows::seen(on, user, after, up_to, limit))
             }
 
             async fn forget_seen(&self, up_to: u64) -> StoreResult<()> {

@@ -93,6 +93,32 @@ async fn it_is_known_after_a_crash_if_it_was_on_disk() {
     drop(juliet);
 }
 
+/// Who gets much remembers no more than the last thousands; the database does.
+#[tokio::test(start_paused = true)]
+async fn who_has_had_much_since_takes_it_once() {
+    let world = World::new(BOTH).await;
+    let juliet = world.login("juliet@localhost", "balcony").await;
+    let romeo = world.login_resumable("romeo@localhost", "orchard").await;
+    romeo.send(&chat("one", "first")).await;
+    committed().await;
+    romeo.leave().await;
+    for round in 0..50 {
+        for number in 0..100 {
+            let id = format!("<origin-id xmlns='urn:xmpp:sid:0' id='{round}-{number}'/>");
+            juliet.send(&format!("<message type='chat' to='juliet@localhost'><body>note</body>{id}</message>")).await;
+        }
+        juliet.read();
+        committed().await;
+    }
+    let romeo = world.login_resumable("romeo@localhost", "orchard").await;
+    romeo.send(&chat("one", "first")).await;
+    romeo.send(&chat("two", "second")).await;
+    committed().await;
+    assert_eq!(juliet.bodies(), ["second"]);
+    assert_eq!(handled(&romeo), 2);
+    assert_eq!(archive(&world, "romeo@localhost").await, ["first", "second"]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_was_refused_may_be_sent_again() {
     let world = World::new(BOTH).await;

@@ -47,12 +47,12 @@ async fn after_a_crash(world: &World) -> (World, Client) {
 /// Waits until Romeo's account knows so many messages on disk.
 async fn until_known(world: &World, count: usize) {
     for _ in 0..10_000 {
-        if world.store.seen(&jid(ROMEO), 0, 99).await.unwrap().len() == count {
+        if world.store.seen(&jid(ROMEO), 0, u64::MAX, 99).await.unwrap().len() == count {
             return;
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    panic!("{:?} are known, and not {count}", world.store.seen(&jid(ROMEO), 0, 99).await);
+    panic!("{:?} are known, and not {count}", world.store.seen(&jid(ROMEO), 0, u64::MAX, 99).await);
 }
 
 #[tokio::test]

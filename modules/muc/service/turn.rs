@@ -391,7 +391,7 @@ impl Turn {
         let (store, jid) = (&self.server.store, &self.hall.jid);
         let Some(stored) = store.room(jid).await? else { return Ok(None) };
         let (mut image, _) = codec::image(jid, stored)?;
-        let mut known = store.seen(jid, ids::since(MEMORY), KNOWN).await?;
+        let mut known = store.seen(jid, ids::since(MEMORY), u64::MAX, KNOWN).await?;
         known.sort_unstable_by_key(|seen| seen.id);
         image.known = known.into_iter().map(|seen| (seen.digest, seen.id)).collect();
         if image.config.history > 0 {

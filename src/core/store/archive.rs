@@ -113,7 +113,7 @@ pub trait ArchiveStore: Send + Sync {
     /// The ends of an archive; `None` when it is empty.
     async fn archive_ends(&self, user: &BareJid) -> StoreResult<Option<ArchiveEnds>>;
     /// The newest message of a conversation that came from the peer with this id of the sender's; `None` when there is
-    /// none among the last thousand.
+    /// none among the last five thousand.
     async fn archived_id(&self, user: &BareJid, with: &BareJid, message_id: &str) -> StoreResult<Option<u64>>;
     /// The user has displayed a conversation up to this message. Never goes back; `false` when nothing changed.
     async fn set_displayed(&self, user: &BareJid, with: &BareJid, id: u64) -> StoreResult<bool>;

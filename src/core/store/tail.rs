@@ -130,8 +130,8 @@ pub trait TailStore: Send + Sync {
     async fn tail_size(&self, user: &BareJid) -> StoreResult<TailSize>;
     /// The highest id ever assigned that the database knows (0 when none): ids go on above it after a restart.
     async fn last_id(&self) -> StoreResult<u64>;
-    /// The newest messages of an account that have a digest and an id above `after`, `limit` at most, in any order.
-    async fn seen(&self, user: &BareJid, after: u64, limit: usize) -> StoreResult<Vec<Seen>>;
+    /// The newest messages of an account that have a digest and `after < id <= up_to`, `limit` at most, in any order.
+    async fn seen(&self, user: &BareJid, after: u64, up_to: u64, limit: usize) -> StoreResult<Vec<Seen>>;
     /// Forgets the digests of all messages up to an id, in small steps that hold nobody up.
     async fn forget_seen(&self, up_to: u64) -> StoreResult<()>;
 }

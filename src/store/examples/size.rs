@@ -343,7 +343,7 @@ async fn logins(world: &World) -> Result<(), Failed> {
         sample(&format!("{whose} account: login"), SAMPLES, |random| async move {
             let account = world.account(first + random % of);
             world.store.tail_size(account).await?;
-            world.store.seen(account, day, 4096).await?;
+            world.store.seen(account, day, u64::MAX, 4096).await?;
             Ok(())
         })
         .await?;

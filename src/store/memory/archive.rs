@@ -82,8 +82,8 @@ impl Messages {
         self.kept.values().map(|kept| &kept.record).filter(|record| record.waits).map(|record| &record.entry)
     }
 
-    pub(super) fn seen(&self, after: u64, limit: usize) -> Vec<Seen> {
-        let newest = self.seen.iter().rev().take_while(|(id, _)| **id > after).take(limit);
+    pub(super) fn seen(&self, after: u64, up_to: u64, limit: usize) -> Vec<Seen> {
+        let newest = self.seen.range(..=up_to).rev().take_while(|(id, _)| **id > after).take(limit);
         newest.map(|(id, digest)| Seen { id: *id, digest: *digest }).collect()
     }
 
@@ -154,7 +154,7 @@ impl Messages {
             .rev()
             .filter_map(|(id, kept)| kept.record.archived.as_ref().map(|archived| (id, archived)))
             .filter(|(_, archived)| archived.with == *with)
-            .take(1000)
+            .take(5000)
             .find(|(_, archived)| !archived.sent && archived.message_id.as_deref() == Some(message_id))
             .map(|(id, _)| id)
     }

@@ -137,7 +137,7 @@ pub(super) const ARCHIVED_ID: &str = concat!(
          WHERE account = (SELECT number FROM accounts WHERE jid = $1 UNION ALL SELECT number FROM rooms WHERE jid = $1) \
          AND jid = $2)",
         " DESC",
-        "1000",
+        "5000",
         "",
         "true"
     ),
@@ -206,10 +206,10 @@ pub(super) const HISTORY: &str = concat!(
 /// What an account (1) has seen after an id (2), the newest, so many (3).
 pub(super) const SEEN: &str = concat!(
     "SELECT s.id, s.digest FROM epochs AS e CROSS JOIN LATERAL (SELECT id, digest FROM seen \
-     WHERE seen.epoch = e.number AND seen.account = $1 AND seen.id > $2 \
+     WHERE seen.epoch = e.number AND seen.account = $1 AND seen.id > $2 AND seen.id <= $4 \
      AND seen.id > (SELECT forgotten FROM archive_marks WHERE slot = 0) ORDER BY seen.id DESC LIMIT $3) AS s WHERE ",
     from_id!("$2"),
-    " ORDER BY e.first DESC, s.id DESC LIMIT $3"
+    " AND e.first <= $4 ORDER BY e.first DESC, s.id DESC LIMIT $3"
 );
 
 /// Removes so many (1) digests that are forgotten.

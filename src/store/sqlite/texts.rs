@@ -97,7 +97,7 @@ pub(super) const ARCHIVED_ID: &str = concat!(
     by_conversation!(),
     " WHERE m.epoch = e.number AND m.conversation = (SELECT number FROM conversations \
      WHERE account = (SELECT number FROM accounts WHERE jid = $1 UNION ALL SELECT number FROM rooms WHERE jid = $1) \
-     AND jid = $2) AND m.conversation IS NOT NULL ORDER BY e.first DESC, m.id DESC LIMIT 1000) AS last \
+     AND jid = $2) AND m.conversation IS NOT NULL ORDER BY e.first DESC, m.id DESC LIMIT 5000) AS last \
      WHERE last.message_id = $3 AND last.sent = 0 LIMIT 1"
 );
 
@@ -167,7 +167,7 @@ pub(super) const HISTORY: &str = concat!(
 /// What an account (1) has seen after an id (2), the newest, so many (3).
 pub(super) const SEEN: &str = "SELECT s.id, s.digest FROM epochs AS e CROSS JOIN seen AS s \
     WHERE e.first >= (SELECT max(first) FROM epochs WHERE first <= $2) AND s.epoch = e.number AND s.account = $1 \
-    AND s.id > $2 AND s.id > (SELECT forgotten FROM archive_marks WHERE slot = 0) \
+    AND e.first <= $4 AND s.id > $2 AND s.id <= $4 AND s.id > (SELECT forgotten FROM archive_marks WHERE slot = 0) \
     ORDER BY e.first DESC, s.id DESC LIMIT $3";
 
 /// Removes so many (1) digests that are forgotten, of epochs that are forgotten altogether.

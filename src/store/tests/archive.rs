@@ -307,7 +307,7 @@ pub(crate) async fn a_refused_message_has_never_been(store: &Arc<dyn Store>) {
     store.commit(&[refuse(1), refuse(2)]).await.unwrap();
     assert!(ids(&**store, ALICE).await.is_empty());
     assert_eq!(ask(store, all()).await, (vec![], true));
-    assert!(store.seen(&jid(ALICE), 0, 9).await.unwrap().is_empty());
+    assert!(store.seen(&jid(ALICE), 0, u64::MAX, 9).await.unwrap().is_empty());
     index_all(&**store).await;
     let query = ArchiveQuery { words: Some("needle".into()), count: true, ..all() };
     assert_eq!(ask(store, query).await, (vec![], true));
@@ -376,10 +376,10 @@ pub(crate) async fn a_message_is_found_by_its_senders_id(store: &Arc<dyn Store>)
     assert_eq!(find(CAROL, "b").await, None);
     assert_eq!(find(BOB, "b").await, Some(id_at(4)));
     assert_eq!(find("dave@y.example", "a").await, None);
-    put(store, (0..998).map(|second| got(ALICE, 100 + second, CAROL, "hi"))).await;
+    put(store, (0..4998).map(|second| got(ALICE, 100 + second, CAROL, "hi"))).await;
     assert_eq!(find(CAROL, "a").await, Some(id_at(2)));
-    put(store, [got(ALICE, 2000, CAROL, "hi")]).await;
-    assert_eq!(find(CAROL, "a").await, None, "it is not among the last thousand");
+    put(store, [got(ALICE, 6000, CAROL, "hi")]).await;
+    assert_eq!(find(CAROL, "a").await, None, "it is not among the last five thousand");
 }
 
 pub(crate) async fn what_expires_leaves_the_archive_and_not_the_tail(store: &Arc<dyn Store>) {
@@ -407,7 +407,7 @@ pub(crate) async fn what_expires_leaves_the_archive_and_not_the_tail(store: &Arc
     assert!(ids(&**store, ALICE).await.is_empty());
     assert_eq!(ask(store, all()).await, (vec![12], true));
     assert_eq!(store.archive_page(&jid(BOB), &all()).await.unwrap().unwrap().messages.len(), 1);
-    assert_eq!(store.seen(&jid(ALICE), 0, 99).await.unwrap().len(), 12, "it is known all the same");
+    assert_eq!(store.seen(&jid(ALICE), 0, u64::MAX, 99).await.unwrap().len(), 12, "it is known all the same");
 }
 
 pub(crate) async fn accounts_with_something_old_are_told_by_address(store: &Arc<dyn Store>) {
@@ -440,7 +440,7 @@ pub(crate) async fn what_was_seen_is_known_for_a_while(store: &Arc<dyn Store>) {
     put(store, [got(ALICE, 1, CAROL, "hi"), apart(2, true), apart(3, false), nothing, got(BOB, 5, CAROL, "hi")]).await;
     store.commit(&[TailChange::Deliver { account: jid(ALICE), id: id_at(2) }]).await.unwrap();
     let seen = |after, limit| async move {
-        let mut seen = store.seen(&jid(ALICE), after, limit).await.unwrap();
+        let mut seen = store.seen(&jid(ALICE), after, u64::MAX, limit).await.unwrap();
         seen.sort_by_key(|seen| seen.id);
         seen
     };
@@ -448,6 +448,8 @@ pub(crate) async fn what_was_seen_is_known_for_a_while(store: &Arc<dyn Store>) {
     assert_eq!(seen(0, 9).await, [known(1), known(2), known(3)]);
     assert_eq!(seen(id_at(1), 9).await, [known(2), known(3)]);
     assert_eq!(seen(0, 2).await, [known(2), known(3)], "the newest");
+    assert_eq!(store.seen(&jid(ALICE), id_at(1), id_at(2), 9).await.unwrap(), [known(2)]);
+    assert_eq!(store.seen(&jid(ALICE), id_at(1), id_at(2) - 1, 9).await.unwrap(), []);
     store.commit(&[TailChange::Refuse { account: jid(ALICE), id: id_at(3) }]).await.unwrap();
     assert_eq!(seen(0, 9).await, [known(1), known(2)]);
     // One that is there, one that is not, and one of the same batch.
@@ -486,7 +488,7 @@ pub(crate) async fn a_deleted_archive_is_nobodys(store: &Arc<dyn Store>) {
         assert_eq!(ask(store, ArchiveQuery { words: Some("hi".into()), ..all() }).await, (vec![], true));
         assert_eq!(store.archive_ends(&jid(ALICE)).await.unwrap(), None);
         assert!(ids(&**store, ALICE).await.is_empty());
-        assert!(store.seen(&jid(ALICE), 0, 9).await.unwrap().is_empty());
+        assert!(store.seen(&jid(ALICE), 0, u64::MAX, 9).await.unwrap().is_empty());
         assert!(store.conversations(&jid(ALICE)).await.unwrap().is_empty());
     }
     // Even a message that was being stored when the account went.

@@ -190,8 +190,8 @@ async fn compare(world: &mut World, store: &dyn Store, model: &MemoryStore, user
         seen.sort_by_key(|seen| seen.id);
         seen
     };
-    let seen = sorted(store.seen(&name, after, limit).await.unwrap());
-    assert_eq!(seen, sorted(model.seen(&name, after, limit).await.unwrap()));
+    let seen = sorted(store.seen(&name, after, u64::MAX, limit).await.unwrap());
+    assert_eq!(seen, sorted(model.seen(&name, after, u64::MAX, limit).await.unwrap()));
     let tail = store.tail(&name, after, u64::MAX, limit).await.unwrap();
     assert_eq!(tail, TailStore::tail(model, &name, after, u64::MAX, limit).await.unwrap());
     assert_eq!(store.tail_size(&name).await.unwrap(), TailStore::tail_size(model, &name).await.unwrap());

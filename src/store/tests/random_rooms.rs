@@ -109,8 +109,8 @@ async fn compare(random: &mut Random, store: &dyn Store, model: &MemoryStore) {
             seen.sort_by_key(|seen| seen.id);
             seen
         };
-        let seen = sorted(store.seen(&room, id, limit).await.unwrap());
-        assert_eq!(seen, sorted(model.seen(&room, id, limit).await.unwrap()));
+        let seen = sorted(store.seen(&room, id, u64::MAX, limit).await.unwrap());
+        assert_eq!(seen, sorted(model.seen(&room, id, u64::MAX, limit).await.unwrap()));
         for _ in 0..4 {
             let with = random.pick(&[None, Some(""), Some("/witch")]);
             let query = ArchiveQuery {

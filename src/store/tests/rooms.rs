@@ -243,7 +243,7 @@ pub(crate) async fn rooms_and_accounts_share_no_name(store: &Arc<dyn Store>) {
     store.commit(&[say(ALICE, said(5, "witch", "hi")), append(CAVE, 6), append(ALICE, 7)]).await.unwrap();
     assert_eq!(store.room(&jid(ALICE)).await.unwrap(), None);
     assert!(found(store, ALICE, all()).await.is_empty());
-    assert!(store.seen(&jid(ALICE), 0, 9).await.unwrap().is_empty());
+    assert!(store.seen(&jid(ALICE), 0, u64::MAX, 9).await.unwrap().is_empty());
     assert!(history(store, CAVE, 9).await.is_empty());
     assert_eq!(ids(store, ALICE).await, [7]);
     assert!(!store.create_account(&jid(CAVE), &keys()).await.unwrap());
@@ -290,7 +290,7 @@ pub(crate) async fn a_message_of_a_room_is_in_its_archive(store: &Arc<dyn Store>
     let ends = store.archive_ends(&jid(CAVE)).await.unwrap().unwrap();
     assert_eq!((ends.start.id, ends.start.stamp, ends.end.id), (1, at(1), 6));
     assert_eq!(store.archived_id(&jid(CAVE), &jid(CAVE), "m2").await.unwrap(), Some(2));
-    let mut seen = store.seen(&jid(CAVE), 1, 9).await.unwrap();
+    let mut seen = store.seen(&jid(CAVE), 1, u64::MAX, 9).await.unwrap();
     seen.sort_by_key(|seen| seen.id);
     let known = |id| Seen { id, digest: id ^ 0xDEAD_BEEF_0000_0000 };
     assert_eq!(seen, [known(2), known(4), known(5), known(6)]);
@@ -306,7 +306,7 @@ pub(crate) async fn a_message_of_a_room_is_in_its_archive(store: &Arc<dyn Store>
     // One that was refused has never been.
     store.commit(&[TailChange::Refuse { account: jid(CAVE), id: 1 }]).await.unwrap();
     assert_eq!(found(store, CAVE, all()).await, [2, 6]);
-    assert_eq!(store.seen(&jid(CAVE), 0, 9).await.unwrap().len(), 4);
+    assert_eq!(store.seen(&jid(CAVE), 0, u64::MAX, 9).await.unwrap().len(), 4);
 }
 
 pub(crate) async fn nobody_finds_the_messages_of_a_room_in_an_account(store: &Arc<dyn Store>) {
@@ -404,7 +404,7 @@ pub(crate) async fn a_message_that_is_taken_back_keeps_its_place(store: &Arc<dyn
     let gone: Vec<bool> = kept.iter().map(|message| message.stanza == tombstone()).collect();
     assert_eq!((numbers(&kept), gone), (vec![1, 2, 3, 9], vec![false, true, true, true]));
     assert_eq!(store.room_message(&jid(CAVE), 3).await.unwrap().unwrap().stanza, tombstone());
-    assert_eq!(store.seen(&jid(CAVE), 0, 9).await.unwrap().len(), 4, "it is known all the same");
+    assert_eq!(store.seen(&jid(CAVE), 0, u64::MAX, 9).await.unwrap().len(), 4, "it is known all the same");
 }
 
 /// A room with something of everything.
@@ -424,7 +424,7 @@ async fn is_bare(store: &dyn Store, room: &str) {
     assert!(found(store, room, ArchiveQuery { words: Some("needle".into()), ..all() }).await.is_empty());
     assert!(history(store, room, 99).await.is_empty());
     assert_eq!(store.archive_ends(&jid(room)).await.unwrap(), None);
-    assert!(store.seen(&jid(room), 0, 9).await.unwrap().is_empty());
+    assert!(store.seen(&jid(room), 0, u64::MAX, 9).await.unwrap().is_empty());
     assert!(store.values(&jid(room), "m").await.unwrap().is_empty());
     assert!(!visited(store).await.contains(&room.to_owned()));
     for id in 0..20 {
@@ -506,7 +506,7 @@ pub(crate) async fn a_batch_of_rooms_that_comes_twice_is_stored_once(store: &Arc
         assert_eq!((room.created, room.values.len(), room.people.len(), room.visits.len()), (at(1), 1, 1, 0));
         assert_eq!(found(store, CAVE, all()).await, [1, 6]);
         assert_eq!(history(store, CAVE, 9).await, [1, 2, 6]);
-        assert_eq!(store.seen(&jid(CAVE), 0, 9).await.unwrap().len(), 3);
+        assert_eq!(store.seen(&jid(CAVE), 0, u64::MAX, 9).await.unwrap().len(), 3);
         assert_eq!(ids(store, ALICE).await, [5]);
         index_all(store).await;
         let query = ArchiveQuery { words: Some("needle".into()), ..all() };
