@@ -141,7 +141,8 @@ impl Room {
         if self.config.is_non_anonymous() {
             return inviter.bare().into_jid();
         }
-        match self.occupant_of(inviter) {
+        let other = || self.occupants.get(*self.occupants.of_person(inviter.bare_str()).first()?);
+        match self.occupant_of(inviter).or_else(other) {
             Some(occupant) => occupant.jid.clone().into(),
             None => self.jid.clone().into_jid(),
         }

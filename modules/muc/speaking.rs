@@ -66,10 +66,10 @@ impl Room {
         if !rank.may(needed(stanza), &self.config) {
             return Err(Condition::Forbidden.into());
         }
-        if self.is_locked() {
+        if self.is_locked() && is_kept(stanza) {
             // It is not in the database, and nothing that is said in it could be acknowledged.
-            let text = "The room is not configured yet: nobody else is in it, and what is said would be lost.";
-            return Err(StanzaError::new(Condition::NotAllowed).with_text(text));
+            let text = "The room is not configured yet; what is said in it now would be lost.";
+            return Err(StanzaError::new(Condition::NotAllowed).with_kind(ErrorKind::Wait).with_text(text));
         }
         if is_subject && stanza.size() > self.service.limits.text {
             return Err(StanzaError::new(Condition::NotAcceptable).with_text("This subject is too long."));

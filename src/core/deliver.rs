@@ -22,7 +22,7 @@ use crate::router::{InOrder, Passed, Waiting};
 use crate::seen;
 use crate::server::Server;
 use crate::session::{Outgoing, Pushed, Session};
-use crate::store::{StoreError, TailEntry};
+use crate::store::TailEntry;
 use crate::tail::{Keep, Kept, Receipts, Side, Standing, Writer};
 
 /// Entries of a tail that are read at once.
@@ -30,6 +30,12 @@ pub(crate) const PAGE: usize = 100;
 
 /// So long a message is under way between the accounts of its sender and its recipient at most.
 const UNDER_WAY: Duration = Duration::from_secs(60);
+
+/// So many messages of that time are looked through for one that is sent again.
+const MOST_BETWEEN: usize = 20_000;
+
+/// How often that is tried while what waits for the account goes to disk and leaves it.
+const LOOKS: usize = 3;
 
 /// What becomes of a message that no session can take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,10 +102,8 @@ impl Server {
             Ok(Passed::Done) => return,
             Err(error) => return self.bounce(&stanza, error, session).await,
         }
-        if let Some(first) = waiting.as_ref().and_then(|receipt| receipt.first())
-            && let Err(error) = self.look_back(&account, first, received(kind, &stanza, true)).await
-        {
-            return self.bounce(&stanza, error.into(), session).await;
+        if let Some(first) = waiting.as_ref().and_then(|receipt| receipt.first()) {
+            self.look_back(&account, first, received(kind, &stanza, true)).await;
         }
         if let Err((stanza, error)) = self.hand_out(host, &account, &to, kind, stanza, (waiting.clone(), session)) {
             if error.kind == ErrorKind::Wait
@@ -113,15 +117,31 @@ impl Server {
 
     /// A message that is sent again, as its sender's account knows, and which that has first recorded under this id: if the
     /// recipient has had so much since that it remembers no more, the database says whether it has the message.
-    async fn look_back(&self, account: &Arc<Account>, first: u64, digest: Option<u64>) -> Result<(), StoreError> {
-        let Some(digest) = digest.filter(|digest| account.tail.lock().seen.may_have_forgotten(*digest)) else {
-            return Ok(());
-        };
-        let seen = self.store.seen(&account.jid, first, ids::after(first, UNDER_WAY), usize::MAX).await?;
-        if let Some(seen) = seen.iter().find(|seen| seen.digest == digest) {
-            account.tail.lock().seen.insert(digest, seen.id, None);
+    /// Where that does not say, it comes once more: that can be told by its reader, what is missing cannot.
+    async fn look_back(&self, account: &Arc<Account>, first: u64, digest: Option<u64>) {
+        let Some(digest) = digest else { return };
+        for _ in 0..LOOKS {
+            let epoch = {
+                let tail = account.tail.lock();
+                if !tail.seen.may_have_forgotten(digest) {
+                    return;
+                }
+                tail.epoch
+            };
+            let seen = match self.store.seen(&account.jid, first, ids::after(first, UNDER_WAY), MOST_BETWEEN).await {
+                Ok(seen) => seen,
+                Err(error) => return self.store_failed("cannot look for a message that is sent again", &error),
+            };
+            let Some(seen) = seen.iter().find(|seen| seen.digest == digest) else { return };
+            let mut tail = account.tail.lock();
+            // One that was refused may be on disk still, as long as it is listed.
+            if tail.live.get(&seen.id).is_some_and(|kept| kept.is_void()) {
+                return;
+            }
+            if tail.epoch == epoch {
+                return tail.seen.recall(digest, seen.id);
+            }
         }
-        Ok(())
     }
 
     /// Takes a message that an account's user sends into the account's archive and lets the other resources know of it,

@@ -180,6 +180,11 @@ impl Seen {
         away.posted.upgrade()
     }
 
+    /// The database knows a message that is forgotten here.
+    pub(crate) fn recall(&mut self, digest: u64, id: u64) {
+        self.sights.entry(digest).or_insert(Sight { id, stream: 0 });
+    }
+
     /// Whether a message that is not known may have been once in the last day.
     pub(crate) fn may_have_forgotten(&self, digest: u64) -> bool {
         self.is_partial && !self.sights.contains_key(&digest)

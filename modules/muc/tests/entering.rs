@@ -303,7 +303,7 @@ fn what_is_in_a_room_before_it_is_configured() {
         let mut stage = Stage::around(room);
         for said in ["<body>x</body>", "<subject>x</subject>"] {
             let said = format!("<message type='groupchat' id='1' to='{ROOM}'>{said}</message>");
-            stage.refused(CRONE, &said, "cancel not-allowed");
+            stage.refused(CRONE, &said, "wait not-allowed");
         }
         let vcard = format!("<iq type='set' id='2' to='{ROOM}'><vCard xmlns='vcard-temp'><FN>Coven</FN></vCard></iq>");
         assert!(stage.from(CRONE, &vcard).iter().any(|got| got.stanza.to_xml().contains("type='result'")));
