@@ -103,7 +103,8 @@ impl Server {
             Err(error) => return self.bounce(&stanza, error, session).await,
         }
         if let Some(first) = waiting.as_ref().and_then(|receipt| receipt.first()) {
-            self.look_back(&account, first, received(kind, &stanza, true)).await;
+            let digest = may_be_kept(kind, &stanza).then(|| received(&stanza, true)).flatten();
+            self.look_back(&account, first, digest).await;
         }
         if let Err((stanza, error)) = self.hand_out(host, &account, &to, kind, stanza, (waiting.clone(), session)) {
             if error.kind == ErrorKind::Wait
@@ -214,7 +215,7 @@ impl Server {
         let stream = session.map(|session| session.stream.id).or(seen::stream(&stanza, waiting.as_deref()));
         // There are receipts on streams with acknowledgements alone, other servers' as well.
         let may_resend = waiting.is_some() || session.is_some_and(|session| session.has_acks());
-        let digest = received(kind, &stanza, may_resend);
+        let digest = storable.then(|| received(&stanza, may_resend)).flatten();
         let mut tail = account.tail.lock();
         if account.is_deleted() {
             return Err((Box::new(stanza), StanzaError::new(Condition::ServiceUnavailable)));
@@ -625,9 +626,9 @@ impl Server {
     }
 }
 
-/// What a message would be known by to its recipient if it came again.
-fn received(kind: MessageType, stanza: &Stanza, may_resend: bool) -> Option<u64> {
-    let from = stanza.head.from.as_ref().filter(|_| may_be_kept(kind, stanza))?;
+/// What a message that may be kept would be known by to its recipient if it came again.
+fn received(stanza: &Stanza, may_resend: bool) -> Option<u64> {
+    let from = stanza.head.from.as_ref()?;
     seen::digest(Side::Recipient, seen::peer(stanza, from), stanza, may_resend)
 }
 
