@@ -29,9 +29,6 @@ impl Room {
         let seat = self.seat_of(from).unwrap_or(seat);
         let presence = self.presence_of_client(stanza);
         self.put_presence(seat, from, presence, renamed, out);
-        if let Some(occupant) = self.occupants.get_mut(seat) {
-            occupant.changed = true;
-        }
         if let Some(occupant) = self.occupants.get(seat) {
             let mut own = self.own_view(occupant, &Notice::default());
             own.head.id.clone_from(&stanza.head.id);

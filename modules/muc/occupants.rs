@@ -180,7 +180,10 @@ impl Occupants {
         let priority = priority.unwrap_or(0);
         occupant.views = Views::default();
         match occupant.sessions.iter_mut().find(|session| session.jid == jid) {
-            Some(session) => (session.presence, session.priority, session.turn) = (presence, priority, turn),
+            Some(session) => {
+                (session.presence, session.priority, session.turn) = (presence, priority, turn);
+                occupant.changed = true;
+            }
             None => {
                 occupant.sessions.push(Session { jid: jid.clone(), presence, priority, turn });
                 self.by_session.insert(jid, seat);

@@ -10,7 +10,7 @@ use rookery_xmpp::stanza::{Kind, Stanza};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::posted::{self, Known, Over, Posted, is_durable};
+use super::posted::{self, Known, Over, Posted};
 use super::queue::{Carrier, Failed, OVERTIME, Queue};
 use super::{Failure, Pair};
 use crate::server::Server;
@@ -168,7 +168,7 @@ impl Link {
         };
         self.subtract(confirmed.iter());
         for posted in confirmed {
-            let Over { receipts, is_stored, .. } = posted.confirmed();
+            let Over { receipts, is_stored, .. } = posted.over();
             if is_stored {
                 self.writer.remove_posted(posted.id);
             }
@@ -287,11 +287,12 @@ impl Link {
         self: &Arc<Self>,
         server: &Server,
         stanza: Stanza,
+        durable: bool,
         sender: Sender,
         wait: Duration,
         room: &Room,
     ) -> Result<Arc<Posted>, (Box<Stanza>, StanzaError)> {
-        let (size, durable) = (posted::size(&stanza), is_durable(&stanza));
+        let size = posted::size(&stanza);
         // What is not stored is handled when it is in the queue.
         let receipts: Receipts = sender.waiting.into_iter().filter(|_| durable).collect();
         let mut state = self.state.lock();

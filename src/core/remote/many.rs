@@ -9,6 +9,7 @@ use rookery_xmpp::stanza::Stanza;
 use tokio::time::Instant;
 
 use super::link::Sender;
+use super::posted::is_durable;
 use super::{Failure, Link};
 use crate::module::BoxFuture;
 use crate::server::Server;
@@ -24,7 +25,8 @@ impl Server {
     /// Sends a stanza to another server or an external component, and not to one of our hosts; `false` if there is no place
     /// for it, or no way. Nobody else is told of that.
     pub(crate) fn offer_away(self: &Arc<Self>, stanza: Stanza) -> bool {
-        self.post(stanza, Sender::default()).is_ok()
+        let durable = is_durable(&stanza);
+        self.post(stanza, durable, Sender::default()).is_ok()
     }
 
     /// The same for whoever is not in an account of ours, a service of ours included.

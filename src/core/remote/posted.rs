@@ -154,17 +154,12 @@ impl Posted {
         }
     }
 
-    /// The peer has it.
-    pub(super) fn confirmed(&self) -> Over {
-        self.over()
-    }
-
-    /// Its sender is told next, and may send it again: nobody who does so from now on is told that it waits, and who has done so
+    /// Its sender is told next, and may send a message again: nobody who does so from now on is told that it waits, and who has done so
     /// before is told with the first. No tail is locked by the caller.
     pub(crate) fn failed(&self, server: &Server) -> Over {
         let (known, is_written) = {
             let mut fate = self.fate.lock();
-            (fate.known.take(), fate.phase == Phase::Written)
+            (fate.known.take(), fate.phase == Phase::Written && matches!(self.stanza.head.kind, Kind::Message(_)))
         };
         let mut again = None;
         if let Some(from) = self.stanza.head.from.as_ref().filter(|_| known.is_some() || is_written) {
@@ -176,7 +171,8 @@ impl Posted {
         Over { again, ..self.over() }
     }
 
-    fn over(&self) -> Over {
+    /// The peer has it, or it has [failed](Self::failed).
+    pub(super) fn over(&self) -> Over {
         let mut fate = self.fate.lock();
         let (phase, is_stored) = match fate.phase {
             Phase::Queued if fate.known.is_some() => (Phase::Confirmed, false),

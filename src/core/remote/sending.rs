@@ -68,7 +68,10 @@ impl Server {
         let sender = waiting.clone();
         let posted = match session {
             Some(session) => self.post_once(stanza, waiting, session),
-            None => self.post(stanza, Sender { waiting, known: None }),
+            None => {
+                let durable = is_durable(&stanza);
+                self.post(stanza, durable, Sender { waiting, known: None })
+            }
         };
         if let Err((stanza, error)) = posted {
             if error.kind == ErrorKind::Wait
@@ -83,10 +86,10 @@ impl Server {
     /// What a client sends. A message that it sends again waits already, or has gone.
     fn post_once(self: &Arc<Self>, stanza: Stanza, waiting: Waiting, session: &Arc<Session>) -> Posting {
         let (account, stream) = (&session.account, Some(session.stream.id));
-        let is_message = matches!(stanza.head.kind, Kind::Message(_)) && is_durable(&stanza);
-        let to = stanza.head.to.as_ref().filter(|_| is_message);
+        let durable = is_durable(&stanza);
+        let to = stanza.head.to.as_ref().filter(|_| durable && matches!(stanza.head.kind, Kind::Message(_)));
         let Some(digest) = to.and_then(|to| seen::posted(&session.jid, to, &stanza, session.has_acks())) else {
-            return self.post(stanza, Sender { waiting, known: None });
+            return self.post(stanza, durable, Sender { waiting, known: None });
         };
         let mut tail = account.tail.lock();
         if let Some(id) = tail.seen.find(digest, stream) {
@@ -97,7 +100,7 @@ impl Server {
             return Ok(None);
         }
         let known = Some(Known { account: account.clone(), digest });
-        let posted = self.post(stanza, Sender { waiting, known })?;
+        let posted = self.post(stanza, durable, Sender { waiting, known })?;
         if let Some(posted) = &posted {
             tail.seen.insert_posted(digest, posted, stream);
         }
@@ -105,7 +108,7 @@ impl Server {
     }
 
     /// Appends a stanza to its link; `None` when it is not to go anywhere.
-    pub(super) fn post(self: &Arc<Self>, stanza: Stanza, sender: Sender) -> Posting {
+    pub(super) fn post(self: &Arc<Self>, stanza: Stanza, durable: bool, sender: Sender) -> Posting {
         let (Some(from), Some(to)) = (&stanza.head.from, &stanza.head.to) else { return Ok(None) };
         let link = match self.link_for(from.domainpart(), to.domainpart()) {
             Ok(Some(link)) => link,
@@ -115,7 +118,7 @@ impl Server {
         let conf = self.conf();
         let room = Room { link: conf.s2s().queue.get() as u64, all: conf.s2s().queues.get() as u64 };
         let wait = self.patience(&link.pair().remote, &stanza);
-        link.post(self, stanza, sender, wait, &room).map(Some)
+        link.post(self, stanza, durable, sender, wait, &room).map(Some)
     }
 
     /// The link that a stanza goes by; `None` when it is not to go anywhere.
