@@ -221,6 +221,25 @@ async fn a_new_conf_does_not_empty_the_rooms() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_conf_says_who_is_shown_in_large_rooms() {
+    for (thin_to, is_shown) in [("moderators", true), ("none", false)] {
+        let conf = format!("[host.localhost]\n[modules.muc]\nthin_from = 1\nthin_to = \"{thin_to}\"\n");
+        let world = World::with_conf(&conf, &["romeo@localhost", "juliet@localhost"]).await;
+        let romeo = garden(&world, "romeo@localhost", "orchard").await;
+        romeo
+            .send(&format!(
+                "<iq type='set' id='a' to='{ROOM}'><query xmlns='http://jabber.org/protocol/muc#admin'>\
+                 <item affiliation='admin' jid='juliet@localhost'/></query></iq>"
+            ))
+            .await;
+        romeo.read();
+        let juliet = world.login("juliet@localhost", "balcony").await;
+        assert!(juliet.enter("juliet").await.contains("role='moderator'"));
+        assert_eq!(romeo.read().contains("/juliet'"), is_shown, "{thin_to}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn more_than_is_allowed_is_refused() {
     let conf = "[host.localhost]\n[modules.muc]\nrate = 1\nburst = 3\n";
     let world = World::with_conf(conf, &["romeo@localhost"]).await;
