@@ -27,9 +27,11 @@ const LANES: &[&[&str]] = &[
     &["t3 --cuts 4", "t14"],
     &["t4 --seconds 10", "t9 --step 600"],
     &["t6 --slow 20 --kib 12288 --seconds 10 --stall 4 --ping 1000"],
-    &["t7 --seconds 14", "t7 --seconds 14 --store postgres --only stop", "t8 --seconds 14 --only full"],
+    // Long enough for messages to be refused.
+    &["t7 --seconds 24", "t7 --seconds 24 --store postgres --only stop", "t8 --seconds 24 --only full"],
+    &["t7 --seconds 4 --store postgres --only crowd", "t7 --seconds 4 --store postgres --only read-only"],
     &["t5 --rounds 1 --expiry 1", "t8 --seconds 4 --only sync", "t7 --seconds 4 --store postgres --only kill"],
-    &["t11 --loops 5", "t3 --durability relaxed --control --cuts 2"],
+    &["t11 --loops 5", "t3 --durability relaxed --control --cuts 2", "t8 --seconds 4 --only read-only"],
     &["rooms --occupants 10 --messages 15 --longest 800 --loops 4 --restarts 2 --linger false --empty 4"],
     &[
         "rooms --occupants 8 --rooms 1 --messages 15 --longest 800 --loops 3 --restarts 1 --linger false --empty 0 --store postgres",

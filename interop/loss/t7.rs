@@ -1,13 +1,15 @@
-//! T7: the database is slow or gone. SQLite: another process holds the file (`lock`). PostgreSQL: all of its processes stop
-//! and go on (`stop`), are killed and started again (`kill`), or their connections are closed again and again (`reset`).
+//! T7: the database is slow or gone, or takes nothing. SQLite: another process holds the file (`lock`). PostgreSQL: all of its
+//! processes stop and go on (`stop`), are killed and started again (`kill`), connections are closed again and again
+//! (`reset`), others have all that there may be (`crowd`), or it can only be read (`read-only`).
 
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rookery_rigs::Failure;
+use rookery_rigs::postgres::Client;
 use rookery_rigs::server::{Setup, Store, Subject};
 
 use crate::outage::{self, Begin, End, Kind, People};
@@ -24,7 +26,7 @@ pub struct Database {
     /// How long each outage lasts
     #[arg(long, default_value_t = 30)]
     pub seconds: u64,
-    /// Only this kind: lock, stop, kill or reset
+    /// Only this kind: lock, stop, kill, reset, crowd or read-only
     #[arg(long)]
     pub only: Option<String>,
 }
@@ -41,7 +43,7 @@ pub async fn run(options: &Database) -> Result<Report, Failure> {
     report.say(format!("{}, {} s each, --seed {seed}", world.server().version(), options.seconds));
     let kinds: &[&str] = match options.common.server.store {
         Store::Sqlite => &["lock"],
-        Store::Postgres => &["stop", "kill", "reset"],
+        Store::Postgres => &["stop", "kill", "reset", "crowd", "read-only"],
     };
     let mut people = People::new(&world, &mut rng);
     for kind in kinds.iter().filter(|kind| options.only.as_deref().is_none_or(|only| only == **kind)) {
@@ -63,7 +65,7 @@ pub async fn run(options: &Database) -> Result<Report, Failure> {
 
 /// A database whose connections are closed takes something now and then.
 fn kind_of(kind: &str) -> Kind {
-    Kind { total: kind != "reset", readable: kind == "lock" }
+    Kind { total: kind != "reset", readable: matches!(kind, "lock" | "read-only") }
 }
 
 fn fault(kind: &str) -> Begin {
@@ -79,6 +81,11 @@ fn fault(kind: &str) -> Begin {
         "kill" => Box::new(|world| {
             signal(world, "KILL");
             Ok(Box::new(|world| world.server().cluster().expect("made for the run").restart()))
+        }),
+        "crowd" => Box::new(crowd),
+        "read-only" => Box::new(|world| {
+            only_read(world, true)?;
+            Ok(Box::new(|world| only_read(world, false)))
         }),
         _ => Box::new(reset),
     }
@@ -129,4 +136,87 @@ fn reset(world: &World) -> std::io::Result<End> {
         over.store(true, Ordering::SeqCst);
         closing.join().map_err(|_| std::io::Error::other("a thread died"))
     }))
+}
+
+/// Every transaction that begins may write, or may not, as if another server had taken this one's place.
+fn only_read(world: &World, is_on: bool) -> std::io::Result<()> {
+    let client = world.server().cluster().expect("made for the run").client();
+    client.run(&format!("ALTER SYSTEM SET default_transaction_read_only = {is_on}"))?;
+    client.run("SELECT pg_reload_conf()").map(drop)
+}
+
+/// Others have every connection that the database gives, and keep them.
+fn crowd(world: &World) -> std::io::Result<End> {
+    let client = world.server().cluster().expect("made for the run").client();
+    let most = client.run("SHOW max_connections")?.parse().map_err(std::io::Error::other)?;
+    let mut crowd = Vec::new();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        // Who comes too late finds no place.
+        while crowd.len() < most {
+            let Some(one) = Guest::come(&client)? else { break };
+            crowd.push(one);
+        }
+        if crowd.len() == most {
+            break;
+        }
+        if Instant::now() > deadline {
+            return Err(std::io::Error::other("the crowd does not get all connections"));
+        }
+        // What the server has had meanwhile is free for the next.
+        let Some(first) = crowd.first_mut() else { continue };
+        first.ask(&format!("SELECT pg_terminate_backend(pid) {OTHERS}"))?;
+    }
+    Ok(Box::new(move |_| {
+        let others =
+            crowd.first_mut().map_or(Ok(String::new()), |first| first.ask(&format!("SELECT count(*) {OTHERS}")))?;
+        if others != "0" {
+            return Err(std::io::Error::other(format!("{others} connections were not the crowd's")));
+        }
+        drop(crowd);
+        Ok(())
+    }))
+}
+
+/// All connections but the crowd's.
+const OTHERS: &str = "FROM pg_stat_activity WHERE backend_type = 'client backend' AND application_name <> 'crowd'";
+
+/// One of the crowd.
+struct Guest {
+    psql: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Guest {
+    /// `None` when there is no place.
+    fn come(client: &Client) -> std::io::Result<Option<Self>> {
+        let mut psql = client.stay("crowd")?;
+        let (input, output) = (psql.stdin.take().expect("piped"), psql.stdout.take().expect("piped"));
+        let mut guest = Self { psql, input, output: BufReader::new(output) };
+        Ok(guest.ask("SELECT 'here'").is_ok_and(|answer| answer == "here").then_some(guest))
+    }
+
+    /// The last column of one row, or nothing when there is none.
+    fn ask(&mut self, statement: &str) -> std::io::Result<String> {
+        writeln!(self.input, "{statement};\n\\echo .")?;
+        let mut answer = String::new();
+        loop {
+            let mut line = String::new();
+            if self.output.read_line(&mut line)? == 0 {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+            match line.trim() {
+                "." => return Ok(answer),
+                row => row.clone_into(&mut answer),
+            }
+        }
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        let _ = self.psql.kill();
+        let _ = self.psql.wait();
+    }
 }

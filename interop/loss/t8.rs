@@ -1,6 +1,6 @@
 //! T8: the disk is full, or fails. `full`: a file system of some MiB of its own that is filled up, where mounting is allowed.
-//! `write` and `sync`: each write to the database, each sync of it, fails with EIO; `room`: each write fails with ENOSPC.
-//! These three by libfiu (Debian: fiu-utils), which takes the place of the C library's calls.
+//! `write` and `sync`: each write to the database, each sync of it, fails with EIO; `room`: each write fails with ENOSPC;
+//! `read-only`: with EROFS, as when the system takes a file system for damaged. These four by libfiu (Debian: fiu-utils), which takes the place of the C library's calls.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -23,9 +23,9 @@ pub struct Disk {
     #[command(flatten)]
     pub common: Options,
     /// How long each outage lasts
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 30)]
     pub seconds: u64,
-    /// Only this kind: full, write, sync or room
+    /// Only this kind: full, write, sync, room or read-only
     #[arg(long)]
     pub only: Option<String>,
 }
@@ -34,6 +34,7 @@ pub struct Disk {
 const SIZE: u32 = 64;
 const EIO: u32 = 5;
 const ENOSPC: u32 = 28;
+const EROFS: u32 = 30;
 const PRELOAD: &str = "/usr/lib/fiu/fiu_run_preload.so /usr/lib/fiu/fiu_posix_preload.so";
 
 /// Runs all kinds, each with a server of its own.
@@ -43,7 +44,7 @@ pub async fn run(options: &Disk) -> Result<Report, Failure> {
         return Err(Failure::Protocol("t8 knows Rookery on SQLite, and nothing else".into()));
     }
     let mut report = Report::new("t8");
-    for kind in ["full", "write", "sync", "room"] {
+    for kind in ["full", "write", "sync", "room", "read-only"] {
         if options.only.as_deref().is_none_or(|only| only == kind) {
             report.add(&one(options, kind).await?);
         }
@@ -119,6 +120,7 @@ impl Place {
         let (point, errno) = match kind {
             "sync" => ("posix/io/sync/*", EIO),
             "write" => ("posix/io/rw/pwrite", EIO),
+            "read-only" => ("posix/io/rw/pwrite", EROFS),
             _ => ("posix/io/rw/pwrite", ENOSPC),
         };
         let prefix = self.dir.join("fiu").display().to_string();

@@ -73,10 +73,20 @@ impl Client {
         self.psql("rookery", statement)
     }
 
-    fn psql(&self, database: &str, statement: &str) -> std::io::Result<String> {
+    /// Somebody who connects, under this name, and answers statements for as long as they are asked.
+    pub fn stay(&self, name: &str) -> std::io::Result<Child> {
+        let mut psql = self.command("rookery")?;
+        psql.env("PGAPPNAME", name).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()
+    }
+
+    fn command(&self, database: &str) -> std::io::Result<Command> {
         let mut psql = Command::new(binaries()?.join("psql"));
-        psql.args(["-qAt", "-U", "rookery", "-c", statement, database, "-h"]).arg(&self.0).stdin(Stdio::null());
-        let output = psql.output()?;
+        psql.args(["-qAt", "-U", "rookery", "-d", database, "-h"]).arg(&self.0);
+        Ok(psql)
+    }
+
+    fn psql(&self, database: &str, statement: &str) -> std::io::Result<String> {
+        let output = self.command(database)?.args(["-c", statement]).stdin(Stdio::null()).output()?;
         if output.status.success() {
             return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
         }
