@@ -16,7 +16,6 @@ use tracing::error;
 
 use crate::account::{Account, Sessions};
 use crate::host::Host;
-use crate::ids;
 use crate::module::{Stage, Way};
 use crate::router::{InOrder, Passed, Waiting};
 use crate::seen;
@@ -27,15 +26,6 @@ use crate::tail::{Keep, Kept, Receipts, Side, Standing, Writer};
 
 /// Entries of a tail that are read at once.
 pub(crate) const PAGE: usize = 100;
-
-/// So long a message is under way between the accounts of its sender and its recipient at most.
-const UNDER_WAY: Duration = Duration::from_secs(60);
-
-/// So many messages of that time are looked through for one that is sent again.
-const MOST_BETWEEN: usize = 20_000;
-
-/// How often that is tried while what waits for the account goes to disk and leaves it.
-const LOOKS: usize = 3;
 
 /// What becomes of a message that no session can take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,7 +93,7 @@ impl Server {
             Err(error) => return self.bounce(&stanza, error, session).await,
         }
         if let Some(first) = waiting.as_ref().and_then(|receipt| receipt.first()) {
-            let digest = may_be_kept(kind, &stanza).then(|| received(&stanza, true)).flatten();
+            let digest = may_be_kept(kind, &stanza).then(|| seen::received(&stanza, true)).flatten();
             self.look_back(&account, first, digest).await;
         }
         if let Err((stanza, error)) = self.hand_out(host, &account, &to, kind, stanza, (waiting.clone(), session)) {
@@ -113,35 +103,6 @@ impl Server {
                 receipt.withdraw();
             }
             self.bounce(&stanza, error, session).await;
-        }
-    }
-
-    /// A message that is sent again, as its sender's account knows, and which that has first recorded under this id: if the
-    /// recipient has had so much since that it remembers no more, the database says whether it has the message.
-    /// Where that does not say, it comes once more: that can be told by its reader, what is missing cannot.
-    async fn look_back(&self, account: &Arc<Account>, first: u64, digest: Option<u64>) {
-        let Some(digest) = digest else { return };
-        for _ in 0..LOOKS {
-            let epoch = {
-                let tail = account.tail.lock();
-                if !tail.seen.may_have_forgotten(digest) {
-                    return;
-                }
-                tail.epoch
-            };
-            let seen = match self.store.seen(&account.jid, first, ids::after(first, UNDER_WAY), MOST_BETWEEN).await {
-                Ok(seen) => seen,
-                Err(error) => return self.store_failed("cannot look for a message that is sent again", &error),
-            };
-            let Some(seen) = seen.iter().find(|seen| seen.digest == digest) else { return };
-            let mut tail = account.tail.lock();
-            // One that was refused may be on disk still, as long as it is listed.
-            if tail.live.get(&seen.id).is_some_and(|kept| kept.is_void()) {
-                return;
-            }
-            if tail.epoch == epoch {
-                return tail.seen.recall(digest, seen.id);
-            }
         }
     }
 
@@ -215,7 +176,7 @@ impl Server {
         let stream = session.map(|session| session.stream.id).or(seen::stream(&stanza, waiting.as_deref()));
         // There are receipts on streams with acknowledgements alone, other servers' as well.
         let may_resend = waiting.is_some() || session.is_some_and(|session| session.has_acks());
-        let digest = storable.then(|| received(&stanza, may_resend)).flatten();
+        let digest = storable.then(|| seen::received(&stanza, may_resend)).flatten();
         let mut tail = account.tail.lock();
         if account.is_deleted() {
             return Err((Box::new(stanza), StanzaError::new(Condition::ServiceUnavailable)));
@@ -624,12 +585,6 @@ impl Server {
             }
         }
     }
-}
-
-/// What a message that may be kept would be known by to its recipient if it came again.
-fn received(stanza: &Stanza, may_resend: bool) -> Option<u64> {
-    let from = stanza.head.from.as_ref()?;
-    seen::digest(Side::Recipient, seen::peer(stanza, from), stanza, may_resend)
 }
 
 /// Takes out the stanza-ids that others give in the account's name, however they write it (XEP-0359 §5, security.md C3).

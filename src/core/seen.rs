@@ -23,9 +23,11 @@ use rookery_xmpp::ns;
 use rookery_xmpp::stanza::{Kind, MessageType, Stanza};
 use sha2::{Digest, Sha256};
 
+use crate::account::Account;
 use crate::ids;
 use crate::receipt::Receipt;
 use crate::remote::Posted;
+use crate::server::Server;
 use crate::store;
 use crate::tail::Side;
 
@@ -42,6 +44,15 @@ pub(crate) const MOST: usize = 4096;
 /// So many it takes up from the database: no more than it has had in any case. What it forgets for their number is there still.
 pub(crate) const RECALLED: usize = MOST / 2;
 
+/// So long a message is under way between the accounts of its sender and its recipient at most.
+const UNDER_WAY: Duration = Duration::from_secs(60);
+
+/// So many messages of that time are looked through for one that is sent again.
+const MOST_BETWEEN: usize = 20_000;
+
+/// How often that is tried while what waits for the account goes to disk and leaves it.
+const LOOKS: usize = 3;
+
 /// Up to which id messages may be forgotten: a day back by the clock. But that may run ahead and be set right again, and what is
 /// forgotten is gone; so it is no later than a day before the last message that was there when the server began, and
 /// as much as time itself has gone on since.
@@ -57,6 +68,12 @@ pub(crate) fn digest(side: Side, peer: &str, stanza: &Stanza, may_resend: bool) 
         Side::Recipient => "received",
     };
     hash(side, peer, stanza, may_resend)
+}
+
+/// What a message that may be kept would be known by to its recipient if it came again.
+pub(crate) fn received(stanza: &Stanza, may_resend: bool) -> Option<u64> {
+    let from = stanza.head.from.as_ref()?;
+    digest(Side::Recipient, peer(stanza, from), stanza, may_resend)
 }
 
 /// The same for what goes to another server or a component.
@@ -226,6 +243,37 @@ impl Seen {
             back.again = self.away.remove(id).and_then(|away| away.again).or(back.again);
         }
         back
+    }
+}
+
+impl Server {
+    /// A message that is sent again, as its sender's account knows, and which that has first recorded under this id: if the
+    /// recipient has had so much since that it remembers no more, the database says whether it has the message.
+    /// Where that does not say, it comes once more: that can be told by its reader, what is missing cannot.
+    pub(crate) async fn look_back(&self, account: &Arc<Account>, first: u64, digest: Option<u64>) {
+        let Some(digest) = digest else { return };
+        for _ in 0..LOOKS {
+            let epoch = {
+                let tail = account.tail.lock();
+                if !tail.seen.may_have_forgotten(digest) {
+                    return;
+                }
+                tail.epoch
+            };
+            let seen = match self.store.seen(&account.jid, first, ids::after(first, UNDER_WAY), MOST_BETWEEN).await {
+                Ok(seen) => seen,
+                Err(error) => return self.store_failed("cannot look for a message that is sent again", &error),
+            };
+            let Some(seen) = seen.iter().find(|seen| seen.digest == digest) else { return };
+            let mut tail = account.tail.lock();
+            // One that was refused may be on disk still, as long as it is listed.
+            if tail.live.get(&seen.id).is_some_and(|kept| kept.is_void()) {
+                return;
+            }
+            if tail.epoch == epoch {
+                return tail.seen.recall(digest, seen.id);
+            }
+        }
     }
 }
 
