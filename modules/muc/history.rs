@@ -16,10 +16,11 @@ use super::payload;
 use super::room::Room;
 
 /// For how long a message is known that may be sent again.
-const MEMORY: Duration = Duration::from_secs(24 * 60 * 60);
+pub(super) const MEMORY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// So many are known at most.
-const KNOWN: usize = 2000;
+/// So many are known at most. What a room forgets it does not look for: no account remembers what its user has said in rooms,
+/// so that nothing tells a message that is sent again from a new one.
+pub(super) const KNOWN: usize = 8192;
 
 /// The last messages.
 #[derive(Debug)]

@@ -22,15 +22,13 @@ use tracing::{error, warn};
 use super::codec;
 use super::rate::Rates;
 use super::rooms::{Ask, Hall, Job, Rooms};
+use crate::muc::history::{KNOWN, MEMORY};
 use crate::muc::leaving::error_in;
 use crate::muc::outcome::{At, Outcome};
 use crate::muc::room::Room;
 
 /// After so many jobs somebody else goes on: a client's own task is not to be kept from its client for ever.
 const FAIR: usize = 64;
-/// For how long a message is known that may be sent again, and how many.
-const MEMORY: Duration = Duration::from_secs(24 * 60 * 60);
-const KNOWN: usize = 2000;
 /// How often a room is searched for those who are there no more.
 const SWEEP: Duration = Duration::from_secs(600);
 
