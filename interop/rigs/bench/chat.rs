@@ -156,7 +156,11 @@ impl Times {
     }
 }
 
-const DIGITS: usize = 9;
+/// As long as what clients draw: a server that recognises what is sent again remembers it.
+const DIGITS: usize = 16;
+
+/// For how long nothing may come when all has come.
+pub(super) const SILENCE: Duration = Duration::from_millis(300);
 
 impl Pair {
     async fn begin(
@@ -211,7 +215,7 @@ impl Pair {
             let all_acked = !self.sm || self.unacked.is_empty();
             if self.run.stop.load(Ordering::Relaxed) && self.expected == self.next && all_acked {
                 // A second copy would come now.
-                let surplus = tokio::time::timeout(Duration::from_millis(300), self.recipient.fill()).await;
+                let surplus = tokio::time::timeout(SILENCE, self.recipient.fill()).await;
                 if surplus.is_ok() && self.read_recipient()? > 0 {
                     return Err(Failure::Protocol("void: a message came that was not sent".into()));
                 }

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::chat::log_in;
+use super::chat::{SILENCE, log_in};
 use super::{Figure, micros, start};
 use crate::client::{Connection, Target, Transport};
 use crate::process::Cpu;
@@ -141,6 +141,13 @@ async fn collect(target: &Target, user: &str, run: usize, messages: usize) -> Re
             return Err(Failure::Protocol(format!("void: {id} came in place of {run}-{expected}")));
         }
         expected += 1;
+    }
+    // A second copy would come now.
+    while let Ok(token) = tokio::time::timeout(SILENCE, session.element()).await {
+        let bytes = session.bytes(token?);
+        if xml::name(bytes) == b"message" {
+            return Err(Failure::Protocol(format!("void: {}", String::from_utf8_lossy(bytes))));
+        }
     }
     session.close().await
 }

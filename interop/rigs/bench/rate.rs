@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::chat::{Times, log_in};
+use super::chat::{SILENCE, Times, log_in};
 use super::{Figure, start, transport_name};
 use crate::client::{Connection, Transport};
 use crate::server::users;
@@ -102,10 +102,10 @@ async fn talk(
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
     loop {
         let writes = Instant::now() < end;
-        if !writes && times.len() == due.len() {
-            return Ok(((sender, recipient), times));
-        }
+        let is_all = !writes && times.len() == due.len();
         tokio::select! {
+            // A second copy would come now.
+            () = tokio::time::sleep(SILENCE), if is_all => return Ok(((sender, recipient), times)),
             at = ticks.tick(), if writes => {
                 if at.elapsed() > LATE {
                     return Err(Failure::Protocol("void: the pace was not kept".to_owned()));

@@ -130,7 +130,10 @@ pub(super) async fn measure(bench: &super::Options, options: &Options) -> Verdic
                 let choice = Choice { server: subject, archive: work.archive, ..bench.server.clone() };
                 let bench = super::Options { server: choice, runs: 1, ..bench.clone() };
                 match perform(&bench, &work.kind).await {
-                    Ok(figures) => take(&mut rows[first..], &work, place, &figures),
+                    Ok(figures) => {
+                        let missing = take(&mut rows[first..], &work, place, &figures);
+                        voids.extend(missing.iter().map(|row| format!("{row}, {subject:?}: no figure")));
+                    }
                     Err(error) => {
                         println!("   {error}");
                         voids.push(format!("{}, {subject:?}: {error}", work.rows[0].0));
@@ -183,15 +186,21 @@ async fn perform(bench: &super::Options, kind: &Kind) -> Result<Vec<Figure>, Box
     Ok(figures)
 }
 
-/// Puts the figures of a turn into their rows.
-fn take(rows: &mut [Row], work: &Work, place: usize, figures: &[Figure]) {
+/// Puts the figures of a turn into their rows. Gives the rows for which there is none.
+fn take(rows: &mut [Row], work: &Work, place: usize, figures: &[Figure]) -> Vec<&'static str> {
     let mut figures = figures.iter();
+    let mut missing = Vec::new();
     for (row, (_, begins)) in rows.iter_mut().zip(work.rows) {
-        if let Some(figure) = figures.find(|figure| figure.what.starts_with(begins)) {
-            row.unit = figure.unit;
-            row.values[place].get_or_insert_default().push(median(&figure.values));
+        let figure = figures.find(|figure| figure.what.starts_with(begins));
+        match figure.map(|figure| (figure.unit, median(&figure.values))).filter(|(_, middle)| middle.is_finite()) {
+            Some((unit, middle)) => {
+                row.unit = unit;
+                row.values[place].get_or_insert_default().push(middle);
+            }
+            None => missing.push(row.name),
         }
     }
+    missing
 }
 
 fn markdown(rows: &[Row], versions: &[String], turns: usize) -> String {
