@@ -136,7 +136,7 @@ impl Server {
     pub fn ask_host(self: &Arc<Self>, domain: &BareJid, arrival: Arrival) -> BoxFuture<()> {
         let (server, host) = (self.clone(), self.host(domain.as_str()));
         Box::pin(async move {
-            let Arrival { stanza, receipt } = arrival;
+            let Arrival { stanza, receipt, .. } = arrival;
             if let (Some(host), Kind::Iq(kind)) = (host, stanza.head.kind) {
                 server.ask(&host, None, kind, stanza, receipt, None).await;
             }
@@ -185,7 +185,8 @@ impl Server {
             }
         } else if let Some((host, place)) = component {
             if let Some((.., component)) = host.table.components.get(place) {
-                component(self, Arrival { stanza, receipt: waiting }).await;
+                let session = session.map(|session| session.stream.id);
+                component(self, Arrival { stanza, receipt: waiting, session }).await;
             }
         } else {
             self.send_away(stanza, waiting, session).await;

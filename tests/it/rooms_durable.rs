@@ -95,6 +95,36 @@ async fn a_session_hears_nothing_before_it_enters_though_the_one_before_it_was_i
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_session_that_has_gone_before_it_could_enter_brings_nobody_in() {
+    let world = World::new(TWO).await;
+    let romeo = garden(&world, "romeo@localhost", "orchard").await;
+    for resumable in [false, true] {
+        let juliet = match resumable {
+            false => world.login("juliet@localhost", "balcony").await,
+            true => world.login_resumable("juliet@localhost", "balcony").await,
+        };
+        a_while().await;
+        romeo.read();
+        // The room waits for the database; she is gone, and there anew, before it comes to her.
+        world.store.pause_commits();
+        romeo.configure(ROOM, &[("roomname", "Roses")]).await;
+        juliet.enter("juliet").await;
+        romeo.say("one").await;
+        let next = world.login("juliet@localhost", "balcony").await;
+        a_while().await;
+        world.store.resume_commits();
+        a_while().await;
+        let heard = romeo.read();
+        assert_eq!(bodies(&heard), ["one"]);
+        assert!(heard.contains("type='unavailable'"), "{heard}");
+        assert_eq!(next.read(), "", "{resumable}");
+        assert!(bodies(&next.enter("juliet").await).contains(&"one".to_owned()));
+        next.leave().await;
+        a_while().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_somebody_says_before_going_is_heard() {
     let world = World::new(TWO).await;
     let romeo = garden(&world, "romeo@localhost", "orchard").await;

@@ -32,13 +32,9 @@ impl Turn {
         let elsewhere: Vec<FullJid> =
             sessions.iter().filter(|_| is_after_restart).filter(is_elsewhere).cloned().collect();
         for session in sessions.iter() {
-            match is_ghost(&self.server, &self.hall.jid, session, is_after_restart).await {
-                Some(false) => {
-                    let here = self.server.accounts.loaded(session.bare_str());
-                    let here = here.and_then(|account| account.session(session.resource()));
-                    self.know_stream(session, here.map(|session| session.stream.id));
-                }
-                Some(true) => {
+            match find(&self.server, &self.hall.jid, session, is_after_restart).await {
+                Found::There(stream) => self.know_stream(session, stream),
+                Found::Ghost => {
                     if let Some(mut outcome) = self.with(|room, _| room.gone(session)) {
                         // Whoever has its address now was not in the room, and may be about to enter.
                         outcome.send.retain(|out| !matches!(&out.to, Recipients::One(jid) if *jid == **session));
@@ -46,7 +42,7 @@ impl Turn {
                         Box::pin(self.answer(outcome, None, None)).await;
                     }
                 }
-                None => is_sure = false,
+                Found::Unknown => is_sure = false,
             }
         }
         if let Some(outcome) = self.with(|room, _| room.ask_whether_there(&elsewhere)).filter(|_| !elsewhere.is_empty())
@@ -81,15 +77,24 @@ impl Turn {
     }
 }
 
-/// Whether a session in a room is none of ours any more; `None` while the database does not say.
-async fn is_ghost(server: &Arc<Server>, room: &BareJid, jid: &FullJid, is_after_restart: bool) -> Option<bool> {
-    let Some(host) = server.host(jid.domainpart()) else { return Some(false) };
+/// What has become of a session in a room.
+enum Found {
+    /// It is there, by this stream if it is ours.
+    There(Option<u64>),
+    Ghost,
+    /// The database does not say.
+    Unknown,
+}
+
+async fn find(server: &Arc<Server>, room: &BareJid, jid: &FullJid, is_after_restart: bool) -> Found {
+    let Some(host) = server.host(jid.domainpart()) else { return Found::There(None) };
     let is_remembered = host.table.modules.iter().any(|(name, _)| *name == PRESENCE);
     match server.find_session(jid).await {
-        Ok(Some(session)) if is_after_restart && !session.is_from_last_run() => Some(true),
-        Ok(Some(session)) => Some(is_remembered && !is_in(server, room, &session)),
-        Ok(None) => Some(true),
-        Err(_) => None,
+        Ok(Some(session)) if is_after_restart && !session.is_from_last_run() => Found::Ghost,
+        Ok(Some(session)) if is_remembered && !is_in(server, room, &session) => Found::Ghost,
+        Ok(Some(session)) => Found::There(Some(session.stream.id)),
+        Ok(None) => Found::Ghost,
+        Err(_) => Found::Unknown,
     }
 }
 

@@ -222,7 +222,7 @@ impl Turn {
         }
         self.note_stream(&arrival);
         let at = At { digest: self.digest(&arrival), stream: arrival.stream(), ..self.at() };
-        let Arrival { stanza, receipt } = arrival;
+        let Arrival { stanza, receipt, .. } = arrival;
         let asker = stanza.head.from.clone();
         let error = stanza.head.kind.is_error().then(|| error_in(&stanza).condition);
         let may_be_known = at.digest.is_some() && self.open.as_ref().is_some_and(|open| open.room.would_keep(&stanza));
@@ -243,14 +243,15 @@ impl Turn {
         }
     }
 
-    /// A session that sends its presence is the one under its address that is in the room, or comes in.
+    /// A session that sends its presence is the one under its address that is in the room, or comes in. By now it may have gone,
+    /// and another have come under its address.
     fn note_stream(&mut self, arrival: &Arrival) {
         let head = &arrival.stanza.head;
         let from = head.from.as_ref().and_then(|from| from.full());
         let is_ours = |from: &FullJid| self.server.host(from.domainpart()).is_some();
         if let Some(from) = from.filter(|_| head.kind == Kind::Presence(PresenceType::Available)).filter(is_ours) {
             let session = || self.server.accounts.loaded(from.bare_str())?.session(from.resource());
-            let stream = arrival.stream().or_else(|| session().map(|session| session.stream.id));
+            let stream = arrival.session.or_else(|| session().map(|session| session.stream.id));
             self.know_stream(&from, stream);
         }
     }

@@ -21,6 +21,8 @@ pub struct Arrival {
     /// What its sender waits for: it counts as handled when this is dropped, and so when it is stored, or done with.
     /// `None` when nobody waits.
     pub receipt: Option<Arc<Receipt>>,
+    /// The stream of the session that has sent it; `None` if none of ours has.
+    pub session: Option<u64>,
 }
 
 impl Arrival {
