@@ -211,8 +211,9 @@ impl Presence {
     fn take_back(&self, server: &Arc<Server>, session: &Arc<Session>, presence: Stanza, broadcast: bool) -> Flow {
         self.forget_abroad(session);
         let mut directed = session.take(self.directed).unwrap_or_default();
-        let (server, account) = (server.clone(), session.account.clone());
+        let (server, session) = (server.clone(), session.clone());
         if broadcast {
+            let account = &session.account;
             let roster = account.roster();
             directed
                 .retain(|to| !roster.subscription(to.bare_str()).is_from() && to.bare_str() != account.jid.as_str());
@@ -222,7 +223,7 @@ impl Presence {
         }
         Flow::Wait(Box::pin(async move {
             for to in directed {
-                server.route_from(&account, presence.clone().to(to)).await;
+                server.route_of(&session, presence.clone().to(to)).await;
             }
             Flow::Done
         }))

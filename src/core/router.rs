@@ -145,20 +145,41 @@ impl Server {
 
     /// Sends a stanza that the server makes in an account's name: past the account's own guards (whom it blocks gets
     /// nothing), and otherwise as [`Self::route`]. A refusal is told to nobody.
-    pub fn route_from(self: &Arc<Self>, account: &Arc<Account>, mut stanza: Stanza) -> BoxFuture<()> {
-        let (server, account) = (self.clone(), account.clone());
+    pub fn route_from(self: &Arc<Self>, account: &Arc<Account>, stanza: Stanza) -> BoxFuture<()> {
+        self.route_as(account.clone(), None, stanza)
+    }
+
+    /// The same in a session's name.
+    pub fn route_of(self: &Arc<Self>, session: &Arc<Session>, stanza: Stanza) -> BoxFuture<()> {
+        self.route_as(session.account.clone(), Some(session.stream.id), stanza)
+    }
+
+    fn route_as(self: &Arc<Self>, account: Arc<Account>, stream: Option<u64>, mut stanza: Stanza) -> BoxFuture<()> {
+        let server = self.clone();
         Box::pin(async move {
             let Some(host) = server.host(account.jid.domainpart()) else { return };
             if let Ok(Passed::On) =
                 server.pass(&host, &account, None, &mut stanza, Way::Outgoing, &[Stage::Guard]).await
             {
-                server.dispatch(stanza, None, None).await;
+                server.dispatch_by(stanza, None, None, stream).await;
             }
         })
     }
 
     /// Brings a stanza to whom it is for.
     pub(crate) async fn dispatch(self: &Arc<Self>, stanza: Stanza, waiting: Waiting, session: Option<&Arc<Session>>) {
+        let stream = session.map(|session| session.stream.id);
+        self.dispatch_by(stanza, waiting, session, stream).await;
+    }
+
+    /// `stream`: that of the session whose stanza it is, whether or not that waits for an answer.
+    async fn dispatch_by(
+        self: &Arc<Self>,
+        stanza: Stanza,
+        waiting: Waiting,
+        session: Option<&Arc<Session>>,
+        stream: Option<u64>,
+    ) {
         let Some(to) = stanza.head.to.clone() else { return };
         let (host, component) = {
             let hosts = self.hosts.load();
@@ -185,8 +206,7 @@ impl Server {
             }
         } else if let Some((host, place)) = component {
             if let Some((.., component)) = host.table.components.get(place) {
-                let session = session.map(|session| session.stream.id);
-                component(self, Arrival { stanza, receipt: waiting, session }).await;
+                component(self, Arrival { stanza, receipt: waiting, session: stream }).await;
             }
         } else {
             self.send_away(stanza, waiting, session).await;

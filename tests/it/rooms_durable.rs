@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use rookery_core::store::{ArchiveQuery, ArchiveStore, Page, RoomStore, StoreError};
+use rookery_xmpp::jid::Jid;
+use rookery_xmpp::stanza::{PresenceType, Stanza};
 
 use crate::rooms::{ROOM, garden};
 use crate::world::{Client, World, bodies, jid};
@@ -95,6 +97,50 @@ async fn a_session_hears_nothing_before_it_enters_though_the_one_before_it_was_i
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_has_the_address_of_a_rooms_maker_hears_nothing_before_it_enters() {
+    let world = World::new(TWO).await;
+    let _romeo = garden(&world, "romeo@localhost", "orchard").await;
+    let juliet = world.login("juliet@localhost", "balcony").await;
+    juliet.enter("juliet").await;
+    a_while().await;
+    world.store.pause_commits();
+    // The room is at something that it waits for.
+    juliet.send(&format!("<message to='{ROOM}' type='groupchat' id='s'><subject>Roses</subject></message>")).await;
+    let maker = world.login("romeo@localhost", "street").await;
+    maker.configure(ROOM, &[("roomname", "Roses")]).await;
+    juliet.say("one").await;
+    let next = world.login("romeo@localhost", "orchard").await;
+    a_while().await;
+    world.store.resume_commits();
+    a_while().await;
+    let heard = juliet.read();
+    assert!(bodies(&heard).contains(&"one".to_owned()) && heard.contains("type='unavailable'"), "{heard}");
+    assert_eq!(next.read(), "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_farewell_that_comes_late_puts_nobody_out_who_has_the_same_address() {
+    let world = World::new(TWO).await;
+    let romeo = garden(&world, "romeo@localhost", "orchard").await;
+    let juliet = world.login("juliet@localhost", "balcony").await;
+    juliet.enter("juliet").await;
+    let next = world.login("juliet@localhost", "balcony").await;
+    next.enter("juliet").await;
+    romeo.read();
+    let farewell = |client: &Client| {
+        let gone = Stanza::presence(PresenceType::Unavailable).from(client.session.jid.clone());
+        world.server.route_of(&client.session, gone.to(Jid::new(ROOM).unwrap()))
+    };
+    farewell(&juliet).await;
+    assert_eq!(romeo.read(), "");
+    romeo.say("one").await;
+    let heard = next.read();
+    assert!(bodies(&heard) == ["one"] && !heard.contains("unavailable"), "{heard}");
+    farewell(&next).await;
+    assert!(romeo.read().contains("type='unavailable'"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_session_that_has_gone_before_it_could_enter_brings_nobody_in() {
     let world = World::new(TWO).await;
     let romeo = garden(&world, "romeo@localhost", "orchard").await;
@@ -109,16 +155,17 @@ async fn a_session_that_has_gone_before_it_could_enter_brings_nobody_in() {
         world.store.pause_commits();
         romeo.configure(ROOM, &[("roomname", "Roses")]).await;
         juliet.enter("juliet").await;
-        romeo.say("one").await;
+        let said = format!("resumable: {resumable}");
+        romeo.say(&said).await;
         let next = world.login("juliet@localhost", "balcony").await;
         a_while().await;
         world.store.resume_commits();
         a_while().await;
         let heard = romeo.read();
-        assert_eq!(bodies(&heard), ["one"]);
+        assert_eq!(bodies(&heard), [&*said]);
         assert!(heard.contains("type='unavailable'"), "{heard}");
-        assert_eq!(next.read(), "", "{resumable}");
-        assert!(bodies(&next.enter("juliet").await).contains(&"one".to_owned()));
+        assert_eq!(next.read(), "", "{said}");
+        assert!(bodies(&next.enter("juliet").await).contains(&said));
         next.leave().await;
         a_while().await;
     }

@@ -101,7 +101,10 @@ impl Turn {
         let result = match stanza.head.kind {
             Kind::Presence(PresenceType::Available) if stanza.has("x", ns::MUC) => match self.make(&from, stanza).await
             {
-                Ok(outcome) => return self.answer(outcome, Some(&from), arrival.receipt).await,
+                Ok(outcome) => {
+                    self.note_stream(&arrival);
+                    return self.answer(outcome, Some(&from), arrival.receipt).await;
+                }
                 Err(error) => Err(error.with_by(self.hall.jid.clone())),
             },
             Kind::Presence(PresenceType::Available) => {

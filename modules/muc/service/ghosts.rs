@@ -33,6 +33,8 @@ impl Turn {
             sessions.iter().filter(|_| is_after_restart).filter(is_elsewhere).cloned().collect();
         for session in sessions.iter() {
             match find(&self.server, &self.hall.jid, session, is_after_restart).await {
+                // Its farewell is on its way; whoever has its address now comes in behind that.
+                Found::There(stream) if self.is_another(session, stream) => {}
                 Found::There(stream) => self.know_stream(session, stream),
                 Found::Ghost => {
                     if let Some(mut outcome) = self.with(|room, _| room.gone(session)) {

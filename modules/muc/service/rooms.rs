@@ -4,7 +4,7 @@
 //! with it: what comes meanwhile, also by the busy one's own doing, is left in the queue ([`super::turn`]). That is the
 //! room's order.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ pub(super) struct Rooms {
     /// Rooms that were let go before all of them was on disk.
     pub(super) unsettled: Mutex<HashSet<BareJid>>,
     /// Rooms that somebody was in when the server ended, or when they were lost, and that were not looked into since.
-    pub(super) haunted: Mutex<BTreeSet<BareJid>>,
+    pub(super) haunted: Mutex<BTreeMap<BareJid, Haunted>>,
 }
 
 /// Where a room is, or will be.
@@ -65,6 +65,15 @@ pub(super) struct State {
     pub(super) room: Option<Box<Open>>,
     /// Nobody finds the hall any more.
     is_out: bool,
+}
+
+/// Since when a room is not in memory, though there may be people in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Haunted {
+    /// Who is there now was not there before, unless its session goes on.
+    SinceRestart,
+    /// It was lost, and they were not.
+    InThisRun,
 }
 
 /// Something to do with a room, if it is there, that is done with its answer: for commands and the like.
@@ -251,7 +260,7 @@ impl Rooms {
     /// A room is lost from memory though there may be people in it.
     pub(super) fn look_again(&self, room: &BareJid) {
         self.unsettled.lock().insert(room.clone());
-        self.haunted.lock().insert(room.clone());
+        self.haunted.lock().entry(room.clone()).or_insert(Haunted::InThisRun);
     }
 
     /// The rooms in memory.
@@ -273,7 +282,7 @@ impl Rooms {
                 rooms.give(&server, &room, Job::Tick).await;
             }
             // Those that could not be read when the server started, and those that were lost.
-            let haunted: Vec<BareJid> = rooms.haunted.lock().iter().cloned().collect();
+            let haunted: Vec<BareJid> = rooms.haunted.lock().keys().cloned().collect();
             for room in haunted {
                 rooms.give(&server, &room, Job::Sweep).await;
             }
@@ -287,7 +296,7 @@ impl Rooms {
         }
         self.read_directory(server).await?;
         let visited = server.store.visited_rooms(&self.domain).await?;
-        self.haunted.lock().extend(visited.iter().cloned());
+        self.haunted.lock().extend(visited.iter().map(|room| (room.clone(), Haunted::SinceRestart)));
         let (rooms, server) = (self.clone(), server.clone());
         server.clone().beside(async move {
             for room in visited {

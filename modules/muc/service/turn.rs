@@ -21,7 +21,7 @@ use tracing::{error, warn};
 
 use super::codec;
 use super::rate::Rates;
-use super::rooms::{Ask, Hall, Job, Rooms};
+use super::rooms::{Ask, Hall, Haunted, Job, Rooms};
 use crate::muc::history::{KNOWN, MEMORY};
 use crate::muc::leaving::error_in;
 use crate::muc::outcome::{At, Outcome};
@@ -220,6 +220,9 @@ impl Turn {
         if self.is_for_archive(&arrival.stanza) {
             return self.ask_archive(arrival).await;
         }
+        if self.is_late_farewell(&arrival) {
+            return;
+        }
         self.note_stream(&arrival);
         let at = At { digest: self.digest(&arrival), stream: arrival.stream(), ..self.at() };
         let Arrival { stanza, receipt, .. } = arrival;
@@ -245,15 +248,25 @@ impl Turn {
 
     /// A session that sends its presence is the one under its address that is in the room, or comes in. By now it may have gone,
     /// and another have come under its address.
-    fn note_stream(&mut self, arrival: &Arrival) {
+    pub(super) fn note_stream(&mut self, arrival: &Arrival) {
         let head = &arrival.stanza.head;
         let from = head.from.as_ref().and_then(|from| from.full());
-        let is_ours = |from: &FullJid| self.server.host(from.domainpart()).is_some();
-        if let Some(from) = from.filter(|_| head.kind == Kind::Presence(PresenceType::Available)).filter(is_ours) {
-            let session = || self.server.accounts.loaded(from.bare_str())?.session(from.resource());
-            let stream = arrival.session.or_else(|| session().map(|session| session.stream.id));
-            self.know_stream(&from, stream);
+        if let Some(from) = from.filter(|_| head.kind == Kind::Presence(PresenceType::Available)) {
+            self.know_stream(&from, arrival.session);
         }
+    }
+
+    /// Whether another session is in the room under this address.
+    pub(super) fn is_another(&self, session: &FullJid, stream: Option<u64>) -> bool {
+        let known = self.open.as_ref().and_then(|open| open.streams.get(session).copied());
+        known.is_some() && stream.is_some() && known != stream
+    }
+
+    /// Whether somebody takes leave whose place another session has under the same address.
+    fn is_late_farewell(&self, arrival: &Arrival) -> bool {
+        let head = &arrival.stanza.head;
+        let from = head.from.as_ref().filter(|_| head.kind == Kind::Presence(PresenceType::Unavailable));
+        from.and_then(|from| from.full()).is_some_and(|from| self.is_another(&from, arrival.session))
     }
 
     /// The stream by which a session is in the room.
@@ -273,7 +286,7 @@ impl Turn {
     /// Somebody who goes from where nobody is, and errors, need no room.
     fn is_worth_loading(&self, stanza: &Stanza) -> bool {
         match stanza.head.kind {
-            Kind::Presence(PresenceType::Unavailable) => self.rooms.haunted.lock().contains(&self.hall.jid),
+            Kind::Presence(PresenceType::Unavailable) => self.rooms.haunted.lock().contains_key(&self.hall.jid),
             Kind::Iq(IqType::Result) => false,
             kind => !kind.is_error(),
         }
@@ -378,10 +391,10 @@ impl Turn {
             return Ok(false);
         };
         self.open = Some(Box::new(Open::new(room)));
-        let is_haunted = self.rooms.haunted.lock().remove(&self.hall.jid);
-        if is_haunted || self.open.as_ref().is_some_and(|open| open.room.occupants() > 0) {
+        let haunted = self.rooms.haunted.lock().remove(&self.hall.jid);
+        if haunted.is_some() || self.open.as_ref().is_some_and(|open| open.room.occupants() > 0) {
             // Before anything else happens in it, whoever is not there any more leaves.
-            self.sweep(is_haunted).await;
+            self.sweep(haunted == Some(Haunted::SinceRestart)).await;
         }
         Ok(self.open.is_some())
     }

@@ -21,7 +21,7 @@ pub struct Arrival {
     /// What its sender waits for: it counts as handled when this is dropped, and so when it is stored, or done with.
     /// `None` when nobody waits.
     pub receipt: Option<Arc<Receipt>>,
-    /// The stream of the session that has sent it; `None` if none of ours has.
+    /// The stream of the session that has sent it, or in whose name the server has; `None` if it is from no session of ours.
     pub session: Option<u64>,
 }
 
