@@ -90,8 +90,21 @@ async fn unauthenticated(arena: &Arena) -> Result<Outcome, Failure> {
     Ok(if (150..=200).contains(&alive) { Ok(shown) } else { Err(shown) })
 }
 
+/// How many descriptors the server has when it closes no more of what there was before.
+async fn settled(pid: u32) -> usize {
+    let mut count = process::descriptors(pid);
+    for _ in 0..50 {
+        sleep(Duration::from_millis(200)).await;
+        let before = std::mem::replace(&mut count, process::descriptors(pid));
+        if before == count {
+            break;
+        }
+    }
+    count
+}
+
 async fn silence(arena: &Arena, count: usize, transport: Transport) -> Result<Outcome, Failure> {
-    let base = process::descriptors(arena.server.pid());
+    let base = settled(arena.server.pid()).await;
     let memory = process::rss(arena.server.pid());
     let mut held = Vec::with_capacity(count);
     let start = Instant::now();
