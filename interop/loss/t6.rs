@@ -51,6 +51,9 @@ const OUTBOX: u64 = 256 << 10;
 /// And for the rest of its work, which does not grow with time: the caches of the database's connections, what is under way.
 const WORK: u64 = 160 << 20;
 const SENDERS: usize = 10;
+/// How long nothing may come once they read again: a socket with so little room is asked by the kernel, ever more seldom, whether
+/// it has some.
+const READS: Duration = Duration::from_secs(60);
 /// What the sockets hold at most for one who does not read.
 const FULL: u64 = 5 << 20;
 
@@ -118,10 +121,15 @@ pub async fn run(options: &Slow) -> Result<Report, Failure> {
     report.check(grown <= bound, "I4 memory is bounded", text);
     world.mark("all read again");
     slow.iter().for_each(|device| device.freeze(false));
+    let back = Instant::now();
     // Their sockets are closed, or get the rest.
     sleep(Duration::from_secs(1)).await;
     world.gather(devices.iter()).await?;
-    world.settle(&devices).await;
+    let longest = world.settle_within(&devices, READS).await;
+    report.say(format!(
+        "all have read: {:.1?} after they could, at most {longest:.1?} in which nothing came",
+        back.elapsed()
+    ));
     let has_lost = |device: &Device| device.state.dropped.load(Ordering::SeqCst) > 0;
     // Less would fit into the buffers of the sockets.
     let each = world.ledger().acked() * u64::from(SIZE) / options.slow as u64;

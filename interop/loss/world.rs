@@ -281,17 +281,25 @@ impl World {
 
     /// Waits until all senders have their acknowledgements, all recipients what was acknowledged, and nothing more comes.
     pub async fn settle(&self, devices: &[Device]) {
+        self.settle_within(devices, SILENCE).await;
+    }
+
+    /// The same, where nothing may come for so long. Gives the longest time in which nothing came.
+    pub async fn settle_within(&self, devices: &[Device], silence: Duration) -> Duration {
         self.settle_senders(devices).await;
         // A subject that loses messages is not waited for longer than anything still comes.
         let mut newest = (self.ledger().receptions(), Instant::now());
-        while newest.1.elapsed() < SILENCE && self.ledger().on_the_way() > 0 {
+        let mut longest = Duration::ZERO;
+        while newest.1.elapsed() < silence && self.ledger().on_the_way() > 0 {
             sleep(Duration::from_millis(10)).await;
             let receptions = self.ledger().receptions();
             if receptions != newest.0 {
+                longest = longest.max(newest.1.elapsed());
                 newest = (receptions, Instant::now());
             }
         }
         sleep(QUIET).await;
+        longest.max(newest.1.elapsed())
     }
 
     /// Reads what the archives hold beyond what was read before.
