@@ -2,7 +2,9 @@
 //!
 //! `instructions STEP STANZA COUNT` does a step, and all steps before it, COUNT times: `frame` finds the element in the
 //! stream's bytes, `parse` makes a stanza of it, `route` brings it to the recipient's outbox and from there into the socket's
-//! buffer. The clock stands still, so that nothing runs beside it but the group commit, now and then.
+//! buffer. `remembered` is a message on a stream with acknowledgements (XEP-0198), with an id of its own, so that sender and
+//! recipient remember it against being sent again. The clock stands still, so that nothing runs beside it but the group
+//! commit, now and then.
 
 use std::error::Error;
 use std::hint::black_box;
@@ -29,6 +31,9 @@ const HEADER: &[u8] = b"<?xml version='1.0'?><stream:stream to='localhost' versi
 const ROMEO: &str = "romeo@localhost";
 const JULIET: &str = "juliet@localhost";
 
+/// Where the number stands in the id of a message that is remembered.
+const NUMBER: &str = "0000000000000000";
+
 /// What is sent, two of a kind by turns, so that none is what it was before.
 fn stanzas(kind: &str) -> Result<[String; 2], Failed> {
     let body = "b".repeat(100);
@@ -36,6 +41,8 @@ fn stanzas(kind: &str) -> Result<[String; 2], Failed> {
         "message" => [0, 1].map(|turn| {
             format!("<message to='{JULIET}/balcony' type='chat' id='5f4dcc3b-5aa{turn}'><body>{body}</body></message>")
         }),
+        "remembered" => [0, 1]
+            .map(|_| format!("<message to='{JULIET}/balcony' type='chat' id='{NUMBER}'><body>{body}</body></message>")),
         "presence" => [0, 1].map(|turn| {
             format!("<presence><show>away</show><status>I am here, for the {turn}. time</status></presence>")
         }),
@@ -133,12 +140,19 @@ impl World {
 fn main() -> Result<(), Failed> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let [step, kind, count] = words.as_slice() else { return Err("instructions STEP STANZA COUNT".into()) };
-    let (texts, count) = (stanzas(kind)?, count.parse::<usize>()?);
+    let (mut texts, count) = (stanzas(kind)?, count.parse::<usize>()?);
+    let place = texts.first().and_then(|text| text.find(NUMBER));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()?;
     runtime.block_on(async {
         let mut world = World::new().await?;
+        if place.is_some() && !world.romeo.enable_acks("stream".into(), None, "<enabled/>".into()) {
+            return Err("no acknowledgements".into());
+        }
         for number in 0..count {
-            let text = texts.get(number % 2).ok_or("two texts")?;
+            let text = texts.get_mut(number % 2).ok_or("two texts")?;
+            if let Some(place) = place {
+                text.replace_range(place..place + NUMBER.len(), &format!("{number:016x}"));
+            }
             if world.step(step, text).await? == 0 {
                 return Err(format!("nothing came of {text}").into());
             }

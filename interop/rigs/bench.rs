@@ -67,7 +67,7 @@ enum Scenario {
     Edge(edge::Options),
     /// All of it, on several servers in turn: a table, a plot, ratios
     Table(table::Options),
-    /// All but rooms, with their defaults, and chat over TLS and with stream management
+    /// Idle sessions, chat, also over TLS and with stream management, and logins, with their defaults
     All,
 }
 

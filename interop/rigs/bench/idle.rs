@@ -7,9 +7,6 @@ use crate::client::{Connection, Target, Transport};
 use crate::server::{PASSWORD, users};
 use crate::{Failure, process};
 
-/// Resources of an account.
-const RESOURCES: usize = 10;
-
 /// `rigs bench idle`
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Options {
@@ -19,6 +16,9 @@ pub(super) struct Options {
     /// How they connect
     #[arg(long, value_enum, value_delimiter = ',', default_value = "plain,direct")]
     transport: Vec<Transport>,
+    /// So many of them are of one account
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]
+    resources: u16,
     /// Stream management, resumable
     #[arg(long)]
     sm: bool,
@@ -32,6 +32,7 @@ impl Default for Options {
         Self {
             sessions: vec![1000, 10_000],
             transport: vec![Transport::Plain, Transport::Direct],
+            resources: 10,
             sm: false,
             settle: 5,
         }
@@ -51,10 +52,11 @@ pub(super) async fn measure(
     options: &Options,
     figures: &mut Vec<Figure>,
 ) -> Result<(), Box<dyn std::error::Error>> {
+    let resources = usize::from(options.resources);
     for &transport in &options.transport {
         for &count in &options.sessions {
             let server = start(bench)?;
-            let accounts = users("u", count.div_ceil(RESOURCES));
+            let accounts = users("u", count.div_ceil(resources));
             server.add_accounts(&accounts)?;
             let target = server.target(transport);
             // Whatever the first logins load stays out of the figure.
@@ -66,7 +68,7 @@ pub(super) async fn measure(
             let before = process::pss(server.pid());
             let mut sessions = Vec::with_capacity(count);
             for (number, user) in accounts.iter().enumerate() {
-                let here = RESOURCES.min(count - number * RESOURCES);
+                let here = resources.min(count - number * resources);
                 let tasks: Vec<_> = (0..here)
                     .map(|resource| {
                         let (target, user, sm) = (target.clone(), user.clone(), options.sm);
@@ -85,7 +87,7 @@ pub(super) async fn measure(
             }
             Figure {
                 what: format!(
-                    "idle: {count} sessions, {}{}",
+                    "idle: {count} sessions, {resources} to an account, {}{}",
                     transport_name(transport),
                     if options.sm { ", resumable" } else { "" }
                 ),

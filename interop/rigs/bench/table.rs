@@ -23,6 +23,9 @@ pub(super) struct Options {
     /// How often each server has its turn with each piece of work
     #[arg(long, default_value_t = 3)]
     turns: usize,
+    /// What Rookery is built from, for the head of the table
+    #[arg(long, default_value = "")]
+    commit: String,
     /// Where to write table.md, table.svg, figures.json and confs.txt
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
@@ -151,7 +154,7 @@ pub(super) async fn measure(bench: &super::Options, options: &Options) -> Verdic
             write!(confs, "# {}, with archives and rooms\n\n{}\n\n", server.version(), conf.trim())?;
         }
     }
-    let table = markdown(&rows, &versions, options.turns);
+    let table = markdown(&rows, &versions, options);
     println!("\n{confs}{table}");
     voids.iter().for_each(|void| println!("void: {void}"));
     if let Some(folder) = &options.out {
@@ -203,10 +206,23 @@ fn take(rows: &mut [Row], work: &Work, place: usize, figures: &[Figure]) -> Vec<
     missing
 }
 
-fn markdown(rows: &[Row], versions: &[String], turns: usize) -> String {
-    let mut out = format!("{}. Medians of {turns} turns (lowest to highest).\n\n| |", process::machine());
+fn markdown(rows: &[Row], versions: &[String], options: &Options) -> String {
+    let turns = options.turns;
+    let said = match turns {
+        1 => "One turn".to_owned(),
+        turns => format!("Medians of {turns} turns (lowest to highest)"),
+    };
+    let commit = match options.commit.as_str() {
+        "" => String::new(),
+        commit => format!(", built from {commit}"),
+    };
+    let mut out = format!(
+        "{}{commit}. {said}. CPU of the server, for one message that is delivered or stored, one delivery, one ping, one \
+         session, or one login; bodies of 50 bytes, in rooms 100.\n\n| |",
+        process::machine()
+    );
     versions.iter().for_each(|version| write!(out, " {version} |").expect("a String takes all"));
-    out.push_str(" |\n|---|");
+    out.push_str(" the others, as multiples of the first |\n|---|");
     out.push_str(&"---|".repeat(versions.len() + 1));
     for row in rows {
         write!(out, "\n| {} |", row.name).expect("a String takes all");
@@ -229,7 +245,11 @@ fn cell(values: &[f64], unit: &str, turns: usize) -> String {
         some => format!(", {some} of {turns} void"),
     };
     let (low, high) = values.iter().fold((f64::MAX, f64::MIN), |(low, high), &value| (low.min(value), high.max(value)));
-    format!("{} {unit} ({} to {}{void})", short(median(values)), short(low), short(high))
+    let spread = match turns {
+        1 => String::new(),
+        _ => format!(" ({} to {}{void})", short(low), short(high)),
+    };
+    format!("{} {unit}{spread}", short(median(values)))
 }
 
 /// How many times the first server's figure each other's is.
