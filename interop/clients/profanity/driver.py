@@ -109,13 +109,18 @@ class Driver(Rooms):
                 self.pings.add(element.get("id"))
             elif (change := element.find(CARBONS + "*")) is not None and name == "iq":
                 self.carbons[element.get("id")] = change.tag == CARBONS + "enable"
-            elif self.asked and self.asked == element.get("to") and element.find(DISCO + "query") is not None:
+            elif self.asked and self.asked == element.get("to") and self.asks_for_features(element):
                 self.asked = None
                 self.infos.add(element.get("id"))
         elif name == "failure" and element.tag.startswith(SASL):
             self.condition = element[0].tag.removeprefix(SASL)
         elif received := getattr(self, name, None):
             received(element)
+
+    @staticmethod
+    def asks_for_features(iq):
+        """Not its own answer to the server, which asks for its features as well (XEP-0115 §6.2)."""
+        return iq.get("type") == "get" and iq.find(DISCO + "query") is not None
 
     def message(self, message):
         account = self.jid.split("/")[0]
