@@ -51,8 +51,8 @@ const OUTBOX: u64 = 256 << 10;
 /// And for the rest of its work, which does not grow with time: the caches of the database's connections, what is under way.
 const WORK: u64 = 160 << 20;
 const SENDERS: usize = 10;
-/// How long nothing may come once they read again: a socket with so little room is asked by the kernel, ever more seldom, whether
-/// it has some.
+/// How long nothing may come once they read again: as long as a message may be without a fate (I5). What waits for them is
+/// gigabytes, read from the disk, through sockets with hardly any room.
 const READS: Duration = Duration::from_secs(60);
 /// What the sockets hold at most for one who does not read.
 const FULL: u64 = 5 << 20;
@@ -126,10 +126,7 @@ pub async fn run(options: &Slow) -> Result<Report, Failure> {
     sleep(Duration::from_secs(1)).await;
     world.gather(devices.iter()).await?;
     let longest = world.settle_within(&devices, READS).await;
-    report.say(format!(
-        "all have read: {:.1?} after they could, at most {longest:.1?} in which nothing came",
-        back.elapsed()
-    ));
+    report.say(format!("read for {:.1?} what had waited, at most {longest:.1?} in which nothing came", back.elapsed()));
     let has_lost = |device: &Device| device.state.dropped.load(Ordering::SeqCst) > 0;
     // Less would fit into the buffers of the sockets.
     let each = world.ledger().acked() * u64::from(SIZE) / options.slow as u64;
