@@ -506,6 +506,7 @@ macro_rules! archive {
             ids.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
             let ids: Vec<u64> = ids.into_iter().map(codec::from_column).collect::<Result<_, _>>()?;
             hold(&mut tx, account).await?;
+            query(texts::STILL_SEEN).bind(account).bind(list(&ids)?).execute(&mut *tx).await?;
             // What waits in the tail stays there; but nobody waits for what a room has there.
             let statements = if of_room { &texts::PURGE[..] } else { &texts::EXPIRE[..] };
             for statement in statements {

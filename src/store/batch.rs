@@ -138,7 +138,7 @@ pub(crate) struct Batch<'a> {
     pub(crate) gone: Vec<Put<'a>>,
     pub(crate) delivered: Vec<Place<'a>>,
     pub(crate) refused: Vec<Place<'a>>,
-    /// What is known no more; perhaps named among the others as well.
+    /// What is known no more; perhaps delivered as well. Not what is put, gone or refused, which says so itself.
     pub(crate) forgotten: Vec<Place<'a>>,
     pub(crate) destroyed: Vec<&'a BareJid>,
     pub(crate) created: Vec<Creation<'a>>,
@@ -226,8 +226,10 @@ impl<'a> Batch<'a> {
             let sent: HashSet<i64, RandomState> = batch.sent.iter().copied().collect();
             batch.sends.retain(|(id, _)| !sent.contains(id));
         }
-        batch.forgotten = forgotten.into_iter().collect();
         for (place, fate) in order {
+            if matches!(fate, Fate::Put(_) | Fate::Refused) {
+                forgotten.remove(&place);
+            }
             match fate {
                 Fate::Put(put) => {
                     if put.filed.is_some() {
@@ -241,6 +243,7 @@ impl<'a> Batch<'a> {
                 Fate::Refused => batch.refused.push(place),
             }
         }
+        batch.forgotten = forgotten.into_iter().collect();
         Ok(batch)
     }
 
@@ -475,7 +478,7 @@ mod tests {
         }
         for (changes, digest, forgotten) in [
             (vec![known.clone()], Some(7), vec![]),
-            (vec![known.clone(), forget(1)], None, vec![1]),
+            (vec![known.clone(), forget(1)], None, vec![]),
             (vec![forget(1), known.clone()], Some(7), vec![]),
             (vec![forget(9), known], Some(7), vec![9]),
         ] {
@@ -484,6 +487,13 @@ mod tests {
             assert_eq!(batch.forgotten.iter().map(|place| place.id).collect::<Vec<_>>(), forgotten);
             assert!(batch.is_plain() && batch.highest >= *forgotten.first().unwrap_or(&1));
         }
+        let account = BareJid::new("a@x.example").unwrap();
+        let delivered = [forget(1), TailChange::Deliver { account: account.clone(), id: 1 }];
+        let batch = Batch::new(&delivered).unwrap();
+        assert_eq!((batch.forgotten.len(), batch.delivered.len()), (1, 1));
+        let refused = [forget(1), TailChange::Refuse { account, id: 1 }];
+        let batch = Batch::new(&refused).unwrap();
+        assert_eq!((batch.forgotten.len(), batch.refused.len()), (0, 1), "it is gone with all that it had");
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub(crate) fn sqlite() -> Migrator {
         step(4, "rooms", include_str!("../../schemas/sqlite/0004_rooms.sql")),
         step(5, "outgoing", include_str!("../../schemas/sqlite/0005_outgoing.sql")),
         step(6, "searched", include_str!("../../schemas/sqlite/0006_searched.sql")),
+        step(7, "digests", include_str!("../../schemas/sqlite/0007_digests.sql")),
     ])
 }
 
@@ -25,6 +26,7 @@ pub(crate) fn postgres() -> Migrator {
         step(5, "outgoing", include_str!("../../schemas/postgres/0005_outgoing.sql")),
         step(6, "searched", include_str!("../../schemas/postgres/0006_searched.sql")),
         step(7, "epochs", include_str!("../../schemas/postgres/0007_epochs.sql")),
+        step(8, "digests", include_str!("../../schemas/postgres/0008_digests.sql")),
     ])
 }
 

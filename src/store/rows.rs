@@ -349,7 +349,12 @@ macro_rules! rows {
                 .await?;
             let seen =
                 |(id, digest): (i64, i64)| Ok(Seen { id: codec::from_column(id)?, digest: digest.cast_unsigned() });
-            rows.into_iter().map(seen).collect()
+            let seen: Outcome<Vec<Seen>> = rows.into_iter().map(seen).collect();
+            let mut seen = seen?;
+            // The newest of two lists.
+            seen.sort_unstable_by_key(|seen| std::cmp::Reverse(seen.id));
+            seen.truncate(limit);
+            Ok(seen)
         }
 
         /// From now on nothing up to this id is known any more.

@@ -51,11 +51,12 @@ WITH mark AS MATERIALIZED (
         UNION ALL SELECT number FROM rooms WHERE rooms.jid = row.jid AND row.of_room
     ) AS owner
 ), put AS (
-    INSERT INTO messages (epoch, account, id, conversation, sent, counts, stamp, resource, message_id, stanza)
-    SELECT epoch, account, id, conversation, sent, counts, stamp, peer_resource, message_id, stanza FROM new
+    INSERT INTO messages (epoch, account, id, conversation, sent, counts, stamp, resource, message_id, stanza, digest)
+    SELECT epoch, account, id, conversation, sent, counts, stamp, peer_resource, message_id, stanza,
+        CASE WHEN peer IS NOT NULL THEN digest END FROM new
     ON CONFLICT (id, account) DO UPDATE SET conversation = excluded.conversation, sent = excluded.sent,
         counts = excluded.counts, stamp = excluded.stamp, resource = excluded.resource,
-        message_id = excluded.message_id, stanza = excluded.stanza
+        message_id = excluded.message_id, stanza = excluded.stanza, digest = excluded.digest
 ), waiting AS (
     INSERT INTO tail (account, id, alone, size, resource)
     SELECT account, id, peer IS NULL, length(stanza), resource FROM new WHERE waits
@@ -68,7 +69,8 @@ WITH mark AS MATERIALIZED (
         UNION ALL SELECT number FROM rooms WHERE rooms.jid = row.jid
     ) AS owner
 ), again AS MATERIALIZED (
-    SELECT account, id, waits FROM new WHERE id <= (SELECT id FROM mark)
+    SELECT account, id, waits, epoch, digest IS NOT NULL AND peer IS NULL AS is_seen
+    FROM new WHERE id <= (SELECT id FROM mark)
 ), dropped AS (
     DELETE FROM messages WHERE ctid = ANY (ARRAY(
         SELECT found.ctid FROM old
@@ -102,7 +104,7 @@ WITH mark AS MATERIALIZED (
     WHERE searched.account = ANY (ARRAY(SELECT account FROM again))
 ), known AS (
     INSERT INTO seen (epoch, account, id, digest)
-    SELECT epoch, account, id, digest FROM new WHERE digest IS NOT NULL
+    SELECT epoch, account, id, digest FROM new WHERE digest IS NOT NULL AND peer IS NULL
     UNION ALL SELECT row.epoch, owner.number, row.id, row.digest
     FROM UNNEST($16::text[], $17::bigint[], $18::bigint[], $27::boolean[], $30::bigint[])
         AS row (jid, id, digest, of_room, epoch)
@@ -113,16 +115,33 @@ WITH mark AS MATERIALIZED (
     ON CONFLICT (epoch, account, id) DO UPDATE SET digest = excluded.digest
 ), unknown AS (
     DELETE FROM seen WHERE ctid = ANY (ARRAY(
-        SELECT found.ctid FROM UNNEST($19::text[], $20::bigint[], $21::boolean[], $31::bigint[]) AS row (jid, id, refused, epoch)
+        SELECT found.ctid FROM (
+            SELECT row.epoch, owner.number AS account, row.id
+            FROM UNNEST($19::text[], $20::bigint[], $21::boolean[], $31::bigint[]) AS row (jid, id, refused, epoch)
+            CROSS JOIN LATERAL (
+                SELECT number FROM accounts WHERE accounts.jid = row.jid
+                UNION ALL SELECT number FROM rooms WHERE rooms.jid = row.jid
+            ) AS owner
+            WHERE row.refused OR row.id <= (SELECT id FROM mark)
+            UNION ALL SELECT epoch, account, id FROM again WHERE NOT is_seen
+        ) AS gone
+        CROSS JOIN LATERAL (
+            SELECT seen.ctid FROM seen
+            WHERE seen.epoch = gone.epoch AND seen.account = gone.account AND seen.id = gone.id LIMIT 1
+        ) AS found
+    ))
+), forgotten AS (
+    UPDATE messages SET digest = NULL WHERE ctid = ANY (ARRAY(
+        SELECT found.ctid FROM UNNEST($33::text[], $34::bigint[]) AS row (jid, id)
         CROSS JOIN LATERAL (
             SELECT number FROM accounts WHERE accounts.jid = row.jid
             UNION ALL SELECT number FROM rooms WHERE rooms.jid = row.jid
         ) AS owner
         CROSS JOIN LATERAL (
-            SELECT seen.ctid FROM seen
-            WHERE seen.epoch = row.epoch AND seen.account = owner.number AND seen.id = row.id LIMIT 1
+            SELECT messages.ctid, messages.digest FROM messages
+            WHERE messages.account = owner.number AND messages.id = row.id LIMIT 1
         ) AS found
-        WHERE row.refused OR row.id <= (SELECT id FROM mark)
+        WHERE found.digest IS NOT NULL
     ))
 ), recounted AS (
     UPDATE conversations SET counted = displayed, unread = 0 WHERE number = ANY (ARRAY(
@@ -218,12 +237,14 @@ async fn write(on: &mut PgConnection, batch: &Batch<'_>, epochs: &Epochs) -> Out
     let known_ids: Vec<i64> = known.iter().map(|(put, _)| put.id).collect();
     let known_of_rooms: Vec<bool> = known.iter().map(|(put, _)| put.of_room).collect();
     let known_digests: Vec<i64> = known.iter().map(|(_, digest)| *digest).collect();
-    let without = puts.iter().chain(&batch.gone).filter(|put| put.digest.is_none()).map(|put| (put.place(), false));
+    let without = batch.gone.iter().filter(|put| put.digest.is_none()).map(|put| (put.place(), false));
     let forgotten = batch.refused.iter().chain(&batch.forgotten).map(|place| (*place, true));
     let unknown: Vec<(Place<'_>, bool)> = without.chain(forgotten).collect();
     let unknown_jids: Vec<&str> = unknown.iter().map(|(place, _)| place.account.as_str()).collect();
     let unknown_ids: Vec<i64> = unknown.iter().map(|(place, _)| place.id).collect();
     let refused: Vec<bool> = unknown.iter().map(|(_, refused)| *refused).collect();
+    let forgotten_jids: Vec<&str> = batch.forgotten.iter().map(|place| place.account.as_str()).collect();
+    let forgotten_ids: Vec<i64> = batch.forgotten.iter().map(|place| place.id).collect();
     let (ahead, behind) = batch.skew;
     let epochs_of = |ids: &[i64]| ids.iter().map(|id| epochs.of(*id)).collect::<Vec<i64>>();
     query(COMMIT)
@@ -259,6 +280,8 @@ async fn write(on: &mut PgConnection, batch: &Batch<'_>, epochs: &Epochs) -> Out
         .bind(epochs_of(&known_ids))
         .bind(epochs_of(&unknown_ids))
         .bind(records(batch))
+        .bind(forgotten_jids)
+        .bind(forgotten_ids)
         .execute(on)
         .await?;
     Ok(())

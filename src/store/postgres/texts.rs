@@ -203,14 +203,31 @@ pub(super) const HISTORY: &str = concat!(
     ") AS last WHERE last.counts LIMIT $2"
 );
 
-/// What an account (1) has seen after an id (2), the newest, so many (3).
+/// What an account (1) has seen after an id (2) and up to an id (4), the newest, so many (3), of what is in no archive and of
+/// what is.
 pub(super) const SEEN: &str = concat!(
-    "SELECT s.id, s.digest FROM epochs AS e CROSS JOIN LATERAL (SELECT id, digest FROM seen \
+    "(SELECT s.id, s.digest FROM epochs AS e CROSS JOIN LATERAL (SELECT id, digest FROM seen \
      WHERE seen.epoch = e.number AND seen.account = $1 AND seen.id > $2 AND seen.id <= $4 \
      AND seen.id > (SELECT forgotten FROM archive_marks WHERE slot = 0) ORDER BY seen.id DESC LIMIT $3) AS s WHERE ",
     from_id!("$2"),
-    " AND e.first <= $4 ORDER BY e.first DESC, s.id DESC LIMIT $3"
+    " AND e.first <= $4 ORDER BY e.first DESC, s.id DESC LIMIT $3) UNION ALL (",
+    walk!(
+        "m.id, m.digest",
+        "m.account = $1 AND m.id > $2 AND m.id <= $4 AND m.digest IS NOT NULL \
+         AND m.id > (SELECT forgotten FROM archive_marks WHERE slot = 0)",
+        " DESC",
+        "$3",
+        "",
+        concat!(from_id!("$2"), " AND e.first <= $4")
+    ),
+    ")"
 );
+
+/// Takes the digests of a list (2) of an account (1) along when the messages leave the archive.
+pub(super) const STILL_SEEN: &str = "INSERT INTO seen (epoch, account, id, digest) \
+    SELECT epoch, account, id, digest FROM messages WHERE account = $1 AND id = ANY($2) \
+    AND conversation IS NOT NULL AND digest IS NOT NULL AND id > (SELECT forgotten FROM archive_marks WHERE slot = 0) \
+    ON CONFLICT (epoch, account, id) DO UPDATE SET digest = excluded.digest";
 
 /// Removes so many (1) digests that are forgotten.
 pub(super) const FORGET: &str = "DELETE FROM seen WHERE ctid = ANY (ARRAY(SELECT ctid FROM seen \
@@ -220,7 +237,7 @@ pub(super) const FORGET: &str = "DELETE FROM seen WHERE ctid = ANY (ARRAY(SELECT
 pub(super) const EXPIRE: [&str; 5] = [
     "UPDATE conversations SET counted = displayed, unread = 0 WHERE account = $1 AND counted > displayed \
      AND displayed < (SELECT max(id) FROM UNNEST($2::bigint[]) AS gone (id))",
-    "UPDATE messages SET conversation = NULL WHERE account = $1 AND id = ANY($2) \
+    "UPDATE messages SET conversation = NULL, digest = NULL WHERE account = $1 AND id = ANY($2) \
      AND EXISTS (SELECT 1 FROM tail AS t WHERE t.account = messages.account AND t.id = messages.id)",
     "UPDATE tail SET alone = true WHERE account = $1 AND id = ANY($2)",
     "DELETE FROM messages WHERE account = $1 AND id = ANY($2) AND coalesce(conversation, 0) <> 0",

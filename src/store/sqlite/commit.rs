@@ -23,14 +23,15 @@ use crate::span::widened;
 /// An id belongs to one account or room for ever. What a deleted one has left is in nobody's way; else the account becomes
 /// NULL, which it may not, and the batch fails.
 const PUT: Wide = wide!(
-    "INSERT INTO messages (id, epoch, account, conversation, sent, counts, stamp, resource, message_id, stanza) \
-     SELECT * FROM (VALUES ",
-    "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    "INSERT INTO messages (id, epoch, account, conversation, sent, counts, stamp, resource, message_id, stanza, \
+     digest) SELECT * FROM (VALUES ",
+    "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     ") WHERE column1 IS NOT NULL ON CONFLICT (id) DO UPDATE SET account = CASE WHEN account = excluded.account \
      OR NOT EXISTS (SELECT 1 FROM accounts WHERE accounts.number = messages.account \
      UNION ALL SELECT 1 FROM rooms WHERE rooms.number = messages.account) THEN excluded.account END, \
      epoch = excluded.epoch, conversation = excluded.conversation, sent = excluded.sent, counts = excluded.counts, \
-     stamp = excluded.stamp, resource = excluded.resource, message_id = excluded.message_id, stanza = excluded.stanza"
+     stamp = excluded.stamp, resource = excluded.resource, message_id = excluded.message_id, stanza = excluded.stanza, \
+     digest = excluded.digest"
 );
 
 const WAIT: Wide = wide!(
@@ -72,6 +73,14 @@ const UNKNOW: Wide = wide!(
     ") DELETE FROM seen WHERE (epoch, account, id) IN (SELECT epoch, account, id FROM old)"
 );
 
+/// The same of an archived message, which has its digest beside it.
+const FORGET: Wide = wide!(
+    "WITH old (account, id) AS (VALUES ",
+    "(?, ?)",
+    ") UPDATE messages SET digest = NULL WHERE id IN (SELECT messages.id FROM old \
+     CROSS JOIN messages ON messages.id = old.id AND messages.account = old.account AND messages.digest IS NOT NULL)"
+);
+
 const UNFIND: Wide =
     wide!("WITH old (id) AS (VALUES ", "(?)", ") DELETE FROM words WHERE rowid IN (SELECT id FROM old)");
 
@@ -92,7 +101,7 @@ const RECOUNT: Wide = wide!(
 
 /// Statements that look for rows as no other part does, by name.
 #[cfg(test)]
-pub(super) const ALL: [(&str, Wide); 1] = [("FIND_AGAIN", FIND_AGAIN)];
+pub(super) const ALL: [(&str, Wide); 2] = [("FIND_AGAIN", FIND_AGAIN), ("FORGET_ONE", FORGET)];
 
 /// What one commit tells the next.
 #[derive(Debug, Default)]
@@ -183,18 +192,20 @@ async fn write(on: &mut SqliteConnection, batch: &Numbered<'_>, epochs: &Epochs,
     run(on, &VANISH, &vanishing, fill_place).await?;
 
     let all = || puts.iter().chain(gone);
-    let seen = all().filter_map(|row| Some((row.account, row.put.id, row.put.digest?)));
+    let alone = |row: &&Row<'_>| row.put.filed.is_none();
+    let seen = all().filter(alone).filter_map(|row| Some((row.account, row.put.id, row.put.digest?)));
     let seen: Vec<(i64, i64, i64)> = seen.collect();
     run(on, &KNOW, &seen, |values, (account, id, digest)| {
         values.number(epochs.of(*id)).number(*account).number(*id).number(*digest);
     })
     .await?;
-    let unseen = all().filter(|row| row.put.digest.is_none() && !is_fresh(row)).map(place);
+    let unseen = all().filter(|row| (row.put.digest.is_none() || !alone(row)) && !is_fresh(row)).map(place);
     let unseen: Vec<(i64, i64)> = unseen.chain(refused.iter().chain(forgotten).copied()).collect();
     run(on, &UNKNOW, &unseen, |values, (account, id)| {
         values.number(epochs.of(*id)).number(*account).number(*id);
     })
     .await?;
+    run(on, &FORGET, forgotten, fill_place).await?;
 
     let again: Vec<(i64, i64)> = puts.iter().filter(|row| !is_fresh(row)).map(place).collect();
     let changed: Vec<i64> = again.iter().chain(&vanishing).map(|(_, id)| *id).collect();
@@ -206,7 +217,7 @@ async fn write(on: &mut SqliteConnection, batch: &Numbered<'_>, epochs: &Epochs,
 }
 
 fn fill_put(values: &mut Values, row: &Row<'_>, epochs: &Epochs) {
-    let Put { id, stamp, stanza, filed, .. } = *row.put;
+    let Put { id, stamp, stanza, filed, digest, .. } = *row.put;
     values
         .number(id)
         .number(epochs.of(id))
@@ -217,7 +228,8 @@ fn fill_put(values: &mut Values, row: &Row<'_>, epochs: &Epochs) {
         .number(stamp)
         .text(filed.and_then(|filed| filed.resource))
         .text(filed.and_then(|filed| filed.message_id))
-        .bytes(stanza);
+        .bytes(stanza)
+        .number(filed.and(digest));
 }
 
 fn fill_waiting(values: &mut Values, row: &Row<'_>) {

@@ -164,11 +164,34 @@ pub(super) const HISTORY: &str = concat!(
      ORDER BY e.first DESC, m.id DESC LIMIT $3) AS last WHERE last.counts LIMIT $2"
 );
 
-/// What an account (1) has seen after an id (2), the newest, so many (3).
-pub(super) const SEEN: &str = "SELECT s.id, s.digest FROM epochs AS e CROSS JOIN seen AS s \
-    WHERE e.first >= (SELECT max(first) FROM epochs WHERE first <= $2) AND s.epoch = e.number AND s.account = $1 \
-    AND e.first <= $4 AND s.id > $2 AND s.id <= $4 AND s.id > (SELECT forgotten FROM archive_marks WHERE slot = 0) \
-    ORDER BY e.first DESC, s.id DESC LIMIT $3";
+/// What of a source an account (1) has seen after an id (2) and up to an id (4), the newest, so many (3).
+macro_rules! seen {
+    ($from:expr, $is_known:literal) => {
+        concat!(
+            "SELECT * FROM (SELECT m.id AS id, m.digest AS digest FROM ",
+            $from,
+            " WHERE e.first >= (SELECT max(first) FROM epochs WHERE first <= $2) AND m.epoch = e.number AND m.account = $1 \
+             AND e.first <= $4 AND m.id > $2 AND m.id <= $4 \
+             AND m.id > (SELECT forgotten FROM archive_marks WHERE slot = 0) AND ",
+            $is_known,
+            " ORDER BY e.first DESC, m.id DESC LIMIT $3)"
+        )
+    };
+}
+
+/// The newest of both sources: what is in no archive, and what is.
+pub(super) const SEEN: &str = concat!(
+    seen!("epochs AS e CROSS JOIN seen AS m", "m.digest IS NOT NULL"),
+    " AS alone UNION ALL ",
+    seen!(by_account!(), "m.conversation IS NOT NULL AND m.digest IS NOT NULL"),
+    " AS archived"
+);
+
+/// Takes the digests of a list (2) of an account (1) along when the messages leave the archive.
+pub(super) const STILL_SEEN: &str = "INSERT INTO seen (epoch, account, id, digest) \
+    SELECT epoch, account, id, digest FROM messages WHERE account = $1 AND id IN (SELECT value FROM json_each($2)) \
+    AND conversation IS NOT NULL AND digest IS NOT NULL AND id > (SELECT forgotten FROM archive_marks WHERE slot = 0) \
+    ON CONFLICT (epoch, account, id) DO UPDATE SET digest = excluded.digest";
 
 /// Removes so many (1) digests that are forgotten, of epochs that are forgotten altogether.
 pub(super) const FORGET: &str = "DELETE FROM seen WHERE (epoch, account, id) IN (SELECT epoch, account, id FROM seen \
@@ -180,7 +203,7 @@ pub(super) const FORGET: &str = "DELETE FROM seen WHERE (epoch, account, id) IN 
 pub(super) const EXPIRE: [&str; 5] = [
     "UPDATE conversations SET counted = displayed, unread = 0 WHERE account = $1 AND counted > displayed \
      AND displayed < (SELECT max(value) FROM json_each($2))",
-    "UPDATE messages SET conversation = NULL WHERE account = $1 AND id IN (SELECT value FROM json_each($2)) \
+    "UPDATE messages SET conversation = NULL, digest = NULL WHERE account = $1 AND id IN (SELECT value FROM json_each($2)) \
      AND EXISTS (SELECT 1 FROM tail AS t WHERE t.account = messages.account AND t.id = messages.id)",
     "UPDATE tail SET alone = 1 WHERE account = $1 AND id IN (SELECT value FROM json_each($2))",
     "DELETE FROM messages WHERE account = $1 AND id IN (SELECT value FROM json_each($2)) AND conversation IS NOT NULL",

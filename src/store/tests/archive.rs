@@ -31,6 +31,7 @@ macro_rules! archive_suite {
             what_expires_leaves_the_archive_and_not_the_tail,
             accounts_with_something_old_are_told_by_address,
             what_was_seen_is_known_for_a_while,
+            what_was_seen_is_known_once_wherever_its_message_is,
             a_deleted_archive_is_nobodys,
             a_clock_that_jumps_hides_nothing,
             a_batch_that_comes_in_part_again_is_stored_once,
@@ -548,4 +549,42 @@ pub(crate) async fn a_batch_that_comes_in_part_again_is_stored_once(store: &Arc<
     assert_eq!(ask(store, all()).await, ((2..=7).collect(), true));
     index_all(&**store).await;
     assert_eq!(ask(store, find("old")).await, (vec![2, 3, 4, 5, 7], true));
+}
+
+pub(crate) async fn what_was_seen_is_known_once_wherever_its_message_is(store: &Arc<dyn Store>) {
+    people(store).await;
+    let archived = |second| waiting(got(ALICE, second, CAROL, "hi"));
+    let alone = |second| Record { archived: None, ..archived(second) };
+    let seen = || async {
+        let seen = store.seen(&jid(ALICE), 0, u64::MAX, 9).await.unwrap();
+        seen.into_iter().map(|seen| (seen.id, seen.digest)).collect::<Vec<_>>()
+    };
+    let known = |second: u64, digest: u64| (id_at(second), digest);
+    let forget = |second| TailChange::Forget { account: jid(ALICE), id: id_at(second) };
+    let deliver = |second| TailChange::Deliver { account: jid(ALICE), id: id_at(second) };
+    let with = |digest, record| Record { digest: Some(digest), ..record };
+    // Into the archive, and out of it.
+    put(store, [with(1, alone(1)), with(2, archived(2)), with(3, archived(3))]).await;
+    put(store, [with(11, archived(1)), with(12, alone(2))]).await;
+    assert_eq!(seen().await, [known(3, 3), known(2, 12), known(1, 11)]);
+    put(store, [with(21, archived(1)), Record { digest: None, ..archived(2) }]).await;
+    assert_eq!(seen().await, [known(3, 3), known(1, 21)]);
+    // What leaves the archive is known by what it was last known by, whether it waits or not.
+    store.commit(&[deliver(1)]).await.unwrap();
+    while store.expire_archive(&jid(ALICE), id_at(3), 9).await.unwrap() {}
+    assert_eq!(seen().await, [known(3, 3), known(1, 21)]);
+    assert_eq!(ids(&**store, ALICE).await, [id_at(2), id_at(3)]);
+    store.commit(&[deliver(3), forget(3), forget(1)]).await.unwrap();
+    assert_eq!(seen().await, []);
+    // It is forgotten in the archive, delivered with that or not, and beside one that is refused.
+    put(store, [with(4, archived(4)), with(5, archived(5)), with(6, alone(6)), with(7, archived(7))]).await;
+    let refuse = TailChange::Refuse { account: jid(ALICE), id: id_at(7) };
+    store.commit(&[forget(4), deliver(5), forget(5), forget(6), deliver(6), forget(7), refuse]).await.unwrap();
+    assert_eq!(seen().await, []);
+    assert_eq!(ask(store, all()).await, (vec![4, 5], true));
+    assert_eq!(ids(&**store, ALICE).await, [id_at(2), id_at(4)]);
+    // Of both, the newest.
+    put(store, [with(8, archived(8)), with(9, alone(9)), with(10, archived(10)), with(11, alone(11))]).await;
+    let newest = store.seen(&jid(ALICE), id_at(8), u64::MAX, 2).await.unwrap();
+    assert_eq!(newest.iter().map(|seen| seen.id).collect::<Vec<_>>(), [id_at(11), id_at(10)]);
 }

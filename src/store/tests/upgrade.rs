@@ -1,7 +1,7 @@
 //! A database that an older release made is opened by this one: whoever was there, their contacts, what waits for them, their
 //! archives and sessions and what the modules keep are still there, under the same ids.
 
-use rookery_core::store::{ArchiveQuery, Archived, Record, Store, TailChange, TailEntry};
+use rookery_core::store::{ArchiveQuery, Archived, Record, Seen, Store, TailChange, TailEntry};
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection, SqliteConnection, query};
@@ -27,6 +27,10 @@ const SQLITE_MESSAGE: &str = "INSERT INTO messages (id, epoch, account, conversa
     VALUES ($1, 1, 1, 1, 0, 1, 5, $2)";
 const POSTGRES_MESSAGE: &str = "INSERT INTO messages (account, id, conversation, sent, counts, stamp, stanza) \
     VALUES (1, $1, 1, false, true, 5, $2)";
+
+/// What Alice knows a message by.
+const SQLITE_SEEN: &str = "INSERT INTO seen (epoch, account, id, digest) VALUES (1, 1, $1, 9)";
+const POSTGRES_SEEN: &str = "INSERT INTO seen (account, id, digest) VALUES (1, $1, 9)";
 
 fn column(id: u64) -> i64 {
     i64::try_from(id).unwrap()
@@ -185,7 +189,8 @@ async fn t11_a_postgres_database_of_the_first_release_loses_nothing() {
 
 /// Adds what the release before rooms had besides: archived messages, one that waits, and a saved session.
 macro_rules! archive {
-    ($on:ident, $message:ident) => {
+    ($on:ident, $message:ident, $seen:ident) => {
+        query($seen).bind(column(LATER)).execute(&mut $on).await.unwrap();
         query("INSERT INTO conversations (account, jid) VALUES (1, $1)").bind(BOB).execute(&mut $on).await.unwrap();
         for id in [LATER, LATER + 1] {
             query($message).bind(column(id)).bind(&b"<a/>"[..]).execute(&mut $on).await.unwrap();
@@ -207,6 +212,8 @@ macro_rules! archive {
 
 async fn check_rooms(store: &dyn Store) {
     let alice = jid(ALICE);
+    let seen = || async { store.seen(&alice, 0, u64::MAX, 9).await.unwrap() };
+    assert_eq!(seen().await, [Seen { id: LATER, digest: 9 }], "what was known is known");
     let page = store.archive_page(&alice, &all()).await.unwrap().unwrap();
     let ids: Vec<u64> = page.messages.iter().map(|message| message.id).collect();
     assert_eq!(ids, [LATER, LATER + 1]);
@@ -214,6 +221,10 @@ async fn check_rooms(store: &dyn Store) {
     assert_eq!(store.take_sessions(std::slice::from_ref(&alice)).await.unwrap().len(), 1);
     assert_eq!(store.last_id().await.unwrap(), LATER + 2);
     assert!(store.rooms(&jid(SERVICE), None, 9).await.unwrap().is_empty());
+    let archived = Archived { with: jid(BOB), resource: None, sent: false, counts: true, message_id: None };
+    let again = Record { entry: entry(ALICE, LATER), waits: true, archived: Some(archived), digest: Some(9) };
+    store.commit(&[TailChange::Append(again)]).await.unwrap();
+    assert_eq!(seen().await, [Seen { id: LATER, digest: 9 }], "and once, when it is written again");
     store.commit(&[create(CAVE, 1), say(CAVE, said(LATER + 3, "witch", "hi"))]).await.unwrap();
     assert_eq!(store.archive_page(&jid(CAVE), &all()).await.unwrap().unwrap().count, Some(1));
     assert_eq!(store.archive_page(&alice, &all()).await.unwrap().unwrap().count, Some(2));
@@ -222,7 +233,7 @@ async fn check_rooms(store: &dyn Store) {
 #[tokio::test]
 async fn t11_a_file_of_the_release_before_rooms_loses_nothing() {
     let (_directory, conf, mut on) = file(3).await;
-    archive!(on, SQLITE_MESSAGE);
+    archive!(on, SQLITE_MESSAGE, SQLITE_SEEN);
     on.close().await.unwrap();
     check_rooms(&*open(&conf).await.unwrap()).await;
 }
@@ -230,7 +241,7 @@ async fn t11_a_file_of_the_release_before_rooms_loses_nothing() {
 #[tokio::test]
 async fn t11_a_postgres_database_of_the_release_before_rooms_loses_nothing() {
     let Some((conf, mut on)) = postgres(3).await else { return };
-    archive!(on, POSTGRES_MESSAGE);
+    archive!(on, POSTGRES_MESSAGE, POSTGRES_SEEN);
     on.close().await.unwrap();
     check_rooms(&*open(&conf).await.unwrap()).await;
 }
