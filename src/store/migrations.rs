@@ -30,6 +30,14 @@ pub(crate) fn postgres() -> Migrator {
     ])
 }
 
+/// An admin who waits for a start should know what for.
+pub(crate) fn say_so(name: &dyn std::fmt::Display, taken: i64, known: i64) {
+    tracing::info!(
+        database = %name,
+        "the database is brought up to date, from step {taken} to {known}; that takes minutes where there are millions of messages"
+    );
+}
+
 fn step(version: i64, name: &'static str, sql: &'static str) -> Migration {
     Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
 }

@@ -53,7 +53,7 @@ WITH mark AS MATERIALIZED (
 ), put AS (
     INSERT INTO messages (epoch, account, id, conversation, sent, counts, stamp, resource, message_id, stanza, digest)
     SELECT epoch, account, id, conversation, sent, counts, stamp, peer_resource, message_id, stanza,
-        CASE WHEN peer IS NOT NULL THEN digest END FROM new
+        CASE WHEN conversation IS NOT NULL THEN digest END FROM new
     ON CONFLICT (id, account) DO UPDATE SET conversation = excluded.conversation, sent = excluded.sent,
         counts = excluded.counts, stamp = excluded.stamp, resource = excluded.resource,
         message_id = excluded.message_id, stanza = excluded.stanza, digest = excluded.digest
@@ -69,7 +69,7 @@ WITH mark AS MATERIALIZED (
         UNION ALL SELECT number FROM rooms WHERE rooms.jid = row.jid
     ) AS owner
 ), again AS MATERIALIZED (
-    SELECT account, id, waits, epoch, digest IS NOT NULL AND peer IS NULL AS is_seen
+    SELECT account, id, waits, epoch, digest IS NOT NULL AND conversation IS NULL AS is_seen
     FROM new WHERE id <= (SELECT id FROM mark)
 ), dropped AS (
     DELETE FROM messages WHERE ctid = ANY (ARRAY(
@@ -104,7 +104,7 @@ WITH mark AS MATERIALIZED (
     WHERE searched.account = ANY (ARRAY(SELECT account FROM again))
 ), known AS (
     INSERT INTO seen (epoch, account, id, digest)
-    SELECT epoch, account, id, digest FROM new WHERE digest IS NOT NULL AND peer IS NULL
+    SELECT epoch, account, id, digest FROM new WHERE digest IS NOT NULL AND conversation IS NULL
     UNION ALL SELECT row.epoch, owner.number, row.id, row.digest
     FROM UNNEST($16::text[], $17::bigint[], $18::bigint[], $27::boolean[], $30::bigint[])
         AS row (jid, id, digest, of_room, epoch)

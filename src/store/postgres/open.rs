@@ -131,6 +131,14 @@ fn name(options: &PgConnectOptions) -> String {
 async fn migrate(name: &str, on: &mut PgConnection) -> Result<(), OpenError> {
     let migrator = migrations::postgres();
     let known = migrator.iter().map(|step| step.version).max().unwrap_or(0);
+    let any = query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL").fetch_one(&mut *on).await;
+    if any.unwrap_or(false) {
+        let taken = query_scalar("SELECT max(version) FROM _sqlx_migrations").fetch_one(&mut *on).await;
+        let taken = taken.unwrap_or(known);
+        if taken < known {
+            migrations::say_so(&name, taken, known);
+        }
+    }
     migrator.run_direct(None, on, false).await.map_err(|error| match error {
         MigrateError::VersionMissing(found) => OpenError::Newer { name: name.to_owned(), found, known },
         error => OpenError::Schema { name: name.to_owned(), why: error.to_string() },

@@ -226,7 +226,7 @@ pub(super) const SEEN: &str = concat!(
 /// Takes the digests of a list (2) of an account (1) along when the messages leave the archive.
 pub(super) const STILL_SEEN: &str = "INSERT INTO seen (epoch, account, id, digest) \
     SELECT epoch, account, id, digest FROM messages WHERE account = $1 AND id = ANY($2) \
-    AND conversation IS NOT NULL AND digest IS NOT NULL AND id > (SELECT forgotten FROM archive_marks WHERE slot = 0) \
+    AND coalesce(conversation, 0) <> 0 AND digest IS NOT NULL AND id > (SELECT forgotten FROM archive_marks WHERE slot = 0) \
     ON CONFLICT (epoch, account, id) DO UPDATE SET digest = excluded.digest";
 
 /// Removes so many (1) digests that are forgotten.
@@ -285,7 +285,7 @@ pub(super) const TIDY: [&str; 0] = [];
 
 /// All statements that read, by name.
 #[cfg(test)]
-pub(crate) const ALL: [(&str, &str); 31] = [
+pub(crate) const ALL: [(&str, &str); 32] = [
     ("ACCOUNT_UP", ACCOUNT_UP),
     ("ACCOUNT_DOWN", ACCOUNT_DOWN),
     ("ACCOUNT_COUNT", ACCOUNT_COUNT),
@@ -313,6 +313,7 @@ pub(crate) const ALL: [(&str, &str); 31] = [
     ("ROOMS_WITH_OLD", ROOMS_WITH_OLD),
     ("HISTORY", HISTORY),
     ("SEEN", SEEN),
+    ("STILL_SEEN", STILL_SEEN),
     ("FORGET", FORGET),
     ("SEARCHED", SEARCHED),
     ("FINDABLE", FINDABLE),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::migrate::MigrateError;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection, query_as};
+use sqlx::{ConnectOptions, Connection, query, query_as, query_scalar};
 use tokio::sync::{Mutex, Semaphore};
 
 use super::{SqliteStore, code, empty_log, judge, patience, primary};
@@ -156,12 +156,21 @@ async fn inspect(path: &Path, on: &mut SqliteConnection) -> Result<(), OpenError
 async fn migrate(path: &Path, on: &mut SqliteConnection) -> Result<(), OpenError> {
     let migrator = migrations::sqlite();
     let known = migrator.iter().map(|step| step.version).max().unwrap_or(0);
+    // No table of steps: no step was taken.
+    let taken: i64 =
+        query_scalar("SELECT max(version) FROM _sqlx_migrations").fetch_one(&mut *on).await.unwrap_or(known);
+    if taken < known {
+        migrations::say_so(&path.display(), taken, known);
+    }
+    // What is sorted for a new index is as large as a part of the archive.
+    query("PRAGMA temp_store = FILE").execute(&mut *on).await.map_err(|error| failure(path, &error))?;
     let mut result = migrator.run_direct(None, on, false).await;
     for _ in 0..migrator.iter().count() {
         let Err(MigrateError::ExecuteMigration(..)) = result else { break };
         // Another process may have taken the same step at the same time; if so, there is one less left to do.
         result = migrator.run_direct(None, on, false).await;
     }
+    query("PRAGMA temp_store = MEMORY").execute(&mut *on).await.map_err(|error| failure(path, &error))?;
     result.map_err(|error| match error {
         MigrateError::VersionMissing(found) => OpenError::Newer { name: path.display().to_string(), found, known },
         MigrateError::Execute(ref cause) | MigrateError::ExecuteMigration(ref cause, _) => match failure(path, cause) {

@@ -261,7 +261,7 @@ pub(super) const TIDY: [&str; 3] = [
 
 /// All statements that read, by name.
 #[cfg(test)]
-pub(crate) const ALL: [(&str, &str); 31] = [
+pub(crate) const ALL: [(&str, &str); 32] = [
     ("ACCOUNT_UP", ACCOUNT_UP),
     ("ACCOUNT_DOWN", ACCOUNT_DOWN),
     ("ACCOUNT_COUNT", ACCOUNT_COUNT),
@@ -289,6 +289,7 @@ pub(crate) const ALL: [(&str, &str); 31] = [
     ("ROOMS_WITH_OLD", ROOMS_WITH_OLD),
     ("HISTORY", HISTORY),
     ("SEEN", SEEN),
+    ("STILL_SEEN", STILL_SEEN),
     ("FORGET", FORGET),
     ("SEARCHED", SEARCHED),
     ("FINDABLE", FINDABLE),

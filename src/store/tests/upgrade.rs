@@ -222,9 +222,9 @@ async fn check_rooms(store: &dyn Store) {
     assert_eq!(store.last_id().await.unwrap(), LATER + 2);
     assert!(store.rooms(&jid(SERVICE), None, 9).await.unwrap().is_empty());
     let archived = Archived { with: jid(BOB), resource: None, sent: false, counts: true, message_id: None };
-    let again = Record { entry: entry(ALICE, LATER), waits: true, archived: Some(archived), digest: Some(9) };
+    let again = Record { entry: entry(ALICE, LATER), waits: true, archived: Some(archived), digest: Some(8) };
     store.commit(&[TailChange::Append(again)]).await.unwrap();
-    assert_eq!(seen().await, [Seen { id: LATER, digest: 9 }], "and once, when it is written again");
+    assert_eq!(seen().await, [Seen { id: LATER, digest: 8 }], "and once, when it is written again");
     store.commit(&[create(CAVE, 1), say(CAVE, said(LATER + 3, "witch", "hi"))]).await.unwrap();
     assert_eq!(store.archive_page(&jid(CAVE), &all()).await.unwrap().unwrap().count, Some(1));
     assert_eq!(store.archive_page(&alice, &all()).await.unwrap().unwrap().count, Some(2));
@@ -298,4 +298,60 @@ async fn t11_a_postgres_database_whose_texts_were_all_indexed_finds_them_by_the_
     }
     on.close().await.unwrap();
     check_words(&*open(&conf).await.unwrap()).await;
+}
+
+/// What the release had that kept all digests by themselves.
+const BEFORE_DIGESTS: (usize, usize) = (6, 7);
+
+async fn check_digests(store: &dyn Store) {
+    let alice = jid(ALICE);
+    let seen = || async { store.seen(&alice, 0, u64::MAX, 9).await.unwrap() };
+    assert_eq!(
+        seen().await,
+        [Seen { id: LATER + 2, digest: 9 }, Seen { id: LATER + 1, digest: 9 }, Seen { id: LATER, digest: 9 }]
+    );
+    assert!(!store.expire_archive(&alice, LATER, 9).await.unwrap());
+    assert_eq!(seen().await.len(), 3, "what leaves the archive is known all the same");
+    let forget = |id| TailChange::Forget { account: jid(ALICE), id };
+    store.commit(&[forget(LATER), forget(LATER + 1)]).await.unwrap();
+    assert_eq!(seen().await, [Seen { id: LATER + 2, digest: 9 }]);
+    store.commit(&[TailChange::Refuse { account: jid(ALICE), id: LATER + 2 }]).await.unwrap();
+    assert_eq!(seen().await, []);
+    assert_eq!(store.archive_page(&alice, &all()).await.unwrap().unwrap().count, Some(1));
+}
+
+macro_rules! known {
+    ($on:ident, $message:literal, $seen:literal) => {
+        query("INSERT INTO conversations (account, jid) VALUES (1, $1)").bind(BOB).execute(&mut $on).await.unwrap();
+        for id in [LATER, LATER + 1, LATER + 2] {
+            query($message).bind(column(id)).bind(&b"<a/>"[..]).execute(&mut $on).await.unwrap();
+            query($seen).bind(column(id)).execute(&mut $on).await.unwrap();
+        }
+        query("UPDATE tail_marks SET id = $1 WHERE slot = 0").bind(column(LATER + 2)).execute(&mut $on).await.unwrap();
+    };
+}
+
+#[tokio::test]
+async fn t11_a_file_that_kept_all_digests_by_themselves_forgets_none_and_each() {
+    let (_directory, conf, mut on) = file(BEFORE_DIGESTS.0).await;
+    known!(
+        on,
+        "INSERT INTO messages (id, epoch, account, conversation, sent, counts, stamp, stanza) VALUES ($1, 1, 1, 1, 0, 1, 5, $2)",
+        "INSERT INTO seen (epoch, account, id, digest) VALUES (1, 1, $1, 9)"
+    );
+    on.close().await.unwrap();
+    check_digests(&*open(&conf).await.unwrap()).await;
+}
+
+#[tokio::test]
+async fn t11_a_postgres_database_that_kept_all_digests_by_themselves_forgets_none_and_each() {
+    let Some((conf, mut on)) = postgres(BEFORE_DIGESTS.1).await else { return };
+    known!(
+        on,
+        "INSERT INTO messages (epoch, account, id, conversation, sent, counts, stamp, stanza) \
+         VALUES (1, 1, $1, 1, false, true, 5, $2)",
+        "INSERT INTO seen (epoch, account, id, digest) VALUES (1, 1, $1, 9)"
+    );
+    on.close().await.unwrap();
+    check_digests(&*open(&conf).await.unwrap()).await;
 }
