@@ -7,51 +7,45 @@ use super::postgres::inside;
 use crate::testing::TempDir;
 use crate::{Backend, Durability, StoreConf, open, postgres, rooms, sqlite};
 
-/// What the plan of a statement of SQLite must say.
-fn of_sqlite(name: &str) -> &'static [&'static str] {
-    match name {
-        "SEEN" => &[
-            "SEARCH m USING PRIMARY KEY (epoch=? AND account=? AND id>? AND id<?)",
-            "SEARCH m USING INDEX messages_by_account (epoch=? AND account=? AND id>? AND id<?)",
-        ],
-        name => std::slice::from_ref(one_of_sqlite(name)),
-    }
-}
-
-fn one_of_sqlite(name: &str) -> &'static &'static str {
+/// What the plan of a statement of SQLite must say, in each line.
+fn of_sqlite(name: &str) -> &'static str {
     match name {
         "ACCOUNT_UP" | "ACCOUNT_DOWN" | "ACCOUNT_COUNT" => {
-            &"messages_by_account (epoch=? AND account=? AND id>? AND id<?)"
+            "messages_by_account (epoch=? AND account=? AND id>? AND id<?)"
         }
         "CONVERSATION_UP" | "CONVERSATION_DOWN" | "CONVERSATION_COUNT" => {
-            &"messages_by_conversation (epoch=? AND conversation=? AND rowid>? AND rowid<?)"
+            "messages_by_conversation (epoch=? AND conversation=? AND rowid>? AND rowid<?)"
         }
-        "ACCOUNT_COUNT_ALL" => &"messages_by_account (epoch=? AND account=? AND id>? AND id<?)",
+        "ACCOUNT_COUNT_ALL" => "messages_by_account (epoch=? AND account=? AND id>? AND id<?)",
         "CONVERSATION_COUNT_ALL" => {
-            &"COVERING INDEX messages_by_conversation (epoch=? AND conversation=? AND rowid>? AND rowid<?)"
+            "COVERING INDEX messages_by_conversation (epoch=? AND conversation=? AND rowid>? AND rowid<?)"
         }
-        "FIRST" | "LAST" | "FINDABLE" => &"messages_by_account (epoch=? AND account=?)",
-        "OLDEST" | "WITH_OLD" => &"messages_by_account (epoch=? AND account=? AND id<?)",
-        "ARCHIVED_ID" => &"messages_by_conversation (epoch=? AND conversation=?)",
-        "CONVERSATIONS" | "BEHIND" => &"messages_by_conversation (epoch=? AND conversation=? AND rowid>?)",
-        "UNCOUNTED" => &"messages_by_conversation (epoch=? AND conversation=? AND rowid>? AND rowid<?)",
-        "ROOMS_WITH_OLD" => &"rooms_by_service (service=? AND jid>?)",
-        "HISTORY" => &"messages_by_account (epoch=? AND account=?)",
-        "LIST" => &"rooms_by_service (service=? AND jid>?)",
-        "VISITED" => &"rooms_by_service (service=?)",
-        "PARTS" => &"SEARCH room_parts USING INDEX sqlite_autoindex_room_parts_1 (room=?)",
-        "UNSET" => &"SEARCH part USING COVERING INDEX sqlite_autoindex_room_parts_1 (room=? AND kind=? AND key=?)",
-        "TRIM_MESSAGES" | "TRIM_TAIL" => &"SEARCH tail USING PRIMARY KEY (account=? AND id<?)",
-        "BESIDE" => &"SEARCH t USING PRIMARY KEY (account=?)",
-        "OLDEST_BESIDE" => &"SEARCH tail USING PRIMARY KEY (account=? AND id<?)",
-        "STILL_SEEN" => &"SEARCH messages USING INTEGER PRIMARY KEY (rowid=?)",
-        "FORGET_ONE" => &"SEARCH messages USING INTEGER PRIMARY KEY (rowid=?)",
-        "FORGET" => &"SEARCH seen USING PRIMARY KEY (epoch=? AND account=? AND id=?)",
-        "LISTED" | "THERE" => &"USING INTEGER PRIMARY KEY (rowid=?)",
-        "SEARCHED" | "FIND_AGAIN" => &"SEARCH searched USING INTEGER PRIMARY KEY (rowid=?)",
-        "UNSEARCHED" => &"messages_by_account (epoch=? AND account=? AND id>?)",
-        "SENT" => &"USING INTEGER PRIMARY KEY (rowid=?)",
-        name if name.starts_with("WORDS") => &"SEARCH m USING INTEGER PRIMARY KEY (rowid=?)",
+        "FIRST" | "LAST" | "FINDABLE" => "messages_by_account (epoch=? AND account=?)",
+        "OLDEST" | "WITH_OLD" => "messages_by_account (epoch=? AND account=? AND id<?)",
+        "ARCHIVED_ID" => "messages_by_conversation (epoch=? AND conversation=?)",
+        "CONVERSATIONS" | "BEHIND" => "messages_by_conversation (epoch=? AND conversation=? AND rowid>?)",
+        "UNCOUNTED" => "messages_by_conversation (epoch=? AND conversation=? AND rowid>? AND rowid<?)",
+        "ROOMS_WITH_OLD" => "rooms_by_service (service=? AND jid>?)",
+        "HISTORY" => "messages_by_account (epoch=? AND account=?)",
+        "LIST" => "rooms_by_service (service=? AND jid>?)",
+        "VISITED" => "rooms_by_service (service=?)",
+        "PARTS" => "SEARCH room_parts USING INDEX sqlite_autoindex_room_parts_1 (room=?)",
+        "UNSET" => "SEARCH part USING COVERING INDEX sqlite_autoindex_room_parts_1 (room=? AND kind=? AND key=?)",
+        "TRIM_MESSAGES" | "TRIM_TAIL" => "SEARCH tail USING PRIMARY KEY (account=? AND id<?)",
+        "BESIDE" => "SEARCH t USING PRIMARY KEY (account=?)",
+        "OLDEST_BESIDE" => "SEARCH tail USING PRIMARY KEY (account=? AND id<?)",
+        "SEEN" => {
+            "SEARCH m USING PRIMARY KEY (epoch=? AND account=? AND id>? AND id<?)\n\
+             SEARCH m USING INDEX messages_by_account (epoch=? AND account=? AND id>? AND id<?)"
+        }
+        "STILL_SEEN" => "SEARCH messages USING INTEGER PRIMARY KEY (rowid=?)",
+        "FORGET_ONE" => "SEARCH messages USING INTEGER PRIMARY KEY (rowid=?)",
+        "FORGET" => "SEARCH seen USING PRIMARY KEY (epoch=? AND account=? AND id=?)",
+        "LISTED" | "THERE" => "USING INTEGER PRIMARY KEY (rowid=?)",
+        "SEARCHED" | "FIND_AGAIN" => "SEARCH searched USING INTEGER PRIMARY KEY (rowid=?)",
+        "UNSEARCHED" => "messages_by_account (epoch=? AND account=? AND id>?)",
+        "SENT" => "USING INTEGER PRIMARY KEY (rowid=?)",
+        name if name.starts_with("WORDS") => "SEARCH m USING INTEGER PRIMARY KEY (rowid=?)",
         name => panic!("what should {name} do?"),
     }
 }
@@ -89,7 +83,7 @@ async fn sqlite_reads_archives_by_their_indexes() {
         }
         for (name, text) in sqlite::texts::ALL.into_iter().chain(rooms::ALL).chain(sqlite::commits()) {
             let plan = sqlite_plan(&mut on, text).await;
-            for wanted in of_sqlite(name) {
+            for wanted in of_sqlite(name).lines() {
                 assert!(plan.iter().any(|step| step.contains(wanted)), "{name} {wanted}: {plan:#?}");
             }
             let scans = plan.iter().filter(|step| step.starts_with("SCAN ")).all(|step| may_be_scanned(step));
